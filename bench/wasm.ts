@@ -2,74 +2,25 @@
  * `npm run bench:wasm`: what onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
  *
- * `-- --network NAME --export FILE.onnx`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one).
+ * `-- --network NAME [--export FILE.onnx] [--python PYTHON]`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one)
+ * and beside PyTorch, in turn. `-- --network NAME --threads 2`: on one thread and on two, in turn. `--rounds 40`.
  */
 
-import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as ort from 'onnxruntime-web/wasm'
-import type { Config } from '../src/checkpoint/types.js'
-import counted from './kernels/networks.json' with { type: 'json' }
-import { networkDefinition } from '../src/models/registry.js'
 import { ComponentBuilder } from '../src/onnx/component-builder.js'
 import type { GraphBuilder } from '../src/onnx/graph-builder.js'
 import { add, matMul, mul, quickGelu, softmax } from '../src/onnx/ops-math.js'
 import { gemm, multiHeadAttention } from '../src/onnx/ops-network.js'
 import { reshape, transpose } from '../src/onnx/ops-shape.js'
-import type { Stage, ValueInfo } from '../src/onnx/types.js'
-import { elementCount } from '../src/util/element-count.js'
+import type { ValueInfo } from '../src/onnx/types.js'
+import { compare } from './wasm/compare.js'
+import { prepare, type Timed } from './wasm/sessions.js'
+import { unets, unetStages, writing } from './wasm/unets.js'
 
 const rounds = 5
-const options = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
 
 type Body = (graph: GraphBuilder, x: ValueInfo) => ValueInfo
-type Timed = () => Promise<number>
-
-function numbers(dims: readonly number[]): Float32Array<ArrayBuffer> {
-  return Float32Array.from({ length: elementCount(dims) }, (_, i) => Math.sin(i * 1.7) * 0.05)
-}
-
-/** Makes a session of a stage with invented weights. The result runs it once and gives its CPU milliseconds. */
-async function prepare(stage: Stage | undefined): Promise<Timed> {
-  if (stage === undefined) throw new Error('The graph is empty')
-  const { program } = stage
-  const session = await ort.InferenceSession.create(program.model, {
-    externalData: program.weights.map(({ name, dims }) => ({ path: name, data: new Uint8Array(numbers(dims).buffer) })),
-    logSeverityLevel: 3,
-  })
-  return timed(session, program.inputs)
-}
-
-/** An ONNX file of a whole network, as other tools export it. */
-async function prepareFile(path: string): Promise<Timed> {
-  const session = await ort.InferenceSession.create(readFileSync(path), { logSeverityLevel: 3 })
-  const inputs = session.inputMetadata.flatMap((input) => {
-    if (!input.isTensor) return []
-    return [{ name: input.name, type: input.type, dims: input.shape.map(Number) }]
-  })
-  return timed(session, inputs)
-}
-
-interface Input {
-  readonly name: string
-  readonly type: string
-  readonly dims: readonly number[]
-}
-
-function timed(session: ort.InferenceSession, inputs: readonly Input[]): Timed {
-  const tensor = ({ type, dims }: Input) =>
-    type === 'int64'
-      ? new ort.Tensor('int64', new BigInt64Array(elementCount(dims)).fill(10n), dims)
-      : new ort.Tensor('float32', numbers(dims), dims)
-  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensor(input)]))
-  return async () => {
-    const before = process.cpuUsage()
-    await session.run(feeds)
-    const { user, system } = process.cpuUsage(before)
-    return (user + system) / 1000
-  }
-}
 
 function sigmoid(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   const [result = x] = graph.node({ op: 'Sigmoid', inputs: [x], outputs: [{ type: x.type, dims: x.dims }] })
@@ -77,7 +28,7 @@ function sigmoid(graph: GraphBuilder, x: ValueInfo): ValueInfo {
 }
 
 function operator(dims: readonly number[], body: Body): Promise<Timed> {
-  const component = new ComponentBuilder('operator', options)
+  const component = new ComponentBuilder('operator', writing)
   const given = component.input('x', 'float32', dims)
   const { y } = component.stage('operator', { x: given }, (graph, { x }) => ({ y: body(graph, x) }))
   component.output('y', y)
@@ -89,7 +40,7 @@ async function measure(forms: Readonly<Record<string, Timed>>): Promise<string[]
   const least: Record<string, number> = {}
   for (let round = 0; round <= rounds; round++) {
     for (const [name, run] of Object.entries(forms)) {
-      const time = await run()
+      const { cpu: time } = await run()
       if (round > 0) least[name] = Math.min(least[name] ?? Number.POSITIVE_INFINITY, time)
     }
   }
@@ -138,31 +89,34 @@ async function operators(): Promise<void> {
   }
 }
 
-async function networks(only: string | undefined, exported: string | undefined): Promise<void> {
-  const bundled = fileURLToPath(new URL('../public/models/aquatint-emoji/unet/config.json', import.meta.url))
-  const unets = {
-    'bundled-unet': JSON.parse(readFileSync(bundled, 'utf8')) as Config,
-    'sdxl-unet': counted['sdxl-unet'].config,
-  }
-  for (const [name, config] of Object.entries(unets)) {
-    if (only !== undefined && only !== name) continue
-    const model = networkDefinition('UNet2DConditionModel').fromConfig(config)
-    const shapes = model.shapes({ height: 16, width: 16 })
-    const [batch = 2, tokens = 77, width = 0] = shapes['encoder_hidden_states'] ?? []
+async function networks(): Promise<void> {
+  for (const name of Object.keys(unets)) {
     const forms: Record<string, Timed> = {}
-    if (exported !== undefined) forms['the ONNX file'] = await prepareFile(exported)
-    for (const count of exported === undefined ? [tokens, 1] : [tokens]) {
-      const { stages } = model.write({ ...shapes, encoder_hidden_states: [batch, count, width] }, options)
+    for (const count of [77, 1]) {
+      const stages = unetStages(name, count)
       forms[`keys and values of ${count} tokens, once a generation,`] = await prepare(stages.find(({ once }) => once === true))
       forms[`a step with ${count} tokens`] = await prepare(stages.find(({ once }) => once !== true))
     }
-    console.log(`${name}, batch ${batch}, latents 16 × 16: ${(await measure(forms)).join(', ')} ms`)
+    console.log(`${name}, batch 2, latents 16 × 16: ${(await measure(forms)).join(', ')} ms`)
   }
 }
 
 export async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { network: { type: 'string' }, export: { type: 'string' } } })
+  const option = { type: 'string' } as const
+  const { values } = parseArgs({
+    args: [...args],
+    options: { network: option, export: option, python: option, threads: option, rounds: { ...option, default: '40' } },
+  })
+  const { network, export: exported, python, threads } = values
+  if (network !== undefined)
+    return compare({
+      network,
+      exported,
+      python,
+      threads: threads === undefined ? undefined : Number(threads),
+      rounds: Number(values.rounds),
+    })
   ort.env.wasm.numThreads = 1
-  if (values.network === undefined) await operators()
-  await networks(values.network, values.export)
+  await operators()
+  await networks()
 }

@@ -1,15 +1,15 @@
 /** The activity shows each phase; Cancel ends each phase at once and keeps downloaded data (docs/downloads.md). */
 
 import type { Page } from '@playwright/test'
-import { expect, generate, modelReady, openPage, state, test } from './ui/page-harness.js'
+import { expect, generate, model, modelReady, openPage, state, test } from './ui/page-harness.js'
 
-test('a download shows total bytes, speed, remaining time and each file; the second time, everything is cached', async ({
+test('a download shows total bytes, speed, remaining time and each file; the second time, everything is cached; then each phase is shown, with the memory in use and the budget', async ({
   page,
   server,
 }) => {
   // Slow enough for a download of many minutes, which ends when the test has seen it.
   server.setFaults({ bytesPerSecond: 5000 })
-  await openPage(page, server)
+  await openPage(page, server, { offload: 'model', 'max-memory': '3GB' })
   await expect(page.getByText('Downloading', { exact: true }).first()).toBeVisible()
   await expect(page.getByText(/^[\d.]+ of [\d.]+ MB · [\d.]+ [kM]B\/s · .+ left$/)).toBeVisible()
   await page.getByText(/^\d+ files$/).click()
@@ -43,14 +43,8 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
   await page.reload()
   await modelReady(page)
   expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all cached')
-})
 
-test('the activity shows loading by component, encoding, steps and decoding, with the memory in use and the budget', async ({
-  page,
-  server,
-}) => {
-  await openPage(page, server, { offload: 'model', 'max-memory': '3GB' })
-  await modelReady(page)
+  // Loading by component, encoding, steps and decoding.
   await page.evaluate(() => {
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
     for (const [part, name] of [
@@ -119,24 +113,66 @@ const neverAnswers = {
   downloading: { rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] },
 } as const
 
-for (const moment of ['resolving', 'downloading'] as const) {
-  test(`Cancel while ${moment} frees the box, though the server never answers`, async ({ page, server }) => {
-    await openPage(page, server, { model: 'nobody/nothing' })
-    await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'idle')
-    server.setFaults(neverAnswers[moment])
-    await page.evaluate((id) => {
+test('Cancel while resolving or downloading frees the box, though the server never answers, and what was downloaded is kept', async ({
+  page,
+  server,
+}) => {
+  await openPage(page, server, { model: 'nobody/nothing' })
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'idle')
+  const choose = (id: string) =>
+    page.evaluate((name) => {
       const box = document.querySelector('aquatint-prompt')
-      if (box !== null) box.model = id
-    }, 'fixtures/tiny-sd15')
-    const cancelled = cancelAt(page, moment)
+      if (box !== null) box.model = name
+    }, id)
+  for (const [moment, id] of [
+    ['resolving', model],
+    ['downloading', 'fixtures/tiny-sdxl'],
+  ] as const) {
+    await test.step(moment, async () => {
+      server.setRepository(id, `${id}/repo`)
+      server.setFaults(neverAnswers[moment])
+      await choose(id)
+      const cancelled = cancelAt(page, moment)
+      await page.getByRole('button', { name: 'Generate' }).click()
+      await cancelled
+      expect(await state(page)).toBe('idle')
+      await expect(page.getByText('Cancelled', { exact: true }).first()).toBeVisible()
+      server.setFaults({})
+      await generate(page, 'a red apple')
+    })
+  }
+
+  await test.step('what was downloaded is kept', async () => {
+    server.setRepository('fixtures/tiny-sd3', 'fixtures/tiny-sd3/repo')
+    // One file never arrives, so the load cannot end before it is cancelled.
+    server.setFaults({ rules: [{ match: { path: 'vae/diffusion_pytorch_model.safetensors' }, stallAfter: 0 }] })
+    const stored = page.evaluate(
+      () =>
+        new Promise<string>((resolve) => {
+          const box = document.querySelector('aquatint-prompt')
+          let cancelled = false
+          box?.addEventListener('progress', ({ detail }) => {
+            if (cancelled || detail.type !== 'file' || detail.file.phase !== 'complete') return
+            if (!detail.file.path.endsWith('.safetensors')) return
+            cancelled = true
+            box.cancel()
+            resolve(detail.file.path)
+          })
+        }),
+    )
+    await choose('fixtures/tiny-sd3')
     await page.getByRole('button', { name: 'Generate' }).click()
-    await cancelled
+    const path = await stored
+    await expect(page.getByText('Downloaded data is kept')).toBeVisible()
     expect(await state(page)).toBe('idle')
-    await expect(page.getByText('Cancelled', { exact: true }).first()).toBeVisible()
     server.setFaults({})
+    const sent = server.log.length
     await generate(page, 'a red apple')
+    const again = server.log.slice(sent).map(({ file }) => file)
+    expect(again).not.toContain(path)
+    expect(again.length).toBeGreaterThan(0)
   })
-}
+})
 
 test('Cancel while encoding, reading weights, denoising or decoding ends the generation, and the next picture is made', async ({
   page,
@@ -147,9 +183,19 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
   const sent = server.log.length
   for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) {
     await test.step(moment, async () => {
-      // A new page has loaded nothing yet. Only a cancelled generation ends within so many steps.
-      await openPage(page, server, moment === 'denoising' ? { steps: '500' } : {})
-      await modelReady(page)
+      // A new page has loaded nothing yet.
+      if (moment === 'weights') {
+        await page.reload()
+        await modelReady(page)
+      }
+      await page.evaluate(
+        (steps) => {
+          const box = document.querySelector('aquatint-prompt')
+          if (box !== null) box.settings = { ...box.settings, prompt: 'a boat', numInferenceSteps: steps }
+          // Only a cancelled generation ends within 500 steps.
+        },
+        moment === 'denoising' ? 500 : 2,
+      )
       const cancelled = cancelAt(page, moment)
       await page.getByRole('button', { name: 'Generate' }).click()
       await cancelled
@@ -164,32 +210,4 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
   }
   // The whole files were stored.
   expect(server.log.slice(sent).filter(({ file }) => file !== undefined)).toEqual([])
-})
-
-test('what was downloaded is kept when the download is cancelled', async ({ page, server }) => {
-  // One file never arrives, so the load cannot end before it is cancelled.
-  server.setFaults({ rules: [{ match: { path: 'unet/diffusion_pytorch_model-00003-of-00003.safetensors' }, stallAfter: 0 }] })
-  await openPage(page, server)
-  const path = await page.evaluate(
-    () =>
-      new Promise<string>((resolve) => {
-        const box = document.querySelector('aquatint-prompt')
-        let cancelled = false
-        box?.addEventListener('progress', ({ detail }) => {
-          if (cancelled || detail.type !== 'file' || detail.file.phase !== 'complete') return
-          if (!detail.file.path.endsWith('.safetensors')) return
-          cancelled = true
-          box.cancel()
-          resolve(detail.file.path)
-        })
-      }),
-  )
-  await expect(page.getByText('Downloaded data is kept')).toBeVisible()
-  expect(await state(page)).toBe('idle')
-  server.setFaults({})
-  const sent = server.log.length
-  await generate(page, 'a red apple')
-  const again = server.log.slice(sent).map(({ file }) => file)
-  expect(again).not.toContain(path)
-  expect(again.length).toBeGreaterThan(0)
 })

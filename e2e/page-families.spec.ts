@@ -35,6 +35,23 @@ test('a guidance-free model that takes reference pictures shows neither guidance
   await page.getByText('Settings', { exact: true }).click()
   await expect(page.getByLabel('Guidance')).toBeVisible()
   await expect(page.getByLabel('Negative prompt')).toBeHidden()
+  await expect(page.getByLabel('True CFG')).toBeHidden()
+
+  await test.step('FLUX.1 takes a negative prompt with a true CFG scale', async () => {
+    server.setRepository('owner/flux', 'fixtures/tiny-flux/repo')
+    await openPage(page, server, { model: 'owner/flux', steps: '2', width: '32', height: '32', seed: '1' })
+    await generate(page, 'a red apple')
+    const plain = await made()
+    await page.getByText('Settings', { exact: true }).click()
+    await expect(page.getByLabel('Negative prompt')).toBeHidden()
+    await page.getByLabel('True CFG').fill('4')
+    await page.getByLabel('Negative prompt').fill('green')
+    await generate(page, 'a red apple')
+    expect(await made()).not.toBe(plain)
+    await page.getByLabel('True CFG').fill('')
+    await expect(page.getByLabel('Negative prompt')).toBeHidden()
+    expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).not.toHaveProperty('negativePrompt')
+  })
 })
 
 test('a distilled model brings the steps and the guidance of its card, which a typed value replaces', async ({

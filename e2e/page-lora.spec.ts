@@ -38,6 +38,29 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await generate(page, 'a red apple')
   expect(await pixels(page)).toBe(plain)
 
+  // A LoRA for few steps, known by the name under which it was published, brings its settings and says so.
+  const setSteps = (numInferenceSteps: number | undefined) =>
+    page.evaluate((steps) => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box !== null) box.settings = { numInferenceSteps: steps }
+    }, numInferenceSteps)
+  await setSteps(undefined)
+  await dropFile(page, 'Hyper-SD15-8steps-lora.safetensors', lora)
+  await expect(
+    page.getByText(
+      'Empty fields mean what Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (from the card of ByteDance/Hyper-SD).',
+    ),
+  ).toBeVisible()
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({
+    numInferenceSteps: 8,
+    guidanceScale: 0,
+    scheduler: 'DDIMScheduler',
+    timestepSpacing: 'trailing',
+  })
+  await page.getByRole('button', { name: 'Remove Hyper-SD15-8steps-lora.safetensors' }).click()
+  await expect(page.getByText('Empty fields mean')).toBeHidden()
+  await setSteps(2)
+
   // An embedding becomes a word, which is an ordinary text before and after.
   await dropFile(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
   await expect(page.getByText('Prompts can now use the word <cat-toy>.')).toBeVisible()

@@ -33,23 +33,10 @@ test('downloaded models are listed, verified and deleted; a model in use is not 
   await expect(dialog.getByText(model, { exact: true })).toBeHidden()
 })
 
-test('a model from a plain URL is listed by its URL, verified and deleted', async ({ page, server }) => {
-  server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
-  const address = server.staticUrl(model).replace(/\/$/, '')
-  await openPage(page, server, { model: address })
-  await generate(page, 'a red apple')
-  await page.goto('/')
-  await page.getByRole('button', { name: 'Models' }).click()
-  const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
-  await expect(dialog.getByText(address, { exact: true })).toBeVisible()
-  await dialog.getByRole('button', { name: `Verify ${address}` }).click()
-  await expect(dialog.getByText(/all \d+ chunks are intact/)).toBeVisible()
-  await dialog.getByRole('button', { name: `Delete ${address}` }).click()
-  await expect(dialog.getByText(/Freed [\d.]+ MB/)).toBeVisible()
-  await expect(dialog.getByText('No models downloaded yet.')).toBeHidden()
-})
-
-test('the browser refuses persistent storage, then grants it', async ({ page, server }) => {
+test('the browser refuses persistent storage, then grants it; a model from a plain URL is listed by its URL, verified and deleted', async ({
+  page,
+  server,
+}) => {
   // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
   await page.addInitScript(() => {
     Object.defineProperty(Navigator.prototype, 'vendor', { get: () => 'Apple Computer, Inc.' })
@@ -58,7 +45,9 @@ test('the browser refuses persistent storage, then grants it', async ({ page, se
     StorageManager.prototype.persist = () => Promise.resolve((persisted = answers.shift() ?? persisted))
     StorageManager.prototype.persisted = () => Promise.resolve(persisted)
   })
-  await openPage(page, server)
+  server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
+  const address = server.staticUrl(model).replace(/\/$/, '')
+  await openPage(page, server, { model: address })
   await generate(page, 'a red apple')
   await page.getByRole('button', { name: 'Models' }).click()
   const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
@@ -74,6 +63,16 @@ test('the browser refuses persistent storage, then grants it', async ({ page, se
   await expect(dialog.getByText('The browser has agreed not to delete models on its own.')).toBeVisible()
   await expect(dialog.getByText('after seven days')).toBeHidden()
   await expect(ask).toBeHidden()
+
+  // This page does not load the model.
+  await page.goto('/')
+  await page.getByRole('button', { name: 'Models' }).click()
+  await expect(dialog.getByText(address, { exact: true })).toBeVisible()
+  await dialog.getByRole('button', { name: `Verify ${address}` }).click()
+  await expect(dialog.getByText(/all \d+ chunks are intact/)).toBeVisible()
+  await dialog.getByRole('button', { name: `Delete ${address}` }).click()
+  await expect(dialog.getByText(/Freed [\d.]+ MB/)).toBeVisible()
+  await expect(dialog.getByText('No models downloaded yet.')).toBeHidden()
 })
 
 test('over quota, the picture is generated, and the page says that the gallery cannot store it', async ({ page, server }) => {

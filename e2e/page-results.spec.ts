@@ -114,7 +114,7 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
     const parameters = [
       'a (red:1.3) fox <lora:dogs:0.8>',
       'Negative prompt: blurry',
-      'Steps: 5, Sampler: DPM++ 2M, CFG scale: 6.5, Seed: 4021, Size: 64x48, Clip skip: 2, Version: v1.10.1',
+      'Steps: 5, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 4021, Size: 64x48, Clip skip: 2, Version: v1.10.1',
     ].join('\n')
     const pixels = { width: 8, height: 8, data: new Uint8ClampedArray(8 * 8 * 4).fill(255) }
     const picture = Buffer.from(await encodePng(pixels, { parameters }))
@@ -130,6 +130,7 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
       negativePrompt: 'blurry',
       numInferenceSteps: 5,
       scheduler: 'DPMSolverMultistepScheduler',
+      sigmaSchedule: 'karras',
       guidanceScale: 6.5,
       seed: 4021,
       width: 64,

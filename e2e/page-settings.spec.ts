@@ -3,7 +3,7 @@
 import { resolve } from 'node:path'
 import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
-import { expect, generate, model, modelReady, nextEvent, openPage, size, test } from './ui/page-harness.js'
+import { expect, generate, model, nextEvent, openPage, size, test } from './ui/page-harness.js'
 
 /** The pictures of the last run, to compare with another run. */
 function made(page: Page): Promise<{ count: number; width: number; height: number; pixels: string; seed: number }> {
@@ -65,9 +65,13 @@ test('size, steps, guidance, negative prompt, scheduler, prompt weights, CLIP sk
   await page.getByLabel('Negative prompt').fill('green')
   expect((await changed()).pixels).not.toBe(first.pixels)
   await page.getByLabel('Negative prompt').fill('')
-  await page.getByLabel('Scheduler').selectOption('Euler ancestral')
+  await page.getByLabel('Scheduler', { exact: true }).selectOption('Euler ancestral')
   expect((await changed()).pixels).not.toBe(first.pixels)
-  await page.getByLabel('Scheduler').selectOption('Model default')
+  await page.getByLabel('Scheduler', { exact: true }).selectOption('Model default')
+  await page.getByText('More about the scheduler').click()
+  await page.getByLabel('Timestep spacing').selectOption('Trailing')
+  expect((await changed()).pixels).not.toBe(first.pixels)
+  await page.getByLabel('Timestep spacing').selectOption('Model default')
   await page.getByLabel('CLIP skip').fill('1')
   expect((await changed()).pixels).not.toBe(first.pixels)
   await page.getByLabel('CLIP skip').fill('')
@@ -82,60 +86,54 @@ test('size, steps, guidance, negative prompt, scheduler, prompt weights, CLIP sk
   await page.getByRole('textbox', { name: 'Pictures' }).fill('3')
   expect((await changed()).count).toBe(3)
   await expect(page.getByRole('list', { name: 'Pictures' }).getByRole('img')).toHaveCount(3)
-})
+  await page.getByRole('textbox', { name: 'Pictures' }).fill('')
 
-test('the weights are stored in the chosen type, named as in fromPretrained', async ({ page, server }) => {
-  await openPage(page, server)
-  await page.getByText('Settings', { exact: true }).click()
-  await generate(page, 'a red apple')
-  const published = await made(page)
-  const weights = page.getByLabel('Weights', { exact: true })
-  expect(await weights.locator('option').evaluateAll((all) => all.map((option) => option.getAttribute('value')))).toEqual([
-    '',
-    'float32',
-    'float16',
-    'q8',
-    'q4',
-  ])
-  const quantization = () =>
-    page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.components['unet']?.quantization)
-  const seen = new Set([published.pixels])
-  for (const word of ['q8', 'q4']) {
-    await weights.selectOption(word)
+  await test.step('the weights are stored in the chosen type, named as in fromPretrained', async () => {
     await generate(page, 'a red apple')
-    expect(await quantization()).toBe(word)
-    seen.add((await made(page)).pixels)
-  }
-  expect(seen.size).toBe(3)
-  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.dtype)).toBe('q4')
-  await weights.selectOption('As published')
-  await generate(page, 'a red apple')
-  expect(await quantization()).toBeUndefined()
-  expect(await made(page)).toEqual(published)
-})
-
-test('each run uses a new random seed, until “Keep” is pressed', async ({ page, server }) => {
-  await openPage(page, server, { seed: '' })
-  await page.getByText('Settings', { exact: true }).click()
-  const seeds = new Set<number>()
-  for (let run = 0; run < 3; run++) {
+    const published = await made(page)
+    const weights = page.getByLabel('Weights', { exact: true })
+    expect(await weights.locator('option').evaluateAll((all) => all.map((option) => option.getAttribute('value')))).toEqual([
+      '',
+      'float32',
+      'float16',
+      'q8',
+      'q4',
+    ])
+    const quantization = () =>
+      page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.components['unet']?.quantization)
+    const seen = new Set([published.pixels])
+    for (const word of ['q8', 'q4']) {
+      await weights.selectOption(word)
+      await generate(page, 'a red apple')
+      expect(await quantization()).toBe(word)
+      seen.add((await made(page)).pixels)
+    }
+    expect(seen.size).toBe(3)
+    expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.dtype)).toBe('q4')
+    await weights.selectOption('As published')
     await generate(page, 'a red apple')
-    seeds.add((await made(page)).seed)
-  }
-  expect(seeds.size).toBe(3)
-  const last = await made(page)
-  await page.getByRole('button', { name: 'Keep' }).click()
-  await expect(page.getByLabel('Seed')).toHaveValue(String(last.seed))
-  await generate(page, 'a red apple')
-  expect(await made(page)).toEqual(last)
-  await page.getByRole('button', { name: 'Keep' }).click()
-  await expect(page.getByLabel('Seed')).toHaveValue('')
+    expect(await quantization()).toBeUndefined()
+    expect(await made(page)).toEqual(published)
+  })
 })
 
-test('empty fields show the defaults of the model, and a run uses them', async ({ page, server }) => {
-  await openPage(page, server, { width: '', height: '', steps: '' })
+test('Generate can be pressed while the model loads; empty fields show the defaults of the model, and a run uses them', async ({
+  page,
+  server,
+}) => {
+  // The model does not arrive until Generate was pressed.
+  server.setFaults({ rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] })
+  await openPage(page, server, { width: '', height: '', steps: '', seed: '' })
   await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', 'auto')
-  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+  await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()
+  await page.getByText('Settings', { exact: true }).click()
+  await page.getByLabel('Steps').fill('1')
+  const image = nextEvent(page, 'image')
+  await page.getByRole('button', { name: 'Generate' }).click()
+  await expect(page.getByRole('button', { name: 'Generate' })).toBeHidden()
+  server.setFaults({})
+  server.dropConnections()
+  await image
   const defaults = await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.defaults)
   const unet = JSON.parse(new TextDecoder().decode(readRepository(`${model}/repo`)['unet/config.json'])) as {
     sample_size: number
@@ -144,25 +142,37 @@ test('empty fields show the defaults of the model, and a run uses them', async (
     block_out_channels: number[]
   }
   expect(defaults?.width).toBe(unet.sample_size * 2 ** (vae.block_out_channels.length - 1))
-  await page.getByText('Settings', { exact: true }).click()
   await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', String(defaults?.width))
   await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', String(defaults?.numInferenceSteps))
   await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', String(defaults?.guidanceScale))
-  await page.getByLabel('Steps').fill('1')
-  await generate(page, 'a red apple')
   expect(await made(page)).toMatchObject({ width: defaults?.width, height: defaults?.height })
-})
 
-test('the bundled model is chosen at first, with the values that its card recommends; another model removes them', async ({
-  page,
-}) => {
-  await page.goto('/')
-  await expect(page.getByLabel('Model', { exact: true })).toHaveValue('./models/aquatint-emoji')
-  await page.getByText('Settings', { exact: true }).click()
-  await expect(page.getByLabel('Steps')).not.toHaveValue('')
-  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  await expect(page.getByLabel('Steps')).toHaveValue('')
-  await expect(page.getByLabel('Repository, URL or path')).toBeFocused()
+  for (const name of ['Width', 'Height']) await page.getByLabel(name).fill(String(size))
+
+  await test.step('each run uses a new random seed, until “Keep” is pressed', async () => {
+    const seeds = new Set<number>()
+    for (let run = 0; run < 3; run++) {
+      await generate(page, 'a red apple')
+      seeds.add((await made(page)).seed)
+    }
+    expect(seeds.size).toBe(3)
+    const last = await made(page)
+    await page.getByRole('button', { name: 'Keep' }).click()
+    await expect(page.getByLabel('Seed')).toHaveValue(String(last.seed))
+    await generate(page, 'a red apple')
+    expect(await made(page)).toEqual(last)
+    await page.getByRole('button', { name: 'Keep' }).click()
+    await expect(page.getByLabel('Seed')).toHaveValue('')
+  })
+
+  await test.step('Control-Enter and Meta-Enter run', async () => {
+    await page.getByLabel('Prompt', { exact: true }).fill('a red apple')
+    for (const key of ['Control', 'Meta']) {
+      const image = nextEvent(page, 'image')
+      await page.keyboard.press(`${key}+Enter`)
+      await image
+    }
+  })
 })
 
 test('a listed model shows its download and memory, and whether it fits', async ({ page }) => {
@@ -195,10 +205,20 @@ test('a listed model shows its download and memory, and whether it fits', async 
   await expect(note).toHaveText(/in seconds, on any machine/)
 })
 
-test('a typed model shows its download and memory, or why it cannot be loaded, before anything is loaded', async ({
+test('a typed model shows its download and memory, or why it cannot be loaded, before anything is loaded; a model comes from a URL or a folder', async ({
   page,
   server,
 }) => {
+  await test.step('the bundled model is chosen at first, with the values that its card recommends; another model removes them', async () => {
+    await page.goto('/')
+    await expect(page.getByLabel('Model', { exact: true })).toHaveValue('./models/aquatint-emoji')
+    await page.getByText('Settings', { exact: true }).click()
+    await expect(page.getByLabel('Steps')).not.toHaveValue('')
+    await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+    await expect(page.getByLabel('Steps')).toHaveValue('')
+    await expect(page.getByLabel('Repository, URL or path')).toBeFocused()
+  })
+
   const files = Object.entries(readRepository(`${model}/repo`)).filter(([path]) =>
     /^(unet|vae|text_encoder)\/[^.]*\.safetensors$/.test(path),
   )
@@ -237,89 +257,65 @@ test('a typed model shows its download and memory, or why it cannot be loaded, b
   await field.fill(model)
   await field.blur()
   await expect(note).toHaveText('Stable Diffusion, already downloaded. A 256 × 256 picture is computed on the CPU.')
-})
 
-test('a model from a URL is loaded like any other', async ({ page, server }) => {
-  server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
-  await openPage(page, server, { model: server.staticUrl(model) })
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
-  expect(server.log.some(({ host }) => host === 'static')).toBe(true)
-  expect(server.log.some(({ host }) => host === 'hub')).toBe(false)
-})
+  await test.step('a model from a URL is loaded like any other', async () => {
+    server.setRepository(model, withFileList(readRepository(`${model}/repo`)))
+    server.clearLog()
+    await field.fill(server.staticUrl(model))
+    await field.blur()
+    await generate(page, 'a red boat')
+    await expect(page.getByRole('img', { name: 'a red boat' })).toBeVisible()
+    expect(server.log.some(({ host }) => host === 'static')).toBe(true)
+    expect(server.log.some(({ host }) => host === 'hub')).toBe(false)
+  })
 
-test('a model from a local folder, with the folder picker', async ({ page, server }) => {
-  await openPage(page, server, { model: '' })
-  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  // A test cannot drive the picker's window. Its replacement gives a real handle, of a folder in the browser's file system.
-  await page.evaluate(
-    async ({ base, paths }) => {
-      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('my-model', { create: true })
-      for (const path of paths) {
-        const names = path.split('/')
-        const last = names.pop() ?? ''
-        let place = folder
-        for (const name of names) place = await place.getDirectoryHandle(name, { create: true })
-        const stream = await (await place.getFileHandle(last, { create: true })).createWritable()
-        await stream.write(await (await fetch(`${base}/${path}`)).blob())
-        await stream.close()
-      }
-      Object.assign(window, { showDirectoryPicker: () => Promise.resolve(folder) })
-    },
-    { base: server.staticUrl(model).replace(/\/$/, ''), paths: Object.keys(readRepository(`${model}/repo`)) },
-  )
-  const before = server.log.length
-  await page.getByRole('button', { name: 'Folder…' }).click()
-  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('my-model (folder)')
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
-  expect(server.log).toHaveLength(before)
-})
+  await test.step('a model from a local folder, with the folder picker', async () => {
+    // A test cannot drive the picker's window. Its replacement gives a real handle, of a folder in the browser's file system.
+    await page.evaluate(
+      async ({ base, paths }) => {
+        const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('my-model', { create: true })
+        for (const path of paths) {
+          const names = path.split('/')
+          const last = names.pop() ?? ''
+          let place = folder
+          for (const name of names) place = await place.getDirectoryHandle(name, { create: true })
+          const stream = await (await place.getFileHandle(last, { create: true })).createWritable()
+          await stream.write(await (await fetch(`${base}/${path}`)).blob())
+          await stream.close()
+        }
+        Object.assign(window, { showDirectoryPicker: () => Promise.resolve(folder) })
+      },
+      { base: server.staticUrl(model).replace(/\/$/, ''), paths: Object.keys(readRepository(`${model}/repo`)) },
+    )
+    const before = server.log.length
+    await page.getByRole('button', { name: 'Folder…' }).click()
+    await expect(page.getByLabel('Repository, URL or path')).toHaveValue('my-model (folder)')
+    await generate(page, 'a green boat')
+    await expect(page.getByRole('img', { name: 'a green boat' })).toBeVisible()
+    expect(server.log).toHaveLength(before)
+  })
 
-test('a model from a folder, in a browser that has only the file input', async ({ page, server }) => {
-  await page.addInitScript(() => Object.defineProperty(window, 'showDirectoryPicker', { value: undefined }))
-  await openPage(page, server, { model: '' })
-  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  const chooser = page.waitForEvent('filechooser')
-  await page.getByRole('button', { name: 'Folder…' }).click()
-  await (await chooser).setFiles(`${model}/repo`)
-  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
-})
+  await test.step('a model from a folder, in a browser that has only the file input', async () => {
+    await page.evaluate(() => Object.assign(window, { showDirectoryPicker: undefined }))
+    const chooser = page.waitForEvent('filechooser')
+    await page.getByRole('button', { name: 'Folder…' }).click()
+    await (await chooser).setFiles(`${model}/repo`)
+    await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
+    await generate(page, 'a blue boat')
+    await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
+  })
 
-test('a folder dropped on the page becomes the model', async ({ page, server }) => {
-  await openPage(page, server, { model: '' })
-  const session = await page.context().newCDPSession(page)
-  const data = { items: [], files: [resolve(`${model}/repo`)], dragOperationsMask: 1 }
-  for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
-    await session.send('Input.dispatchDragEvent', { type, x: 600, y: 400, data })
-  await expect(page.getByText('The model is now the folder repo.')).toBeVisible()
-  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
-  await expect(page.locator('#model-note')).toHaveText(/^Stable Diffusion, already downloaded\./)
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
-  expect(server.log).toEqual([])
-})
-
-test('Generate can be pressed while the model loads', async ({ page, server }) => {
-  server.setFaults({ latencyMs: 300 })
-  await openPage(page, server)
-  await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()
-  const image = nextEvent(page, 'image')
-  await page.getByRole('button', { name: 'Generate' }).click()
-  await expect(page.getByRole('button', { name: 'Generate' })).toBeHidden()
-  server.setFaults({})
-  await image
-})
-
-test('Control-Enter and Meta-Enter run', async ({ page, server }) => {
-  await openPage(page, server)
-  await modelReady(page)
-  await page.getByLabel('Prompt', { exact: true }).fill('a red apple')
-  for (const key of ['Control', 'Meta']) {
-    const image = nextEvent(page, 'image')
-    await page.keyboard.press(`${key}+Enter`)
-    await image
-  }
+  await test.step('a folder dropped on the page becomes the model', async () => {
+    const before = server.log.length
+    const session = await page.context().newCDPSession(page)
+    const data = { items: [], files: [resolve(`${model}/repo`)], dragOperationsMask: 1 }
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+      await session.send('Input.dispatchDragEvent', { type, x: 600, y: 400, data })
+    await expect(page.getByText('The model is now the folder repo.')).toBeVisible()
+    await expect(page.getByLabel('Repository, URL or path')).toHaveValue('repo (folder)')
+    await expect(page.locator('#model-note')).toHaveText(/^Stable Diffusion, already downloaded\./)
+    await generate(page, 'a black boat')
+    await expect(page.getByRole('img', { name: 'a black boat' })).toBeVisible()
+    expect(server.log).toHaveLength(before)
+  })
 })

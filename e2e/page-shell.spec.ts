@@ -6,7 +6,11 @@ import { expect, generate, model, openPage, test } from './ui/page-harness.js'
 
 test.use({ serviceWorkers: 'allow' })
 
-test('the first paint downloads little, and nothing of the runtime', async ({ page }) => {
+test('the first paint downloads little, and nothing of the runtime; the page can be installed', async ({
+  page,
+  request,
+  context,
+}) => {
   const loaded = new Map<string, number>()
   const bodies: Promise<unknown>[] = []
   page.on('response', (response) => {
@@ -23,41 +27,74 @@ test('the first paint downloads little, and nothing of the runtime', async ({ pa
   })
   await page.goto('/', { waitUntil: 'networkidle' })
   await Promise.all(bodies)
-  const names = [...loaded.keys()]
-  expect(names.filter((name) => /worker-|wasm|models\//.test(name))).toEqual([])
+  const paths = [...loaded.keys()]
+  expect(paths.filter((name) => /worker-|wasm|models\//.test(name))).toEqual([])
   const bytes = [...loaded].filter(([name]) => /\.(?:js|css|html)$|\/$/.test(name)).reduce((sum, [, size]) => sum + size, 0)
   expect(bytes).toBeGreaterThan(5_000)
   expect(bytes).toBeLessThan(50_000)
-})
 
-test('the icons in the manifest exist', async ({ page, request }) => {
-  await page.goto('/')
-  const href = await page.locator('link[rel=manifest]').getAttribute('href')
-  const manifest = (await (await request.get(`/${href}`)).json()) as {
-    icons: { src: string; sizes: string; type: string }[]
-    start_url: string
-  }
-  for (const { src, sizes, type } of manifest.icons) {
-    const response = await request.get(`/${src}`)
-    expect(response.ok()).toBe(true)
-    expect(response.headers()['content-type']).toContain(type)
-    if (type === 'image/png') {
-      const png = await response.body()
-      expect(`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`).toBe(sizes)
+  await test.step('the icons in the manifest exist', async () => {
+    const href = await page.locator('link[rel=manifest]').getAttribute('href')
+    const manifest = (await (await request.get(`/${href}`)).json()) as {
+      icons: { src: string; sizes: string; type: string }[]
+      start_url: string
     }
-  }
-})
+    for (const { src, sizes, type } of manifest.icons) {
+      const response = await request.get(`/${src}`)
+      expect(response.ok()).toBe(true)
+      expect(response.headers()['content-type']).toContain(type)
+      if (type === 'image/png') {
+        const png = await response.body()
+        expect(`${png.readUInt32BE(16)}x${png.readUInt32BE(20)}`).toBe(sizes)
+      }
+    }
+  })
 
-test('the browser finds no installability errors', async ({ page, context }) => {
-  await page.goto('/')
-  await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined))
-  const session = await context.newCDPSession(page)
-  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors')
-  // Tests run in a private window, which does not offer installation.
-  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito')).toEqual([])
-  const { errors, url } = await session.send('Page.getAppManifest')
-  expect(errors).toEqual([])
-  expect(url).toMatch(/manifest\.webmanifest$/)
+  await test.step('the browser finds no installability errors', async () => {
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined))
+    const session = await context.newCDPSession(page)
+    const { installabilityErrors } = await session.send('Page.getInstallabilityErrors')
+    // Tests run in a private window, which does not offer installation.
+    expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito')).toEqual([])
+    const { errors, url } = await session.send('Page.getAppManifest')
+    expect(errors).toEqual([])
+    expect(url).toMatch(/manifest\.webmanifest$/)
+  })
+
+  await test.step('the manifest of the element describes the element', async () => {
+    const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
+      modules: [
+        {
+          declarations: [Record<'attributes' | 'members' | 'events' | 'slots' | 'cssParts' | 'cssProperties', { name: string }[]>]
+        },
+      ]
+    }
+    const [{ attributes, members, slots, cssParts, cssProperties }] = modules[0].declarations
+    const found = await page.evaluate(() => {
+      const box = document.querySelector('aquatint-prompt')
+      const root = box?.shadowRoot
+      if (box === null || root === null || root === undefined) throw new Error('no box')
+      const members: string[] = []
+      for (let proto: unknown = Object.getPrototypeOf(box); proto !== HTMLElement.prototype; proto = Object.getPrototypeOf(proto))
+        members.push(...Object.getOwnPropertyNames(proto))
+      const rules = [...root.adoptedStyleSheets].flatMap((sheet) => [...sheet.cssRules].map(({ cssText }) => cssText)).join('\n')
+      return {
+        watched: (box.constructor as unknown as { observedAttributes: string[] }).observedAttributes,
+        slots: [...root.querySelectorAll('slot')].map(({ name }) => name),
+        parts: [...root.querySelectorAll('[part]')].map((element) => element.getAttribute('part') ?? ''),
+        properties: [...new Set(rules.match(/(?<=var\()--aquatint-[a-z-]+/g))],
+        members,
+      }
+    })
+    expect(names(attributes)).toEqual([...found.watched, 'busy', 'disabled', 'name', 'required'].sort())
+    expect(names(slots)).toEqual(found.slots.sort())
+    // Parts that appear only with a picture do not exist yet.
+    expect(names(cssParts)).toEqual(
+      names([...new Set([...found.parts, 'preview', 'image', 'actions'])].map((name) => ({ name }))),
+    )
+    expect(names(cssProperties)).toEqual(found.properties.sort())
+    expect(names(members).filter((name) => !found.members.includes(name))).toEqual([])
+  })
 })
 
 test('after the first use the page generates pictures without a network', async ({ page, server, context }) => {
@@ -69,6 +106,9 @@ test('after the first use the page generates pictures without a network', async 
     }
   })
   await openPage(page, server)
+  // A model in the URL is loaded at once.
+  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
+  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.repo)).toBe(model)
   await generate(page, 'a red apple')
   await server.close()
   await context.setOffline(true)
@@ -83,46 +123,6 @@ test('after the first use the page generates pictures without a network', async 
   })
   expect(kept.filter((path) => /safetensors|models\/|json$/.test(path))).toEqual([])
   expect(kept.some((path) => path.endsWith('.wasm'))).toBe(true)
-})
-
-test('the manifest of the element describes the element', async ({ page }) => {
-  const { modules } = JSON.parse(readFileSync('custom-elements.json', 'utf8')) as {
-    modules: [
-      {
-        declarations: [Record<'attributes' | 'members' | 'events' | 'slots' | 'cssParts' | 'cssProperties', { name: string }[]>]
-      },
-    ]
-  }
-  const [{ attributes, members, slots, cssParts, cssProperties }] = modules[0].declarations
-  await page.goto('/')
-  const found = await page.evaluate(() => {
-    const box = document.querySelector('aquatint-prompt')
-    const root = box?.shadowRoot
-    if (box === null || root === null || root === undefined) throw new Error('no box')
-    const members: string[] = []
-    for (let proto: unknown = Object.getPrototypeOf(box); proto !== HTMLElement.prototype; proto = Object.getPrototypeOf(proto))
-      members.push(...Object.getOwnPropertyNames(proto))
-    const rules = [...root.adoptedStyleSheets].flatMap((sheet) => [...sheet.cssRules].map(({ cssText }) => cssText)).join('\n')
-    return {
-      watched: (box.constructor as unknown as { observedAttributes: string[] }).observedAttributes,
-      slots: [...root.querySelectorAll('slot')].map(({ name }) => name),
-      parts: [...root.querySelectorAll('[part]')].map((element) => element.getAttribute('part') ?? ''),
-      properties: [...new Set(rules.match(/(?<=var\()--aquatint-[a-z-]+/g))],
-      members,
-    }
-  })
-  expect(names(attributes)).toEqual([...found.watched, 'busy', 'disabled', 'name', 'required'].sort())
-  expect(names(slots)).toEqual(found.slots.sort())
-  // Parts that appear only with a picture do not exist yet.
-  expect(names(cssParts)).toEqual(names([...new Set([...found.parts, 'preview', 'image', 'actions'])].map((name) => ({ name }))))
-  expect(names(cssProperties)).toEqual(found.properties.sort())
-  expect(names(members).filter((name) => !found.members.includes(name))).toEqual([])
-})
-
-test('a model in the URL is loaded at once', async ({ page, server }) => {
-  await openPage(page, server)
-  await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
-  expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.pipeline?.info.repo)).toBe(model)
 })
 
 function names(list: readonly { name: string }[]): string[] {

@@ -39,19 +39,47 @@ test('a checkpoint in one file makes the same picture by its address and dropped
     expect(info?.components['transformer']).toMatchObject({ quantization: 'q8' })
     expect(info?.components['vae']?.repo).toBe('stabilityai/stable-diffusion-3-medium-diffusers')
   })
-})
 
-test('a checkpoint in one file is picked with “File…”', async ({ page, server }) => {
-  server.setRepository(configs, 'fixtures/tiny-sd15/repo')
-  await openPage(page, server, { model: '' })
-  await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  const chooser = page.waitForEvent('filechooser')
-  await page.getByRole('button', { name: 'File…' }).click()
-  const picked = { name: 'mine.safetensors', mimeType: '', buffer: Buffer.from(await singleFileOf('tiny-sd15')) }
-  await (await chooser).setFiles(picked)
-  await expect(page.getByLabel('Repository, URL or path')).toHaveValue('mine.safetensors')
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('img', { name: 'a red apple' })).toBeVisible()
+  await test.step('it is picked with “File…”', async () => {
+    const chooser = page.waitForEvent('filechooser')
+    await page.getByRole('button', { name: 'File…' }).click()
+    const picked = { name: 'mine.safetensors', mimeType: '', buffer: Buffer.from(await singleFileOf('tiny-sd15')) }
+    await (await chooser).setFiles(picked)
+    await expect(page.getByLabel('Repository, URL or path')).toHaveValue('mine.safetensors')
+    await generate(page, 'a blue boat')
+    await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
+  })
+
+  const choose = (id: string) =>
+    page.evaluate((name) => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box !== null) box.model = name
+    }, id)
+
+  await test.step('a file that is no checkpoint is refused by what it is', async () => {
+    const header = '{"lora_unet_x.lora_up.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    const file = Buffer.alloc(8 + header.length + 4)
+    file.writeBigUInt64LE(BigInt(header.length))
+    file.write(header, 8)
+    server.setRepository('a/lora', { 'style.safetensors': file })
+    const refused = nextEvent(page, 'error').catch(() => {})
+    await choose(`${server.url}/a/lora/blob/main/style.safetensors`)
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await refused
+    await expect(page.getByText('style.safetensors is a LoRA', { exact: false }).first()).toBeVisible()
+  })
+
+  await test.step('what loading ignored is listed', async () => {
+    const files = readRepository('fixtures/tiny-sd15/repo')
+    server.setRepository(
+      'a/odd',
+      withJson(files, 'unet/config.json', (config) => (config['made_up_key'] = 3)),
+    )
+    await choose('a/odd')
+    await generate(page, 'a red apple')
+    await page.getByText('Notes on this model: 1').click()
+    await expect(page.getByRole('listitem').filter({ hasText: 'made_up_key' })).toHaveText(/^unet: /)
+  })
 })
 
 test('a token opens a gated model, and is in no storage', async ({ page }) => {
@@ -74,27 +102,4 @@ test('a token opens a gated model, and is in no storage', async ({ page }) => {
   } finally {
     await server.close()
   }
-})
-
-test('a file that is no checkpoint is refused by what it is', async ({ page, server }) => {
-  const header = '{"lora_unet_x.lora_up.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-  const file = Buffer.alloc(8 + header.length + 4)
-  file.writeBigUInt64LE(BigInt(header.length))
-  file.write(header, 8)
-  server.setRepository('a/lora', { 'style.safetensors': file })
-  await openPage(page, server, { model: `${server.url}/a/lora/blob/main/style.safetensors` })
-  await nextEvent(page, 'error').catch(() => {})
-  await expect(page.getByText('style.safetensors is a LoRA', { exact: false }).first()).toBeVisible()
-})
-
-test('what loading ignored is listed', async ({ page, server }) => {
-  const files = readRepository('fixtures/tiny-sd15/repo')
-  server.setRepository(
-    'a/odd',
-    withJson(files, 'unet/config.json', (config) => (config['made_up_key'] = 3)),
-  )
-  await openPage(page, server, { model: 'a/odd' })
-  await modelReady(page)
-  await page.getByText('Notes on this model: 1').click()
-  await expect(page.getByRole('listitem').filter({ hasText: 'made_up_key' })).toHaveText(/^unet: /)
 })

@@ -69,40 +69,43 @@ test('a run starts from a picked picture, the strength changes the result, and R
   await expect(strength).toBeVisible()
   await generate(page, 'a red apple')
   expect(await pixels(page)).toEqual(half)
+
+  await test.step('a strength that leaves no step is rejected with a message', async () => {
+    await strength.fill('0.2')
+    await page.getByRole('button', { name: 'Generate' }).click()
+    await expect(page.getByText('strength is 0.2, which leaves no step of 4')).toBeVisible()
+  })
+
+  await test.step('a model without an image encoder says so, and generates from the prompt alone', async () => {
+    await page.getByRole('button', { name: 'Remove the picture to start from' }).click()
+    const files = readRepository(`${model}/repo`)
+    const vae = 'vae/diffusion_pytorch_model.safetensors'
+    server.setRepository('no/encoder', { ...files, [vae]: withoutTensors(files[vae], /^(encoder|quant_conv)\./) })
+    await page.evaluate(() => {
+      const box = document.querySelector('aquatint-prompt')
+      if (box !== null) box.model = 'no/encoder'
+    })
+    await generate(page, 'a red apple')
+    await expect(page.getByRole('button', { name: 'Start from a picture' })).toBeDisabled()
+    await expect(page.getByText('Not available: this model’s autoencoder has no encoder.')).toBeVisible()
+  })
 })
 
-test('a strength that leaves no step is rejected with a message', async ({ page, server }) => {
-  await openPage(page, server, { strength: '0.2' })
-  await give(page, 'drop')
-  await expect(page.getByLabel('Strength')).toHaveValue('0.2')
-  await page.getByRole('button', { name: 'Generate' }).click()
-  await expect(page.getByText('strength is 0.2, which leaves no step of 2')).toBeVisible()
-})
-
-for (const how of ['drop', 'paste'] as const) {
-  test(`a picture not made by Aquatint becomes the start picture, by ${how}`, async ({ page }) => {
-    await page.goto('/?model=a/b')
+test('a picture not made by Aquatint becomes the start picture, by drop and by paste; a file that is not a picture is rejected', async ({
+  page,
+}) => {
+  for (const how of ['drop', 'paste'] as const) {
+    await page.goto('/?model=a/b&strength=0.2')
     await give(page, how)
     await expect(page.getByText('apple.png is now the start picture.')).toBeVisible()
     await expect(page.getByRole('slider')).toBeVisible()
-  })
-}
+    await expect(page.getByLabel('Strength')).toHaveValue('0.2')
+  }
 
-test('a file that is not a picture is rejected', async ({ page }) => {
   await page.goto('/?model=a/b')
   await page
     .locator('.start input[type=file]')
     .setInputFiles({ name: 'words.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('words') })
   await expect(page.getByText('The browser cannot decode this file as a picture.')).toBeVisible()
   await expect(page.getByRole('slider')).toBeHidden()
-})
-
-test('a model without an image encoder says so, and generates from the prompt alone', async ({ page, server }) => {
-  const files = readRepository(`${model}/repo`)
-  const vae = 'vae/diffusion_pytorch_model.safetensors'
-  server.setRepository(model, { ...files, [vae]: withoutTensors(files[vae], /^(encoder|quant_conv)\./) })
-  await openPage(page, server)
-  await generate(page, 'a red apple')
-  await expect(page.getByRole('button', { name: 'Start from a picture' })).toBeDisabled()
-  await expect(page.getByText('Not available: this model’s autoencoder has no encoder.')).toBeVisible()
 })

@@ -2,6 +2,7 @@
 
 import type { Page } from '@playwright/test'
 import type { HubServer } from './hub-server/types.js'
+import type { AquatintPrompt } from '../src/ui/element.js'
 import { expect, model, site, size, test } from './ui/page-harness.js'
 import { startSite, type ServedPage } from './ui/site-server.js'
 
@@ -40,89 +41,82 @@ function pixels(page: Page, prompt: string, index = 0): Promise<readonly number[
   )
 }
 
-test('two boxes on a page share one worker, one pipeline and one download', async ({ page, server }) => {
-  const html = `<!doctype html><title>Two</title><script type="module" src="${site}/element.js"></script>${tag(server)}${tag(server)}`
-  await openSite(page, { html }, async () => {
-    const [first, second] = await Promise.all([pixels(page, 'a red apple', 0), pixels(page, 'a red apple', 1)])
-    expect(second).toEqual(first)
-    expect(page.workers()).toHaveLength(1)
-    expect(
-      await page.evaluate(() => {
-        const [one, two] = document.querySelectorAll('aquatint-prompt')
-        return one?.pipeline !== undefined && one.pipeline === two?.pipeline
-      }),
-    ).toBe(true)
-    const asked = server.log
-      .filter(({ kind, file }) => kind === 'resolve' && file?.endsWith('.safetensors') === true)
-      .map(({ file }) => file)
-    expect(asked).toHaveLength(new Set(asked).size)
-
-    // One box is removed; the other still works.
-    await page.evaluate(() => document.querySelector('aquatint-prompt')?.remove())
-    expect(await pixels(page, 'a red apple')).toEqual(first)
-  })
-})
-
-test('in a form it can be required, submits the picture under its name, and can be reset', async ({ page, server }) => {
-  const html = `<!doctype html><title>Form</title><script type="module" src="${site}/element.js"></script>
-    <form>${tag(server, 'name="picture" required prompt="a boat"')}<button>Send</button></form>`
-  await openSite(page, { html }, async () => {
-    const form = () =>
-      page.evaluate(() => {
-        const element = document.querySelector('form')
-        const value = element === null ? null : new FormData(element).get('picture')
-        return {
-          valid: element?.checkValidity(),
-          file: value instanceof File ? { name: value.name, type: value.type, some: value.size > 100 } : value,
-        }
-      })
-    expect(await form()).toEqual({ valid: false, file: null })
-    await pixels(page, 'a red apple')
-    expect(await form()).toEqual({ valid: true, file: { name: 'a-red-apple-7.png', type: 'image/png', some: true } })
-    await page.evaluate(() => document.querySelector('form')?.reset())
-    expect(await form()).toEqual({ valid: false, file: null })
-    await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a boat')
-    await page.evaluate(() => document.querySelector('fieldset, form aquatint-prompt')?.setAttribute('disabled', ''))
-    await expect(page.getByRole('button', { name: 'Generate' })).toBeDisabled()
-  })
-})
-
-test('its events report progress, its parts and properties are styled from outside, and styles do not leak', async ({
-  page,
-  server,
-}) => {
-  const html = `<!doctype html><title>Styled</title><script type="module" src="${site}/element.js"></script>
+test('boxes on a page of another origin', async ({ page, server }) => {
+  const html = `<!doctype html><title>Boxes</title>
     <style>button, textarea { padding: 50px !important } aquatint-prompt { --aquatint-accent: rgb(0, 90, 160) } aquatint-prompt::part(run) { text-transform: uppercase }</style>
-    <button id="outside">Outside</button>${tag(server)}`
+    ${tag(server)}${tag(server)}
+    <form>${tag(server, 'name="picture" required prompt="a boat"')}<button>Send</button></form>
+    <section id="styled"><button id="outside">Outside</button>${tag(server)}</section>
+    <section id="early">${tag(server)}</section>
+    <script>document.querySelector('#early aquatint-prompt').prompt = 'set early'</script><script type="module" src="${site}/element.js"></script>`
   await openSite(page, { html }, async () => {
-    const before = await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)
-    const run = page.getByRole('button', { name: 'Generate' })
-    await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
-    await expect(run).toHaveCSS('text-transform', 'uppercase')
-    // The page's rules for buttons do not apply inside the box.
-    await expect(page.locator('#outside')).toHaveCSS('padding-top', '50px')
-    await expect(run).not.toHaveCSS('padding-top', '50px')
-    const seen = await page.evaluate(async () => {
-      const box = document.querySelector('aquatint-prompt')
-      if (box === null) throw new Error('no box')
-      const types: string[] = []
-      for (const type of ['load', 'progress', 'step', 'image', 'error', 'statechange'] as const)
-        box.addEventListener(type, () => types.push(type))
-      box.prompt = 'a red apple'
-      await box.generate()
-      return types
+    await test.step('properties that were set before the script loaded take effect', async () => {
+      await expect(page.locator('#early').getByLabel('Prompt', { exact: true })).toHaveValue('set early')
     })
-    expect([...new Set(seen)].sort()).toEqual(['image', 'load', 'progress', 'statechange', 'step'])
-    expect(seen.filter((type) => type === 'step')).toHaveLength(3)
-    expect(await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)).toBe(before)
-  })
-})
 
-test('properties that were set before the script loaded take effect', async ({ page, server }) => {
-  const html = `<!doctype html><title>Late</title>${tag(server)}
-    <script>document.querySelector('aquatint-prompt').prompt = 'set early'</script><script type="module" src="${site}/element.js"></script>`
-  await openSite(page, { html }, async () => {
-    await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('set early')
+    await test.step('two of them share one worker, one pipeline and one download', async () => {
+      const [first, second] = await Promise.all([pixels(page, 'a red apple', 0), pixels(page, 'a red apple', 1)])
+      expect(second).toEqual(first)
+      expect(page.workers()).toHaveLength(1)
+      expect(
+        await page.evaluate(() => {
+          const [one, two] = document.querySelectorAll('aquatint-prompt')
+          return one?.pipeline !== undefined && one.pipeline === two?.pipeline
+        }),
+      ).toBe(true)
+      const asked = server.log
+        .filter(({ kind, file }) => kind === 'resolve' && file?.endsWith('.safetensors') === true)
+        .map(({ file }) => file)
+      expect(asked).toHaveLength(new Set(asked).size)
+
+      // One box is removed; the other still works.
+      await page.evaluate(() => document.querySelector('aquatint-prompt')?.remove())
+      expect(await pixels(page, 'a red apple')).toEqual(first)
+    })
+
+    await test.step('in a form one can be required, submits the picture under its name, and can be reset', async () => {
+      const own = page.locator('form aquatint-prompt')
+      const form = () =>
+        page.evaluate(() => {
+          const element = document.querySelector('form')
+          const value = element === null ? null : new FormData(element).get('picture')
+          return {
+            valid: element?.checkValidity(),
+            file: value instanceof File ? { name: value.name, type: value.type, some: value.size > 100 } : value,
+          }
+        })
+      expect(await form()).toEqual({ valid: false, file: null })
+      await pixels(page, 'a red apple', 1)
+      expect(await form()).toEqual({ valid: true, file: { name: 'a-red-apple-7.png', type: 'image/png', some: true } })
+      await page.evaluate(() => document.querySelector('form')?.reset())
+      expect(await form()).toEqual({ valid: false, file: null })
+      await expect(own.getByLabel('Prompt', { exact: true })).toHaveValue('a boat')
+      await page.evaluate(() => document.querySelector('form aquatint-prompt')?.setAttribute('disabled', ''))
+      await expect(own.getByRole('button', { name: 'Generate' })).toBeDisabled()
+    })
+
+    await test.step('its events report progress, its parts and properties are styled from outside, and styles do not leak', async () => {
+      const before = await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)
+      const run = page.locator('#styled').getByRole('button', { name: 'Generate' })
+      await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
+      await expect(run).toHaveCSS('text-transform', 'uppercase')
+      // The page's rules for buttons do not apply inside the box.
+      await expect(page.locator('#outside')).toHaveCSS('padding-top', '50px')
+      await expect(run).not.toHaveCSS('padding-top', '50px')
+      const seen = await page.evaluate(async () => {
+        const box = document.querySelector<AquatintPrompt>('#styled aquatint-prompt')
+        if (box === null) throw new Error('no box')
+        const types: string[] = []
+        for (const type of ['load', 'progress', 'step', 'image', 'error', 'statechange'] as const)
+          box.addEventListener(type, () => types.push(type))
+        box.prompt = 'a red apple'
+        await box.generate()
+        return types
+      })
+      expect([...new Set(seen)].sort()).toEqual(['image', 'load', 'progress', 'statechange', 'step'])
+      expect(seen.filter((type) => type === 'step')).toHaveLength(3)
+      expect(await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)).toBe(before)
+    })
   })
 })
 
@@ -166,49 +160,43 @@ test('the frame responds to the messages of its page', async ({ page, server }) 
     expect(answer).toMatchObject({ id: 'mine', prompt: 'a red apple' })
     expect(answer.files).toBeGreaterThan(100)
     expect(answer.types).toEqual(expect.arrayContaining(['ready', 'state', 'step', 'height', 'image']))
-  } finally {
-    await other.close()
-  }
-})
 
-test('the frame reports errors, and can be cancelled', async ({ page, server }) => {
-  const other = await startSite({ '/': { html: '<!doctype html><title>Framed</title>' } })
-  try {
-    await page.goto(other.url)
-    const query = {
-      origin: other.url,
-      endpoint: server.url,
-      device: 'wasm',
-      steps: '500',
-      width: String(size),
-      height: String(size),
-    }
-    const answers = await page.evaluate(
-      ([src, origin, model]) =>
-        new Promise<unknown[]>((resolve) => {
-          const frame = document.createElement('iframe')
-          const errors: unknown[] = []
-          const ask = (message: object) => frame.contentWindow?.postMessage({ aquatint: 1, ...message }, origin)
-          window.addEventListener('message', ({ data, source }: MessageEvent<Record<string, unknown>>) => {
-            if (source !== frame.contentWindow) return
-            if (data['type'] === 'ready') ask({ type: 'generate', id: 'wrong', settings: { prompt: 'a', model: 'no/such' } })
-            else if (data['type'] === 'step') ask({ type: 'cancel' })
-            else if (data['type'] === 'error') {
-              const { id, code, message } = data
-              errors.push({ id, code, told: typeof message === 'string' && message.length > 10 })
-              if (errors.length === 2) resolve(errors)
-              else ask({ type: 'generate', id: 'long', settings: { prompt: 'a', model } })
-            }
-          })
-          frame.src = src
-          document.body.append(frame)
-        }),
-      [`${site}/embed.html?${new URLSearchParams(query).toString()}`, site, model] as const,
-    )
-    expect(answers).toEqual([
-      { id: 'wrong', code: 'repository-not-found', told: true },
-      { id: 'long', code: 'aborted', told: true },
-    ])
+    await test.step('it reports errors, and can be cancelled', async () => {
+      const slow = {
+        origin: other.url,
+        endpoint: server.url,
+        device: 'wasm',
+        steps: '500',
+        width: String(size),
+        height: String(size),
+      }
+      const answers = await page.evaluate(
+        ([src, origin, model]) =>
+          new Promise<unknown[]>((resolve) => {
+            const frame = document.createElement('iframe')
+            const errors: unknown[] = []
+            const ask = (message: object) => frame.contentWindow?.postMessage({ aquatint: 1, ...message }, origin)
+            window.addEventListener('message', ({ data, source }: MessageEvent<Record<string, unknown>>) => {
+              if (source !== frame.contentWindow) return
+              if (data['type'] === 'ready') ask({ type: 'generate', id: 'wrong', settings: { prompt: 'a', model: 'no/such' } })
+              else if (data['type'] === 'step') ask({ type: 'cancel' })
+              else if (data['type'] === 'error') {
+                const { id, code, message } = data
+                errors.push({ id, code, told: typeof message === 'string' && message.length > 10 })
+                if (errors.length === 2) resolve(errors)
+                else ask({ type: 'generate', id: 'long', settings: { prompt: 'a', model } })
+              }
+            })
+            frame.src = src
+            document.body.append(frame)
+          }),
+        [`${site}/embed.html?${new URLSearchParams(slow).toString()}`, site, model] as const,
+      )
+      expect(answers).toEqual([
+        { id: 'wrong', code: 'repository-not-found', told: true },
+        { id: 'long', code: 'aborted', told: true },
+      ])
+    })
   } finally {
     await other.close()
   }

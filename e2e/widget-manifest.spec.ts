@@ -96,7 +96,7 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
     (html) => {
       document.body.innerHTML = html
     },
-    `<aquatint-prompt model="a/b" prompt="p" negative-prompt="n" width="64" height="72" steps="3" guidance="4.5" seed="5" count="2" scheduler="DDIMScheduler" clip-skip="1" prompt-weighting="compel" revision="r" variant="v" endpoint="https://e.example" dtype="q8" preview-decoder="owner/tiny" device="wasm" offload="block" max-memory="2GB">${slots.join('')}</aquatint-prompt>`,
+    `<aquatint-prompt model="a/b" prompt="p" negative-prompt="n" width="64" height="72" steps="3" guidance="4.5" true-cfg="2" seed="5" count="2" scheduler="DDIMScheduler" timestep-spacing="trailing" sigma-schedule="karras" algorithm="sde-dpmsolver++" prediction="v-zero-snr" eta="0.5" clip-skip="1" prompt-weighting="compel" revision="r" variant="v" endpoint="https://e.example" dtype="q8" preview-decoder="owner/tiny" device="wasm" offload="block" max-memory="2GB">${slots.join('')}</aquatint-prompt>`,
   )
   const settings = page.locator('aquatint-prompt').getByText('Settings', { exact: true })
   await settings.click()
@@ -115,9 +115,15 @@ test('slotted content is shown, and each attribute sets its setting', async ({ p
     height: 72,
     numInferenceSteps: 3,
     guidanceScale: 4.5,
+    trueCfgScale: 2,
     seed: 5,
     numImagesPerPrompt: 2,
     scheduler: 'DDIMScheduler',
+    timestepSpacing: 'trailing',
+    sigmaSchedule: 'karras',
+    algorithm: 'sde-dpmsolver++',
+    prediction: 'v-zero-snr',
+    eta: 0.5,
     clipSkip: 1,
     promptWeighting: 'compel',
   })

@@ -38,7 +38,7 @@ interface Running {
   readonly server: HubServer
 }
 
-/** For each snippet, identified by a text that only it contains, a check of its effects. */
+/** For each snippet, identified by a text that only it contains, a check of its effects. They run in this order, in one page. */
 const expectations: Readonly<Record<string, (running: Running) => Promise<void>>> = {
   // README: the library
   "unet: { repo: 'someone/sdxl-unet-sharded' }": async ({ page, over, server }) => {
@@ -87,16 +87,6 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe('madebyollin/sdxl-vae-fp16-fix DPMSolverMultistepScheduler')
   },
-  // single-files.md
-  'blob/main/model.safetensors': async ({ over, said }) => {
-    await over
-    expect(said.at(-1)).toBe('1 image of StableDiffusionXLPipeline')
-  },
-  // lora.md
-  "'nerijs/pixel-art-xl'": async ({ over, said }) => {
-    await over
-    expect(said.at(-1)).toBe('1 [tiny dog]')
-  },
   // prompts.md: embeddings halfway between two prompts
   "'a city by night'": async ({ over, said }) => {
     await over
@@ -113,8 +103,6 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said.at(-1)).toBe('1')
     expect(server.log.some(({ kind, path }) => kind === 'resolve' && path.includes('latent-consistency/lcm-sdxl'))).toBe(true)
   },
-  // memory.md
-  "maxMemory: '6GB', // or": async ({ over }) => over,
   // memory.md: the plan
   'plan.downloadBytes': async ({ over, said, server }) => {
     await over
@@ -172,10 +160,28 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe(await server.commit('my-team/my-model'))
   },
+  // Those that keep their pipeline open: the files that it uses stay in the cache.
+  // memory.md
+  "maxMemory: '6GB', // or": async ({ over }) => over,
+  // single-files.md
+  'blob/main/model.safetensors': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1 image of StableDiffusionXLPipeline')
+  },
+  // lora.md
+  "'nerijs/pixel-art-xl'": async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1 [tiny dog]')
+  },
 }
+
+/** The snippet whose page has no other models. */
+const ofEmptyCache = 'new ModelCache()'
 
 interface Snippets {
   start(key: string): Promise<void>
+  /** Deletes the cached models that no pipeline has open. */
+  clear(): Promise<void>
 }
 
 const snippets = readSnippets('ts').filter(({ code }) => !code.includes("'../src/"))
@@ -203,10 +209,18 @@ test.describe('in a consumer’s project', () => {
     const modules = keys.map((key) => findSnippet(key, 'ts').code)
     consumer.write({
       ...Object.fromEntries(modules.map((code, i) => [`snippet-${i}.ts`, code])),
-      'main.ts': `const modules: Record<string, () => Promise<unknown>> = {
+      'main.ts': `import { ModelCache } from 'aquatint'
+
+const modules: Record<string, () => Promise<unknown>> = {
 ${keys.map((key, i) => `  ${JSON.stringify(key)}: () => import('./snippet-${i}.js'),`).join('\n')}
 }
-Object.assign(window, { start: (key: string) => modules[key]?.().then(() => undefined) })
+const cache = new ModelCache()
+Object.assign(window, {
+  start: (key: string) => modules[key]?.().then(() => undefined),
+  clear: async () => {
+    for (const model of await cache.list()) await cache.delete(model)
+  },
+})
 `,
     })
     expect(consumer.typeErrors()).toBe('')
@@ -218,38 +232,53 @@ Object.assign(window, { start: (key: string) => modules[key]?.().then(() => unde
     rmSync(listed, { recursive: true })
   })
 
-  for (const [key, check] of Object.entries(expectations)) {
-    test(key, async ({ page, server }) => {
-      for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
-      server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
-      server.setRepository('owner/name', { 'model.safetensors': singleFile })
-      server.setRepository('nerijs/pixel-art-xl', {
-        'pixel-art-xl.safetensors': readFileSync('fixtures/lora/kohya-xl.safetensors'),
+  /** Opens the page, with the servers that the snippets name. Returns what runs a snippet and checks its effects. */
+  async function openSnippets(page: Page, server: HubServer): Promise<(key: string) => Promise<void>> {
+    for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
+    server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')
+    server.setRepository('owner/name', { 'model.safetensors': singleFile })
+    server.setRepository('nerijs/pixel-art-xl', {
+      'pixel-art-xl.safetensors': readFileSync('fixtures/lora/kohya-xl.safetensors'),
+    })
+    server.setRepository('someone/toys', { 'toy.safetensors': readFileSync('fixtures/lora/peft-xl.safetensors') })
+    server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
+    server.setRepository('Qwen/Qwen-Image', {
+      'model_index.json': JSON.stringify({ _class_name: 'QwenImagePipeline', vae: ['diffusers', 'AutoencoderKL'] }),
+    })
+    const elsewhere = async (from: RegExp, to: string) =>
+      page.context().route(from, async (route) => {
+        const { pathname, search } = new URL(route.request().url())
+        await route.fulfill({ response: await route.fetch({ url: to + pathname + search }) })
       })
-      server.setRepository('someone/toys', { 'toy.safetensors': readFileSync('fixtures/lora/peft-xl.safetensors') })
-      server.setRepository('latent-consistency/lcm-sdxl', 'fixtures/tiny-sdxl/repo/unet')
-      server.setRepository('Qwen/Qwen-Image', {
-        'model_index.json': JSON.stringify({ _class_name: 'QwenImagePipeline', vae: ['diffusers', 'AutoencoderKL'] }),
-      })
-      const elsewhere = async (from: RegExp, to: string) =>
-        page.context().route(from, async (route) => {
-          const { pathname, search } = new URL(route.request().url())
-          await route.fulfill({ response: await route.fetch({ url: to + pathname + search }) })
-        })
-      await elsewhere(/^https:\/\/(huggingface\.co|hub\.example)\//, server.url)
-      // The page of `npm start`, which the first guide names.
-      await elsewhere(/^http:\/\/127\.0\.0\.1:5173\//, builtSite)
-      await elsewhere(/^http:\/\/127\.0\.0\.1:8000\//, (served?.url ?? '').replace(/\/$/, ''))
-      server.setRepository('files/my-model', listed)
-      await elsewhere(/^https:\/\/files\.example\//, new URL('..', server.staticUrl('files/my-model')).href.replace(/\/$/, ''))
-      const said: string[] = []
-      page.on('console', (message) => said.push(message.text()))
-      await page.goto(site?.url ?? '')
+    await elsewhere(/^https:\/\/(huggingface\.co|hub\.example)\//, server.url)
+    // The page of `npm start`, which the first guide names.
+    await elsewhere(/^http:\/\/127\.0\.0\.1:5173\//, builtSite)
+    await elsewhere(/^http:\/\/127\.0\.0\.1:8000\//, (served?.url ?? '').replace(/\/$/, ''))
+    server.setRepository('files/my-model', listed)
+    await elsewhere(/^https:\/\/files\.example\//, new URL('..', server.staticUrl('files/my-model')).href.replace(/\/$/, ''))
+    const said: string[] = []
+    page.on('console', (message) => said.push(message.text()))
+    await page.goto(site?.url ?? '')
+    return async (key) => {
       await page.waitForFunction(() => 'start' in window)
+      await page.evaluate(() => (window as unknown as Snippets).clear())
+      said.length = 0
+      server.clearLog()
       const over = page.evaluate((name) => (window as unknown as Snippets).start(name), key)
       over.catch(() => {})
-      await check({ page, said, over, server })
+      await expectations[key]?.({ page, said, over, server })
       await over
-    })
+    }
   }
+
+  test('each runs as it is, all in one page', async ({ page, server }) => {
+    const run = await openSnippets(page, server)
+    for (const key of Object.keys(expectations)) if (key !== ofEmptyCache) await test.step(key, () => run(key))
+  })
+
+  test(ofEmptyCache, async ({ page, server }) => {
+    await (
+      await openSnippets(page, server)
+    )(ofEmptyCache)
+  })
 })

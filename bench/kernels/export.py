@@ -15,44 +15,20 @@ from pathlib import Path
 
 import onnx
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
-
-class Plain(torch.nn.Module):
-    """The UNet with tensors as its arguments and its result."""
-
-    def __init__(self, unet):
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, sample, timestep, context, *added):
-        given = dict(zip(("text_embeds", "time_ids"), added, strict=False)) or None
-        return self.unet(sample, timestep, context, added_cond_kwargs=given, return_dict=False)[0]
-
-
-def read_network(name):
-    """The config of a UNet, and the edge of its latents."""
-    if name.endswith(".json"):
-        return json.loads(Path(name).read_text()), 16
-    network = json.loads(Path(__file__).with_name("networks.json").read_text())[name]
-    if network["className"] != "UNet2DConditionModel":
-        raise SystemExit(f"{name} is no UNet: onnxruntime.transformers fuses no transformer of this class.")
-    return network["config"], network["latents"]
+from unet import build, read_network
 
 
 def main(name, target):
-    config, edge = read_network(name)
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel.from_config(config).eval()
-    arguments = [torch.randn(2, 4, edge, edge), torch.tensor([10, 10]), torch.randn(2, 77, config["cross_attention_dim"])]
-    if config.get("addition_embed_type") is not None:
-        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-        arguments += [torch.randn(2, pooled), torch.zeros(2, 6)]
+    plain, arguments = build(*read_network(name))
+    # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.
+    plain.unet.set_attn_processor(AttnProcessor())
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "unet.onnx")
-        torch.onnx.export(Plain(unet), tuple(arguments), path, opset_version=17, dynamo=False)
+        torch.onnx.export(plain, arguments, path, opset_version=17, dynamo=False)
         options = FusionOptions("unet")
         # Fused group norm and split GELU have no kernel on WebGPU, and packed queries, keys and values none there.
         options.enable_group_norm = False

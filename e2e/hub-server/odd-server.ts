@@ -150,6 +150,13 @@ export const habits = {
     response.end(bytes.subarray(range.begin, range.end))
     return undefined
   },
+  'a length of 0 in every Content-Range': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (range === undefined || range === null) return sendPlain(exchange)
+    response.writeHead(206, { 'content-range': `bytes ${range.begin}-${Math.max(range.end - 1, 0)}/0` })
+    response.end(bytes.subarray(range.begin, range.end))
+    return undefined
+  },
   'status 206 without a Content-Range': ({ request, response, bytes, range }: Exchange) => {
     const part = range === undefined || range === null ? bytes : bytes.subarray(range.begin, range.end)
     response.writeHead(range === undefined ? 200 : 206, {

@@ -26,8 +26,11 @@ const sources = new Map<string, ByteSource>()
 const trouble: string[] = []
 const onStorageTrouble = (error: StorageError) => trouble.push(error.code)
 
+/** No time limit that a slow machine could exceed. A spec of such a limit sets it. */
+const patience = { stallMs: 600_000, storeOpenMs: 600_000 }
+
 async function theHub(): Promise<Hub> {
-  hub ??= await Hub.open({ onStorageTrouble })
+  hub ??= await Hub.open({ settings: patience, onStorageTrouble })
   return hub
 }
 
@@ -35,7 +38,7 @@ type Methods = { readonly [M in keyof HubMethods]: (...args: Argument<M>) => Ans
 
 const methods: Methods = {
   async setUp(settings) {
-    hub = await Hub.open({ settings, onStorageTrouble })
+    hub = await Hub.open({ settings: { ...patience, ...settings }, onStorageTrouble })
   },
   async open(id, options) {
     repository = await openRepository(await theHub(), id, { ...options, layout: layoutNames, signal: stop.signal })

@@ -18,6 +18,11 @@ export interface SiteServer {
   close(): Promise<void>
 }
 
+/** A server that lists the paths of its requests, in order. */
+export interface ListingServer extends SiteServer {
+  readonly requests: readonly string[]
+}
+
 /** Serves `pages` by path. */
 export function startSite(pages: Readonly<Record<string, ServedPage>>): Promise<SiteServer> {
   return listen((request, response) => {
@@ -43,7 +48,7 @@ export async function startFolder(
   folder: string,
   pages: Readonly<Record<string, ServedPage>> = {},
   headers: Readonly<Record<string, string>> = {},
-): Promise<SiteServer> {
+): Promise<ListingServer> {
   return listen((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     const page = pages[pathname]
@@ -65,12 +70,17 @@ export async function startFolder(
   })
 }
 
-async function listen(answer: RequestListener): Promise<SiteServer> {
-  const server = createServer(answer)
+async function listen(answer: RequestListener): Promise<ListingServer> {
+  const requests: string[] = []
+  const server = createServer((request, response) => {
+    requests.push(new URL(request.url ?? '/', 'http://localhost').pathname)
+    answer(request, response)
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
   return {
     url: `http://127.0.0.1:${port}`,
+    requests,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()

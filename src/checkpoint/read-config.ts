@@ -28,6 +28,21 @@ export async function readConfig(files: OpensFiles, path: string, options: ReadO
   return parseConfig(await source.read({ begin: 0, end: source.byteLength }, options), path)
 }
 
+/**
+ * A config of a class of diffusers, whose key `_use_default_values` lists keys that are read as if they were left out; and the values that they had.
+ * diffusers keeps that list in memory and takes it from a file too.
+ */
+export function withoutDefaulted(config: JsonObject): { readonly config: JsonObject; readonly defaulted: JsonObject } {
+  const { _use_default_values: listed = [], ...given } = config
+  // Python's `in`: an element of a list, or a part of a text.
+  const isListed = (key: string) => (Array.isArray(listed) || typeof listed === 'string') && listed.includes(key)
+  const entries = Object.entries(given)
+  return {
+    config: Object.fromEntries(entries.filter(([key]) => !isListed(key))),
+    defaulted: Object.fromEntries(entries.filter(([key]) => isListed(key))),
+  }
+}
+
 /** Limits of a JSON file: see `parseJson`. */
 export interface JsonLimits {
   readonly maxBytes: number

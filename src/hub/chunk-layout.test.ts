@@ -59,6 +59,8 @@ describe('Content-Range', () => {
     ['bytes 0-9/100', { range: { begin: 0, end: 10 }, total: 100 }],
     [' bytes 5-5/* ', { range: { begin: 5, end: 6 } }],
     ['bytes */100', { total: 100 }],
+    ['bytes 0-9/0', { range: { begin: 0, end: 10 } }],
+    ['bytes */0', { total: 0 }],
   ])('%s', (header, parsed) => expect(parseContentRange(header)).toEqual(parsed))
 
   it.each(['', 'bytes', 'bytes 0-9', 'items 0-9/10', 'bytes 0-9/10/11', 'bytes -5/10', 'bytes 0-99999999999999999999/10'])(

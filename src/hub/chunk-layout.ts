@@ -63,7 +63,7 @@ export function parseContentRange(header: string): ContentRange | undefined {
   if (match === null) return undefined
   const stated = match[3] === '*' ? undefined : Number(match[3])
   const range = match[1] === undefined ? undefined : { begin: Number(match[1]), end: Number(match[2]) + 1 }
-  // A file is not shorter than a part of it, whatever the header says. Of an empty file some servers say that its first byte was sent.
-  const total = stated === undefined || (range !== undefined && stated > 0 && stated < range.end) ? {} : { total: stated }
+  // A file is not shorter than a part of it, whatever the header says. Some servers write 0 for a length that they do not know.
+  const total = stated === undefined || (range !== undefined && stated < range.end) ? {} : { total: stated }
   return range === undefined ? total : { range, ...total }
 }

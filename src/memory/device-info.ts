@@ -61,7 +61,7 @@ export type KernelSource = 'aquatint' | 'onnxruntime'
 export interface KernelReport {
   /** Which kernels the device was opened with. */
   readonly source: KernelSource
-  /** Those compiled so far that sum and compute in float32, and those that replace several of onnxruntime's. */
+  /** Those compiled so far that are changed: float16 kernels, which sum in float32, kernels that compute a variance, and those that replace several of onnxruntime's. */
   readonly replaced: readonly string[]
   /** Those compiled so far that are not recognized: they stay as onnxruntime has them. */
   readonly unrecognized: readonly string[]

@@ -133,10 +133,11 @@ export class ConfigReader {
     if (typeof value !== 'string' || !allowed.includes(value.toLowerCase())) this.require(key, ...allowed)
   }
 
-  /** Refuses the config if `key` is one of `refused`. The library takes every other value for none. */
-  refuse(key: string, ...refused: readonly string[]): void {
+  /** Refuses the config if `key` is one of `refused`. The library takes every other value for `usual`. */
+  refuse(key: string, usual: string | null, ...refused: readonly string[]): void {
     const value = this.raw(key)
-    if (refused.some((name) => name === value)) throw this.unsupported(key, [null])
+    if (refused.some((name) => name === value)) throw this.unsupported(key, [usual])
+    this.unused(key, usual)
   }
 
   /** Refuses the config if Python takes the value of `key` for true. */
@@ -150,13 +151,21 @@ export class ConfigReader {
   }
 
   /**
-   * Accepts a key that is read only with other values of other keys, or never. A value other than `usual`, null and false is listed in
+   * Accepts a key that is read only with other values of other keys, or never. A value other than the `usual` ones, null and false is listed in
    * {@link unusedValues}.
    */
-  unused(key: string, usual: string | number | readonly number[] | null): void {
+  unused(key: string, ...usual: readonly (string | number | boolean | readonly number[] | null)[]): void {
     const value = this.raw(key) ?? null
-    if (value === null || value === false || JSON.stringify(value) === JSON.stringify(usual)) return
+    if (value === null || value === false || usual.some((one) => JSON.stringify(value) === JSON.stringify(one))) return
     this.#unused.set(key, value)
+  }
+
+  /** Accepts keys for ids of tokens that the network never reads. Whatever is no id, and no list of them, is listed in {@link unusedValues}. */
+  unusedTokens(...keys: readonly string[]): void {
+    for (const key of keys) {
+      const value = this.raw(key)
+      if (![value].flat().every((id) => Number.isInteger(id))) this.unused(key)
+    }
   }
 
   /** The values that have no effect with the rest of the config, by their keys. */

@@ -256,6 +256,8 @@ export interface LatentStatistics {
   readonly mean: readonly number[] | null
   /** `latents_std`, one for each channel. */
   readonly std: readonly number[] | null
+  /** The config's values of the last three that Python takes for true, by their keys. Absent: none. */
+  readonly given?: Config | undefined
 }
 
 export type TextEncoderDefinition<NetworkConfig = unknown> = Definition<'text-encoder', TextEncoderModel<NetworkConfig>>

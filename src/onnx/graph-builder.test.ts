@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import * as ort from 'onnxruntime-web/wasm'
 import { expect, test } from 'vitest'
 import { ComponentBuilder } from './component-builder.js'
@@ -142,6 +143,15 @@ test('operators reject impossible dims', () => {
   expect(() => add(graph, x, scalar(graph, 1, 'float16'))).toThrow('float32 and float16')
   expect(() => matMul(graph, x, x)).toThrow('MatMul')
   expect(() => dimension(x, 2)).toThrow('no axis 2')
+})
+
+test('only the ops files add operators, so the odd widths that test each of their functions test all that can be written', () => {
+  const source = new URL('../', import.meta.url)
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.endsWith('.ts') && !name.includes('test'),
+  )
+  const adding = files.filter((name) => readFileSync(new URL(name, source), 'utf8').includes('.node({'))
+  expect(adding.toSorted()).toEqual(['onnx/ops-math.ts', 'onnx/ops-network.ts', 'onnx/ops-shape.ts'])
 })
 
 test('a program cannot use a name twice', () => {

@@ -4,6 +4,7 @@
  */
 
 import { InputError } from '../errors.js'
+import { epsilonScale } from '../util/epsilon-scale.js'
 import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { add, gelu, mul } from './ops-math.js'
@@ -80,21 +81,24 @@ export function conv(
   )
 }
 
-/** Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. */
+/**
+ * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. Where the options say so, the device's kernel finds the
+ * epsilon in the place of the bias.
+ */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   const rows = dimension(x, 1)
   const ones = floats(
     graph,
     Array.from({ length: rows }, () => 1),
   )
-  const zeros = floats(
+  const bias = floats(
     graph,
-    Array.from({ length: rows }, () => 0),
+    Array.from({ length: rows }, () => (graph.options.epsilonInBias === true ? epsilon * epsilonScale : 0)),
   )
   return single(
     graph.node({
       op: 'InstanceNormalization',
-      inputs: [x, ones, zeros],
+      inputs: [x, ones, bias],
       outputs: [{ type: x.type, dims: x.dims }],
       attributes: { epsilon: { kind: 'float', value: epsilon } },
     }),

@@ -187,12 +187,14 @@ const uses: Readonly<Record<Operator, Uses>> = {
           output
         ],
     })),
-  rmsNormalization: (width) => [
-    {
-      dims: [[2, 5, width], [width]],
+  rmsNormalization: (width) =>
+    [
+      [2, 5, width],
+      [2, 3, 5, width],
+    ].map((dims) => ({
+      dims: [dims, [width]],
       body: (graph, [x, weight]) => network.rmsNormalization(graph, given(x), given(weight), 1e-6),
-    },
-  ],
+    })),
   multiHeadAttention: attentions,
   rotaryEmbedding: (width) =>
     [5, 10].flatMap((rows) =>
@@ -211,6 +213,9 @@ const uses: Readonly<Record<Operator, Uses>> = {
   transpose: (width) => [
     { dims: [[2, width, 7]], body: (graph, [x]) => shape.transpose(graph, given(x), [0, 2, 1]) },
     { dims: [[2, 3, 5, width]], body: (graph, [x]) => shape.transpose(graph, given(x), [0, 3, 1, 2]) },
+    { dims: [[5, width]], body: (graph, [x]) => shape.transpose(graph, given(x), [1, 0]) },
+    { dims: [[width, 2, 2, 3, 2]], body: (graph, [x]) => shape.transpose(graph, given(x), [0, 3, 1, 4, 2]) },
+    { dims: [[1, width, 3, 2, 2, 2]], body: (graph, [x]) => shape.transpose(graph, given(x), [0, 2, 4, 3, 5, 1]) },
   ],
   concat: (width) =>
     [1, 2].map((axis) => ({
@@ -226,13 +231,30 @@ const uses: Readonly<Record<Operator, Uses>> = {
       body: (graph, [x]) => shape.split(graph, given(x), [width, ...Array.from({ length: 8 }, () => 1)], 1),
     },
     { dims: [[5, 2 * width]], body: (graph, [x]) => shape.split(graph, given(x), [width, width], 1) },
+    {
+      dims: [[2, 6 * width]],
+      body: (graph, [x]) =>
+        shape.split(
+          graph,
+          given(x),
+          Array.from({ length: 6 }, () => width),
+          1,
+        ),
+    },
   ],
   slice: (width) => [
     { dims: [[2, width + 3, 5]], body: (graph, [x]) => shape.slice(graph, given(x), 1, 1, width + 1) },
     { dims: [[5, width + 3]], body: (graph, [x]) => shape.slice(graph, given(x), 1, 2, width + 2) },
   ],
   expand: (width) => [
-    { dims: [[2, 1, width]], body: (graph, [x]) => shape.expand(graph, given(x), [2, 3, width]) },
+    {
+      dims: [[2, 1, width]],
+      body: (graph, [x]) => {
+        // A value with two names: the graph writer copies it, by Identity.
+        const value = shape.expand(graph, given(x), [2, 3, width])
+        return [value, value]
+      },
+    },
     { dims: [[2, width, 1, 5]], body: (graph, [x]) => shape.expand(graph, given(x), [2, width, 4, 5]) },
   ],
   padEnd: (width) => [{ dims: [[2, width, 3, 5]], body: (graph, [x]) => shape.padEnd(graph, given(x), 1, 3) }],

@@ -62,6 +62,8 @@ export interface WriteOptions {
   readonly weights: 'input' | 'initializer'
   /** Whether GEGLU is one kernel, BiasSplitGelu. Absent: it is not. */
   readonly fusesGeglu?: boolean | undefined
+  /** Whether the device's kernel of InstanceNormalization takes its epsilon from its bias. Absent: it does not. */
+  readonly epsilonInBias?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
@@ -81,9 +83,14 @@ export interface KroneckerFactor {
 export type AdapterForm =
   /**
    * LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight have the lengths that the tensor says (`stored`), or those of the layer's own weight
-   * (`own`).
+   * (`own`). With `bias`, the branch also adds a vector.
    */
-  | { readonly kind: 'low-rank'; readonly rank: number; readonly magnitude?: 'stored' | 'own' | undefined }
+  | {
+      readonly kind: 'low-rank'
+      readonly rank: number
+      readonly magnitude?: 'stored' | 'own' | undefined
+      readonly bias?: boolean | undefined
+    }
   /** LoHa: the product by elements of two products of this rank. */
   | { readonly kind: 'hadamard'; readonly rank: number }
   /** LoKr: the Kronecker product of two matrices. The layer's weight is its rows from `firstRow` on. */

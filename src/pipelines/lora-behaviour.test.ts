@@ -120,7 +120,7 @@ test.each([
   ['changes of whole weights', `lora_unet_${own}.diff`],
   ['changes of biases and norms', `lora_unet_${own}.diff_b`],
   ['changes of biases and norms', `lora_unet_${own}.w_norm`],
-  ['a LoRA with biases', `unet.${own}.lora_B.bias`],
+  ['a LoRA with biases of its first factors', `unet.${own}.lora_A.bias`],
 ])('%s is refused by name: %s', async (method, tensor) => {
   const branch = { [`lora_unet_${own}.lora_down.weight`]: [2, 16], [`lora_unet_${own}.lora_up.weight`]: [16, 2] }
   const source = loraOf({ ...branch, [tensor]: [16] })
@@ -145,6 +145,9 @@ test('incomplete and misshapen branches are refused by name, and a weight that i
   })
   const low = { [`${layer}.lora_A.weight`]: [2, 16], [`${layer}.lora_B.weight`]: [16, 2] }
   await refused({ ...low, [`${layer}.lora_magnitude_vector`]: [8] }).toMatchObject({ code: 'shape-mismatch' })
+  await refused({ ...low, [`${layer}.lora_B.bias`]: [8] }).toMatchObject({ code: 'shape-mismatch' })
+  const both = { [`${layer}.lora_magnitude_vector`]: [16], [`${layer}.lora_B.bias`]: [16] }
+  await refused({ ...low, ...both }).toMatchObject({ code: 'lora-method', details: { method: 'DoRA with biases' } })
   await expect(pipeline.adapters({ type: 'load', source: loraOf(low), options: { scale: Number.NaN } })).rejects.toMatchObject({
     code: 'adapter-weights',
   })

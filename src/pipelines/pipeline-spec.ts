@@ -34,6 +34,8 @@ export interface PipelineSpec {
    * the scale is above 1. `embedded`: as an input of the denoiser, where its config has one. `none`: not at all.
    */
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
+  /** The keys of the autoencoder's config, beside `scaling_factor`, by which the latents are scaled. Absent: none. */
+  readonly latentStatistics?: readonly ('shift_factor' | 'latents_mean' | 'latents_std')[] | undefined
   /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
   readonly previewDecoder?: string | undefined
   /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */

@@ -24,10 +24,15 @@ export function servedRepository(name: string, modules: Readonly<Record<string, 
   }
 }
 
-/** The first case of a fixture on the test server, with its reference. */
-export async function fetchCase(name: string): Promise<{ readonly item: FixtureCase; readonly reference: CapturedTensors }> {
-  const [item] = JSON.parse(new TextDecoder().decode(await fetched(`${name}/case.json`))) as [FixtureCase]
-  return { item, reference: parseReference(await fetched(`${name}/reference-0.safetensors`)) }
+/** A case of a fixture on the test server, with its reference. */
+export async function fetchCase(
+  name: string,
+  number = 0,
+): Promise<{ readonly item: FixtureCase; readonly reference: CapturedTensors }> {
+  const items = JSON.parse(new TextDecoder().decode(await fetched(`${name}/case.json`))) as FixtureCase[]
+  const item = items[number]
+  if (item === undefined) throw new Error(`fixtures/${name} has no case ${number}`)
+  return { item, reference: parseReference(await fetched(`${name}/reference-${number}.safetensors`)) }
 }
 
 /** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */

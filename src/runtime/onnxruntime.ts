@@ -55,7 +55,8 @@ async function load(build: Build): Promise<OnnxRuntime> {
   try {
     ;[runtime, wasmBinary] = await Promise.all([importers[build](), unpackedWasm(build)])
   } catch (cause) {
-    throw new DeviceError('runtime-not-loaded', `onnxruntime-web/${build} could not be loaded.`, { build }, cause)
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new DeviceError('runtime-not-loaded', `onnxruntime-web/${build} could not be loaded: ${reason}`, { build }, cause)
   }
   const version = runtime.env.versions.web ?? runtime.env.versions.common
   if (version !== onnxruntimeVersion) {

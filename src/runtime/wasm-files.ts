@@ -1,4 +1,4 @@
-/** The URLs of the WebAssembly files of onnxruntime-web's builds, as expressions that bundlers recognise. */
+/** The WebAssembly files of onnxruntime-web's builds: their URLs, as expressions that bundlers recognise, and what the built site has compressed. */
 
 /** The URL of a build's file. */
 export const wasmFiles = {
@@ -7,13 +7,35 @@ export const wasmFiles = {
   wasm: () => new URL('onnxruntime-web/ort-wasm-simd-threaded.wasm', import.meta.url),
 }
 
+const wasmSignature = [0, 0x61, 0x73, 0x6d]
+const gzipSignature = [0x1f, 0x8b]
+
 /** The bytes of a build's file where the site has it compressed (scripts/compress-wasm.mjs); undefined where onnxruntime-web can load it itself. */
 export async function unpackedWasm(build: keyof typeof wasmFiles): Promise<Uint8Array | undefined> {
   const { href } = wasmFiles[build]()
-  if (!href.endsWith('.gz.bin')) return undefined
-  const { ok, status, body } = await fetch(href)
-  if (!ok || body === null) throw new Error(`${href}: HTTP status ${status}`)
-  return new Uint8Array(await new Response(body.pipeThrough(new DecompressionStream('gzip'))).arrayBuffer())
+  return href.endsWith('.gz.bin') ? unpackWasm(href) : undefined
+}
+
+/** Downloads a compressed WebAssembly file. @throws Error that says what is wrong with the answer, or that the browser cannot unpack it */
+export async function unpackWasm(href: string): Promise<Uint8Array> {
+  const response = await fetch(href)
+  if (!response.ok) throw new Error(`${href} gave HTTP status ${response.status}`)
+  const bytes = new Uint8Array(await response.arrayBuffer())
+  // A host that labels the file as an encoding makes the browser unpack it.
+  if (startsWith(bytes, wasmSignature)) return bytes
+  // Some hosts answer with their start page where a file is missing.
+  if (!startsWith(bytes, gzipSignature)) throw new Error(`the host sent another file as ${href}`)
+  if (!('DecompressionStream' in globalThis)) throw new Error('this browser has no DecompressionStream, which unpacks it')
+  try {
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))
+    return new Uint8Array(await new Response(stream).arrayBuffer())
+  } catch (cause) {
+    throw new Error(`${href} was cut short or changed (${bytes.length} bytes arrived)`, { cause })
+  }
+}
+
+function startsWith(bytes: Uint8Array, signature: readonly number[]): boolean {
+  return signature.every((byte, index) => bytes[index] === byte)
 }
 
 /** Whether this script came from another origin than the worker that runs it, as in a widget on somebody's page. */

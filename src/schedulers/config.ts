@@ -165,14 +165,22 @@ export function trainingKeys({
   }
 }
 
-/** diffusers adds the offset to timesteps with the spacing `leading` only; it fails there if the offset is null. */
-const stepsOffset: Reader<number> = (value, key) => integer(0, 0, 1000)(value === null ? undefined : value, key)
+/** diffusers adds the offset to timesteps with the spacing `leading` only, and reads it only there; it fails there if the offset is null. */
+function stepsOffset(spacing: 'linspace' | 'leading'): Reader<number> {
+  return (value, key) => {
+    const given = value === null ? undefined : value
+    if ((key.config['timestep_spacing'] ?? spacing) === 'leading' || (Number.isInteger(given) && (given as number) >= 0))
+      return integer(0, 0, 1000)(given, key)
+    if (given !== undefined) key.ignore()
+    return 0
+  }
+}
 
 /** The keys that distribute a run's timesteps over those of the training. */
 export function spacingKeys(fallback: 'linspace' | 'leading') {
   return {
     timestep_spacing: choice(fallback, ['linspace', 'leading', 'trailing']),
-    steps_offset: stepsOffset,
+    steps_offset: stepsOffset(fallback),
   }
 }
 

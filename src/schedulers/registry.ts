@@ -1,6 +1,7 @@
 /** The list of scheduler classes, and the function that creates one from a config, which may be that of another class. */
 
 import { UnsupportedError } from '../errors.js'
+import { isTruthy } from '../util/truthy.js'
 import { DDIMScheduler } from './alphas/scheduling-ddim.js'
 import { DDPMScheduler } from './alphas/scheduling-ddpm.js'
 import { DEISMultistepScheduler } from './solvers/scheduling-deis-multistep.js'
@@ -84,6 +85,8 @@ export interface CreatedScheduler {
   readonly scheduler: Scheduler
   /** Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} has those without an effect. */
   readonly unexpectedKeys: readonly string[]
+  /** Config keys of other schedulers that this class does not have, with values that would change something in those. */
+  readonly otherClassKeys: readonly string[]
 }
 
 /**
@@ -99,8 +102,20 @@ export function createScheduler(className: string, config: SchedulerConfig): Cre
       { component: 'scheduler', className, supported: schedulerClassNames },
     )
   const known = new Set([...classes.flatMap((entry) => entry.configKeys), ...otherKeys])
+  const keys = Object.keys(config).filter((key) => !key.startsWith('_'))
   return {
     scheduler: new found(config),
-    unexpectedKeys: Object.keys(config).filter((key) => !key.startsWith('_') && !known.has(key)),
+    unexpectedKeys: keys.filter((key) => !known.has(key)),
+    otherClassKeys: keys.filter((key) => !found.configKeys.includes(key) && isMeantForOthers(key, config[key])),
   }
+}
+
+/** Keys of PNDM that most published configs have, whatever their class. */
+const carriedAlong: ReadonlySet<string> = new Set(['skip_prk_steps', 'steps_offset'])
+
+/** Whether a class that has the key would do something else with this value than without it. */
+function isMeantForOthers(key: string, value: unknown): boolean {
+  if (carriedAlong.has(key) || !isTruthy(value, false)) return false
+  const owners = classes.filter((entry) => entry.configKeys.includes(key))
+  return owners.length > 0 && owners.every((entry) => JSON.stringify(new entry({}).config[key]) !== JSON.stringify(value))
 }

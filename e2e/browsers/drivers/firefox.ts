@@ -15,12 +15,19 @@ export const firefoxEngine: Engine = {
   launch,
 }
 
-async function launch({ dark = false, isPrivate = false, profile, storage }: LaunchOptions = {}): Promise<DrivenBrowser> {
+async function launch({
+  dark = false,
+  isPrivate = false,
+  profile,
+  storage,
+  suspends = true,
+}: LaunchOptions = {}): Promise<DrivenBrowser> {
   const preferences = {
     'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
     'ui.prefersReducedMotion': 1,
     // In KiB for all sites together; a site may have a fifth of it, and at least 10 MB.
     ...(storage === undefined ? {} : { 'dom.quotaManager.temporaryStorage.fixedLimit': 5 * storage * 1024 }),
+    'javascript.options.wasm_js_promise_integration': suspends,
     ...(isPrivate ? { 'browser.privatebrowsing.autostart': true } : {}),
   }
   const firefox = await startFirefox({ preferences, ...(profile === undefined ? {} : { profile }) })

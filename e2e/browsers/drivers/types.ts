@@ -36,6 +36,8 @@ export interface LaunchOptions {
   readonly storage?: number
   /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
   readonly profile?: string
+  /** False: Firefox without JSPI, as in browsers that cannot suspend WebAssembly. Other engines ignore it. */
+  readonly suspends?: boolean
 }
 
 /** A running browser. Its tabs share their storage. */

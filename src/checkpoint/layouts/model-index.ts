@@ -6,6 +6,7 @@
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { type JsonObject, type JsonValue } from '../../util/parse-json.js'
 import type { CheckpointNote, Config } from '../types.js'
+import { withoutDefaulted } from '../read-config.js'
 import type { ComponentClass } from './layout.js'
 
 const maxComponents = 100
@@ -32,7 +33,7 @@ export function parseModelIndex(json: JsonObject): ModelIndex {
   const components = new Map<string, ComponentClass | null>()
   const odd: string[] = []
   const options: Record<string, JsonValue> = {}
-  for (const [key, value] of Object.entries(json)) {
+  for (const [key, value] of Object.entries(withoutDefaulted(json).config)) {
     if (key.startsWith('_')) continue
     const component = componentClass(value)
     if (component === undefined) {

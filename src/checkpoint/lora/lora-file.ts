@@ -49,7 +49,7 @@ export async function readLoraFile(source: ByteSource, file: string, options: Re
     const first = own.tensors.get('lora_A') ?? [...own.tensors.values()][0]
     return first === undefined ? [] : [{ ...branch, component, layer, first, alpha }]
   })
-  const { modules: changed, lost } = withLengths(modules)
+  const { modules: changed, lost } = withLengths(modules, file)
   return { modules: changed, metadata, ignored, ignoredDora: [...ignoredDora, ...lost] }
 }
 
@@ -57,7 +57,10 @@ export async function readLoraFile(source: ByteSource, file: string, options: Re
  * The branches of components with DoRA's magnitudes, as diffusers 0.42 makes them: each low-rank branch of such a component changes the lengths of rows, and
  * those without a magnitude get the lengths of the layer's own weight. It does not find the magnitudes of text encoders that do not end in `.weight`.
  */
-function withLengths(modules: readonly LoraModule[]): {
+function withLengths(
+  modules: readonly LoraModule[],
+  file: string,
+): {
   readonly modules: readonly LoraModule[]
   readonly lost: readonly string[]
 } {
@@ -66,6 +69,8 @@ function withLengths(modules: readonly LoraModule[]): {
   const changed = modules.map((module) => {
     const { component, form } = module
     if (form.kind !== 'low-rank' || !dora.has(component)) return module
+    const bias = module.tensors.get('lora_B_bias')
+    if (bias !== undefined) throw unsupportedMethod(file, bias.name)
     const magnitude = module.tensors.get('lora_magnitude_vector')
     if (magnitude !== undefined && (component === 'denoiser' || magnitude.name.endsWith('.weight'))) return module
     if (magnitude !== undefined) lost.push(magnitude.name)
@@ -108,7 +113,8 @@ const methods: readonly (readonly [RegExp, string])[] = [
   [/\.(?:ia3_l|on_input|weight$)/, '(IA)³'],
   [/\.diff$/, 'changes of whole weights'],
   [/\.(?:diff_b|w_norm|b_norm)$/, 'changes of biases and norms'],
-  [/\.lora_[AB].*\.bias$/, 'a LoRA with biases'],
+  [/\.lora_A.*\.bias$/, 'a LoRA with biases of its first factors'],
+  [/\.lora_B.*\.bias$/, 'DoRA with biases'],
 ]
 
 /** A tensor of a method that cannot be loaded. */

@@ -69,12 +69,14 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
   const magnitude = tensors.get('lora_magnitude_vector')
   if (magnitude !== undefined && magnitude.shape.reduce((all, size) => all * size, 1) !== rows)
     throw mismatch(magnitude, [rows], file)
+  const bias = tensors.get('lora_B_bias')
+  if (bias !== undefined && (bias.shape.length !== 1 || bias.shape[0] !== rows)) throw mismatch(bias, [rows], file)
   return {
     rows,
     columns,
     rank,
     tensors,
-    form: { kind: 'low-rank', rank, magnitude: magnitude === undefined ? undefined : 'stored' },
+    form: { kind: 'low-rank', rank, magnitude: magnitude === undefined ? undefined : 'stored', bias: bias !== undefined },
   }
 }
 

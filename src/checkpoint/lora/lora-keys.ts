@@ -11,6 +11,7 @@ export type LoraComponent = 'denoiser' | 'text_encoder' | 'text_encoder_2' | 'te
 export type BranchTensor =
   | 'lora_A'
   | 'lora_B'
+  | 'lora_B_bias'
   | 'lora_magnitude_vector'
   | `hada_w${1 | 2}_${'a' | 'b'}`
   | `lokr_w${1 | 2}${'' | '_a' | '_b'}`
@@ -33,6 +34,7 @@ export interface LoraKey {
 const parts: readonly (readonly [RegExp, LoraPart])[] = [
   [/\.lora_A(?:\.[^.]+)?\.weight$/, 'lora_A'],
   [/\.lora_B(?:\.[^.]+)?\.weight$/, 'lora_B'],
+  [/\.lora_B(?:\.[^.]+)?\.bias$/, 'lora_B_bias'],
   [/\.lora_down\.weight$/, 'lora_A'],
   [/\.lora_up\.weight$/, 'lora_B'],
   [/[._]lora\.down\.weight$/, 'lora_A'],
@@ -52,7 +54,7 @@ const parts: readonly (readonly [RegExp, LoraPart])[] = [
   [/\.(?:lora_mid|hada_\w+|lokr_\w+|b?oft_\w+|ia3_l|lora_embedding_[AB])(?:\.[^.]+)*$/, 'other'],
   // LyCORIS names the vector of (IA)³ like a weight.
   [/(?<=^lora_(?:unet|te\d?)_\w+)\.weight$/, 'other'],
-  [/\.lora_[AB](?:\.[^.]+)?\.bias$/, 'other'],
+  [/\.lora_A(?:\.[^.]+)?\.bias$/, 'other'],
 ]
 
 /** A tensor that files name as it is called here; peft adds the name of an adapter. */

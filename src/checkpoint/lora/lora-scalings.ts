@@ -5,6 +5,7 @@ import { decodeFloats, isFloatDType } from '../element-types.js'
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 import { trainedScaling } from './lora-metadata.js'
+import { hasMixedNames, type NetworkKind } from './unread-layers.js'
 
 /** The factors of all branches. */
 export interface LoraScalings {
@@ -15,12 +16,13 @@ export interface LoraScalings {
 
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
- * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file without alphas, peft's config decides.
+ * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file without alphas, peft's config decides; so it does where
+ * diffusers drops all alphas ({@link hasMixedNames}).
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
   source: ByteSource,
-  hasUNet: boolean,
+  kind: NetworkKind,
   options: ReadOptions = {},
 ): Promise<LoraScalings> {
   const read = async ({ alpha }: LoraModule) => {
@@ -36,6 +38,8 @@ export async function readScalings(
   )
   // diffusers refuses files of other methods, so it has no alphas for them.
   const isLora = modules.every(({ form }) => form.kind === 'low-rank')
+  const hasUNet = kind === 'unet'
+  const hasNoAlphas = hasMixedNames({ modules }, kind)
   const overruled: LoraModule[] = []
   const factorOf = (module: LoraModule): number => {
     const { component, layer, rank } = module
@@ -43,7 +47,7 @@ export async function readScalings(
     if (rank === undefined) return 1
     const own = alphas.get(module)
     const common = hasUNet ? usual.get(component) : undefined
-    const alpha = hasUNet && isLora && isMissed(module) ? common : (own ?? common)
+    const alpha = hasNoAlphas ? undefined : hasUNet && isLora && isMissed(module) ? common : (own ?? common)
     if (own !== undefined && alpha !== own) overruled.push(module)
     return alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank
   }

@@ -3,7 +3,7 @@
  * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`. Pure.
  */
 
-import type { LoraModule } from './lora-file.js'
+import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 
 /** The networks whose files have such layers, and the UNets of Stable Diffusion. */
@@ -21,6 +21,15 @@ export function networkKind(layers: { readonly has: (layer: string) => boolean }
 /** Whether a layer is one of an original code whose names diffusers never reads: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of it. */
 export function isOtherOriginal(layer: string): boolean {
   return /^(?:joint_blocks_\d|final_layer_)/.test(flatName(layer))
+}
+
+/**
+ * Whether a file for FLUX.1 has `lora_down` and names with `transformer.` in front. diffusers reads only these tensors of it, without their alphas. Its text
+ * encoders' tensors are among those that it leaves out.
+ */
+export function hasMixedNames({ modules }: Pick<LoraFile, 'modules'>, kind: NetworkKind): boolean {
+  const has = (test: (name: string) => boolean) => modules.some(({ first }) => test(first.name))
+  return kind === 'flux1' && has((name) => name.endsWith('.lora_down.weight')) && has((name) => name.startsWith('transformer.'))
 }
 
 /** The layers outside the blocks that diffusers finds in FLUX.2 files of kohya's form. */

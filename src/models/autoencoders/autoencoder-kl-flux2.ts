@@ -19,6 +19,8 @@ import { readDecoderChannels, readKlSettings, type KlSettings } from './kl-setti
 interface AutoencoderKLFlux2Config extends KlSettings {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that nothing reads. */
+  readonly unusedValues: Config
   /** Added to the variances. */
   readonly epsilon: number
 }
@@ -38,9 +40,9 @@ function readConfig(config: Config): AutoencoderKLFlux2Config {
   const decoderChannels = readDecoderChannels(reader, settings)
   const epsilon = reader.number('batch_norm_eps', 1e-4, { min: 0, max: Number.MAX_VALUE })
   // Training alone uses it.
-  reader.neutral('batch_norm_momentum')
+  reader.unused('batch_norm_momentum', 0.1)
   readPatchSize(reader)
-  return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish() }
+  return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** Only the product of the two counts: it decides how many statistics there are. */
@@ -120,6 +122,7 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: 4, width: 4 },
       shapes: ({ height, width }, { part } = {}): Shapes =>
         part === 'encoder'

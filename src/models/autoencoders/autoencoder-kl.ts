@@ -5,6 +5,7 @@
 
 import type { Config } from '../../checkpoint/types.js'
 import type { Shapes } from '../../onnx/types.js'
+import { isTruthy } from '../../util/truthy.js'
 import { ConfigReader } from '../config-reader.js'
 import type { AutoencoderDefinition, LatentStatistics } from '../types.js'
 import { klWeightNames, writeKlDecoder, writeKlEncoder } from './kl-encoder-decoder.js'
@@ -37,9 +38,10 @@ function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
       throw reader.invalid(key, `a list of ${channels} numbers`)
     return value
   }
-  reader.neutral('shift_factor', 'latents_mean', 'latents_std')
+  const others = ['shift_factor', 'latents_mean', 'latents_std'].map((key) => [key, reader.raw(key)] as const)
   return {
     factor,
+    given: Object.fromEntries(others.filter(([, value]) => isTruthy(value, false))),
     get shift() {
       return reader.number('shift_factor', 0, bounds)
     },

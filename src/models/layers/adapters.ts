@@ -45,6 +45,11 @@ class Branch {
     return cast(this.#graph, this.#graph.weight(adapterTensorName(this.#layer, part, this.#id), dims), this.#type)
   }
 
+  /** The bias of a branch, scaled, with further dimensions of 1 behind it. */
+  bias(rows: number, trailing: readonly number[]): ValueInfo {
+    return reshape(this.#graph, mul(this.#graph, this.tensor('lora_B_bias', [rows]), this.scale), [rows, ...trailing])
+  }
+
   /** LoHa's change of the weight, [rows, columns], scaled. */
   hadamard({ rank }: FormOf<'hadamard'>, rows: number, columns: number): ValueInfo {
     const product = (index: number, factor: (b: ValueInfo) => ValueInfo) =>
@@ -78,6 +83,7 @@ export function addLinearBranches(graph: GraphBuilder, x: ValueInfo, layer: Laye
       const a = branch.tensor('lora_A', [form.rank, columns])
       const b = branch.tensor('lora_B', [out, form.rank])
       sum = gemm(graph, mul(graph, gemm(graph, x, a), branch.scale), b, sum)
+      if (form.bias === true) sum = add(graph, sum, branch.bias(out, []))
       if (form.magnitude !== undefined)
         sum = withMagnitude(graph, layer, { a, b, branch, lengths: form.magnitude, trailing: [] }, sum)
     }
@@ -109,6 +115,7 @@ export function addConvBranches(
       const b = branch.tensor('lora_B', [out, form.rank, 1, 1])
       const scaled = mul(graph, conv(graph, x, a, undefined, how), branch.scale)
       sum = add(graph, sum, conv(graph, scaled, b, undefined))
+      if (form.bias === true) sum = add(graph, sum, branch.bias(out, [1, 1]))
       if (form.magnitude !== undefined)
         sum = withMagnitude(graph, layer, { a, b, branch, lengths: form.magnitude, trailing: [1, 1] }, sum)
     }

@@ -11,7 +11,7 @@ import { gatedFeedForward, gatedHalves, type GatedNames, type GateActivation } f
 import { groupedQueryAttention } from './grouped-query-attention.js'
 import { toCompute, toFloat32, tokenLinear } from './layers.js'
 import { adaLayerNormContinuous, addGated, addTanhGated, modulate, modulateScale, modulations, plainNorm } from './modulation.js'
-import { headNorm, rmsNorm, scaledDown } from './rms-norm.js'
+import { headNorm, rmsNorm, scaledDown, wideRmsNorm } from './rms-norm.js'
 import { rotary, type RotaryPairs } from './rotary-embedding.js'
 import { countedPositions, imagePositions, rotaryTables, type RotarySettings } from './rotary-tables.js'
 import { wideLinear } from './wide-linear.js'
@@ -108,9 +108,7 @@ test('an RMS norm of products that are out of float16’s range', async () => {
   const body =
     (by: number): Body =>
     (graph, { x }) =>
-      rmsNorm(graph, tokenLinear(graph, scaledDown(graph, x!, by), 'linear', 16, { bias: false }), 'norm', epsilon, {
-        scaledDown: by,
-      })
+      wideRmsNorm(graph, tokenLinear(graph, scaledDown(graph, x!, by), 'linear', 16, { bias: false }), 'norm', epsilon, by)
   expect(await errorOf('large-norm', ['x'], body(exponent))).toBeLessThan(tolerance)
   expect(await errorOf('large-norm', ['x'], body(0))).toBeLessThan(tolerance)
   expect(await errorOf('large-norm', ['x'], body(exponent), { dtype: 'float16' })).toBeLessThan(8 * 2 ** -11)

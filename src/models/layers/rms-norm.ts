@@ -9,25 +9,23 @@ import { rmsNormalization } from '../../onnx/ops-network.js'
 import { cast, dimension, reshape } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 
-/** x · 2^−exponent in a float16 graph; `x` itself in a float32 graph. Give the same `exponent` to the norm of what is computed from it. */
+/** x · 2^−exponent in a float16 graph; `x` itself in a float32 graph. Give the same `exponent` to {@link wideRmsNorm} of what is computed from it. */
 export function scaledDown(graph: GraphBuilder, x: ValueInfo, exponent: number): ValueInfo {
   return x.type === 'float16' ? scale(graph, x, 2 ** -exponent) : x
 }
 
-/**
- * torch.nn.RMSNorm over the last axis, in the type of `x`, with statistics in float32. `scaledDown`: the exponent of {@link scaledDown} where `x` is
- * a linear function of a value that was scaled down by it.
- */
-export function rmsNorm(
-  graph: GraphBuilder,
-  x: ValueInfo,
-  name: string,
-  epsilon: number,
-  options: { readonly scaledDown?: number } = {},
-): ValueInfo {
+/** torch.nn.RMSNorm over the last axis, in the type of `x`, with statistics in float32. */
+export function rmsNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number): ValueInfo {
   const weight = cast(graph, graph.weight(`${name}.weight`, [dimension(x, x.dims.length - 1)]), x.type)
-  const exponent = x.type === 'float16' ? (options.scaledDown ?? 0) : 0
-  return rmsNormalization(graph, x, weight, epsilon * 4 ** -exponent)
+  return rmsNormalization(graph, x, weight, epsilon)
+}
+
+/**
+ * {@link rmsNorm} for a residual stream in float32: the result is float32, because a few large weights make it larger than float16 can be. `x` is a linear
+ * function of a value that {@link scaledDown} divided by 2^exponent.
+ */
+export function wideRmsNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number, exponent: number): ValueInfo {
+  return rmsNorm(graph, cast(graph, x, 'float32'), name, x.type === 'float16' ? epsilon * 4 ** -exponent : epsilon)
 }
 
 /** An RMS norm of each head: [batch, tokens, heads · headSize] → the same, with one weight [headSize] for all heads. */

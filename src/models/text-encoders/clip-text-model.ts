@@ -30,6 +30,8 @@ interface ClipTextShape {
 interface ClipTextConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that nothing reads. */
+  readonly unusedValues: Config
   readonly className: ClipTextClass
   readonly vocabulary: number
   readonly width: number
@@ -58,7 +60,7 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
   const width = reader.integer('hidden_size', 512, { min: 1, max: 16384 })
   const heads = reader.integer('num_attention_heads', 8, { min: 1, max: 1024 })
   if (width % heads !== 0) throw reader.invalid('num_attention_heads', `a divisor of hidden_size ${width}`)
-  const result: Omit<ClipTextConfig, 'ignoredKeys'> = {
+  const result: Omit<ClipTextConfig, 'ignoredKeys' | 'unusedValues'> = {
     className,
     vocabulary: reader.integer('vocab_size', 49408, { min: 1, max: 2 ** 24 }),
     width,
@@ -69,23 +71,21 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
     layers: reader.integer('num_hidden_layers', 12, { min: 1, max: 128 }),
     positions: reader.integer('max_position_embeddings', 77, { min: 1, max: 65536 }),
     activation: reader.oneOf('hidden_act', 'quick_gelu', ['quick_gelu', 'gelu', 'gelu_pytorch_tanh']),
-    epsilon: reader.number('layer_norm_eps', 1e-5, { min: 1e-12, max: 1 }),
-    endOfText: reader.integer('eos_token_id', 49407, { min: 0, max: 2 ** 24 }),
+    epsilon: reader.number('layer_norm_eps', 1e-5, { min: 0, max: 1 }),
+    endOfText: reader.integer('eos_token_id', 49407, { min: -(2 ** 24), max: 2 ** 24 }),
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
   reader.requireFalse('use_attention_mask')
-  reader.neutral('projection_dim')
-  reader.neutral('attention_dropout', 'dropout', 'initializer_factor', 'initializer_range', 'bos_token_id', 'pad_token_id')
-  reader.neutral(
-    'return_dict',
-    'output_hidden_states',
-    'output_attentions',
-    'use_return_dict',
-    'tie_word_embeddings',
-    'is_decoder',
-    'use_cache',
-  )
-  return { ...result, ignoredKeys: reader.finish() }
+  if (className === 'CLIPTextModel') reader.unused('projection_dim', 512, 768, 1024, 1280, width)
+  // Of training, of generation, or of Python's results.
+  reader.unused('attention_dropout', 0)
+  reader.unused('dropout', 0)
+  reader.unused('initializer_factor', 1)
+  reader.unused('initializer_range', 0.02)
+  reader.unusedTokens('bos_token_id', 'pad_token_id')
+  for (const key of ['return_dict', 'use_return_dict', 'tie_word_embeddings', 'use_cache']) reader.unused(key, true)
+  for (const key of ['output_hidden_states', 'output_attentions', 'is_decoder']) reader.unused(key)
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** The index of a hidden state from the first one on. @throws InputError `invalid-hidden-state` */
@@ -263,6 +263,7 @@ function define(
         ...facts,
         config,
         ignoredKeys: config.ignoredKeys,
+        unusedValues: config.unusedValues,
         smallest: { height: 1, width: 1 },
         shapes: () => ({ inputs_embeds: [1, positions, width] }),
         write: ({ inputs_embeds: [batch = 0, sequenceLength = 0] = [] }, options, variant = {}) =>

@@ -62,13 +62,16 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     keyHeads,
     headSize,
     activation: activations[reader.oneOf('hidden_act', 'silu', names)],
-    epsilon: reader.number('rms_norm_eps', 1e-6, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('rms_norm_eps', 1e-6, { min: 0, max: 1 }),
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }
   // Of the head, of training, or of generation. Positions beyond `max_position_embeddings` are embedded all the same.
-  reader.neutral('max_position_embeddings', 'tie_word_embeddings', 'use_cache', 'attention_dropout', 'initializer_range')
-  reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'return_dict')
+  reader.neutral('max_position_embeddings')
+  for (const key of ['tie_word_embeddings', 'use_cache', 'return_dict']) reader.unused(key, true)
+  reader.unused('attention_dropout', 0)
+  reader.unused('initializer_range', 0.02)
+  reader.unusedTokens('pad_token_id', 'eos_token_id', 'bos_token_id')
   reader.unused('partial_rotary_factor', 1)
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }

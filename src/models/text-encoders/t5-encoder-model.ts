@@ -86,22 +86,23 @@ function readConfig(config: Config): T5Config {
     layers: reader.integer('num_layers', 6, { min: 1, max: 128 }),
     buckets: reader.integer('relative_attention_num_buckets', 32, { min: 4, max: 1024 }),
     maxDistance: reader.integer('relative_attention_max_distance', 128, { min: 2, max: 65536 }),
-    epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('layer_norm_epsilon', 1e-6, { min: 0, max: 1 }),
     ...readFeedForward(reader),
   }
   if (result.maxDistance <= result.buckets / 4)
     throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
   reader.require('is_decoder', false)
   // Of the decoder, of training, or of generation.
-  reader.neutral(
-    'num_decoder_layers',
-    'decoder_start_token_id',
-    'is_encoder_decoder',
-    'tie_word_embeddings',
-    'scale_decoder_outputs',
-  )
-  reader.neutral('dropout_rate', 'classifier_dropout', 'initializer_factor', 'use_cache', 'output_past', 'n_positions')
-  reader.neutral('pad_token_id', 'eos_token_id', 'bos_token_id', 'task_specific_params', 'return_dict')
+  reader.unused('num_decoder_layers', result.layers)
+  const flags = ['is_encoder_decoder', 'tie_word_embeddings', 'scale_decoder_outputs', 'use_cache', 'output_past', 'return_dict']
+  for (const key of flags) reader.unused(key, true)
+  reader.unused('dropout_rate', 0.1)
+  reader.unused('classifier_dropout', 0)
+  reader.unused('initializer_factor', 1)
+  reader.unused('n_positions', 512)
+  reader.unusedTokens('pad_token_id', 'eos_token_id', 'bos_token_id', 'decoder_start_token_id')
+  // What T5 was trained for: the published configs of the first release list it.
+  reader.neutral('task_specific_params')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 

@@ -29,6 +29,8 @@ interface Sd3Shape {
 interface Sd3Config {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
+  /** Values that nothing reads. */
+  readonly unusedValues: Config
   readonly sampleSize: Extent
   readonly patch: number
   readonly inChannels: number
@@ -58,7 +60,7 @@ function readConfig(config: Config): Sd3Config {
   const dual = reader.raw('dual_attention_layers') ?? []
   if (!Array.isArray(dual) || !dual.every((layer): layer is number => Number.isInteger(layer)))
     throw reader.invalid('dual_attention_layers', 'a list of layers')
-  const result: Omit<Sd3Config, 'ignoredKeys'> = {
+  const result: Omit<Sd3Config, 'ignoredKeys' | 'unusedValues'> = {
     sampleSize: readExtent(reader, 'sample_size', 128),
     patch: reader.integer('patch_size', 2, { min: 1, max: 16 }),
     inChannels,
@@ -72,7 +74,9 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  return { ...result, ignoredKeys: reader.finish() }
+  // Layers that there are not.
+  if (dual.some((layer) => layer < 0 || layer >= layers)) reader.unused('dual_attention_layers')
+  return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
 /** Patches along each side. @throws InputError where the size is no multiple of the patch, or larger than the position table */
@@ -225,6 +229,7 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
       ...facts,
       config,
       ignoredKeys: config.ignoredKeys,
+      unusedValues: config.unusedValues,
       smallest: { height: 2 * patch, width: 2 * patch },
       shapes: ({ height, width, images = 1, guided = true, maxSequenceLength = defaultMaxSequenceLength }) => {
         const batch = images * (guided ? 2 : 1)

@@ -6,7 +6,7 @@
  * `stepInputs` takes the scheduler's timesteps, and `out_sample` is the velocity.
  *
  * Z-Image was trained in bfloat16. In float16 the residual stream is in float32, and what enters a product before an RMS norm is scaled by a power of
- * two, which the norm undoes exactly.
+ * two, which the norm undoes exactly; these norms are float32 too, because their weights can enlarge a few channels beyond float16's range.
  */
 
 import { ComponentBuilder, type Values } from '../../onnx/component-builder.js'
@@ -20,7 +20,7 @@ import { paddingBias } from '../layers/attention-bias.js'
 import { scaledGatedFeedForward } from '../layers/gated-feed-forward.js'
 import { linear, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
 import { addGated, addTanhGated, cutModulations, modulateScale, plainNorm } from '../layers/modulation.js'
-import { headNorm, rmsNorm, scaledDown } from '../layers/rms-norm.js'
+import { headNorm, rmsNorm, scaledDown, wideRmsNorm } from '../layers/rms-norm.js'
 import { rotary, type RotaryInputs } from '../layers/rotary-embedding.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
@@ -194,11 +194,11 @@ function block(graph: GraphBuilder, residual: ValueInfo, shared: Shared, config:
     gate === undefined ? add(graph, x, update) : addTanhGated(graph, x, toFloat32(graph, gate), update)
 
   const attended = attention(graph, normed(residual, 'attention_norm1', attentionScale), shared, config)
-  const update = rmsNorm(graph, attended, 'attention_norm2', epsilon, { scaledDown: exponents.attention })
-  const middle = added(residual, toFloat32(graph, update), attentionGate)
+  const update = wideRmsNorm(graph, attended, 'attention_norm2', epsilon, exponents.attention)
+  const middle = added(residual, update, attentionGate)
   const fed = feedForward(graph, normed(middle, 'ffn_norm1', feedScale), config)
-  const second = rmsNorm(graph, fed, 'ffn_norm2', epsilon, { scaledDown: exponents.feedForward })
-  return added(middle, toFloat32(graph, second), feedGate)
+  const second = wideRmsNorm(graph, fed, 'ffn_norm2', epsilon, exponents.feedForward)
+  return added(middle, second, feedGate)
 }
 
 /** Attention with the processor of Z-Image. In float16 the result is scaled down. */

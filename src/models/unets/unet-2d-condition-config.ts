@@ -103,7 +103,7 @@ export function readUnetConfig(config: Config): UnetConfig {
 
   const first = channels[0] ?? 0
   const flipSinToCos = reader.boolean('flip_sin_to_cos', true)
-  const freqShift = reader.integer('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
+  const freqShift = reader.number('freq_shift', 0, { min: 0, max: Math.max(Math.floor(first / 2) - 1, 0) })
   const added = readAdded(reader, flipSinToCos, freqShift)
   const result: Omit<UnetConfig, 'ignoredKeys' | 'unusedValues'> = {
     sampleSize: readSampleSize(reader, added !== undefined),
@@ -120,7 +120,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     added,
     contextWidth,
     groups,
-    epsilon: reader.number('norm_eps', 1e-5, { min: 1e-12, max: 1 }),
+    epsilon: reader.number('norm_eps', 1e-5, { min: 0, max: 1 }),
     upcastAttention: reader.boolean('upcast_attention', false),
     downsamplePadding: reader.integer('downsample_padding', 1, { min: 0, max: 1 }),
     down: downTypes.map((type, index) =>
@@ -170,7 +170,7 @@ function readBlockTypes(reader: ConfigReader) {
 function refuseOthers(reader: ConfigReader): void {
   reader.require('num_attention_heads')
   reader.requireFalse('dual_cross_attention')
-  reader.refuse('class_embed_type', 'timestep', 'identity', 'projection', 'simple_projection')
+  reader.refuse('class_embed_type', null, 'timestep', 'identity', 'projection', 'simple_projection')
   reader.require('num_class_embeds')
   reader.requireFalse('class_embeddings_concat')
   reader.require('encoder_hid_dim')
@@ -179,7 +179,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('time_embedding_type', 'positional')
   reader.require('time_embedding_act_fn')
   reader.require('timestep_post_act')
-  reader.refuse('attention_type', 'gated', 'gated-text-image')
+  reader.refuse('attention_type', 'default', 'gated', 'gated-text-image')
   reader.requireActivation('act_fn', 'silu', 'swish')
   // Read by diffusers only for block types and embeddings that are refused above.
   reader.unused('resnet_skip_time_act', null)
@@ -187,7 +187,8 @@ function refuseOthers(reader: ConfigReader): void {
   reader.unused('resnet_out_scale_factor', 1)
   reader.unused('mid_block_only_cross_attention', null)
   reader.unused('addition_embed_type_num_heads', 64)
-  reader.neutral('use_linear_projection', 'dropout')
+  reader.unused('dropout', 0)
+  reader.neutral('use_linear_projection')
   // Left in configs by diffusers' EMAModel.
   reader.neutral('decay', 'inv_gamma', 'min_decay', 'optimization_step', 'power', 'update_after_step', 'use_ema_warmup')
 }
@@ -221,6 +222,7 @@ function readDepths(reader: ConfigReader, layers: readonly number[]) {
   }
   const allowed = `whole numbers from ${depthBounds.min} to ${depthBounds.max}, or lists of one for each layer`
   const given = reader.each<number | number[]>(key, 1, count, read, allowed)
+  if (reader.raw(reverseKey) === false) throw reader.invalid(reverseKey, allowed)
   const asymmetric = (reader.raw(reverseKey) ?? null) !== null
   const reversed = asymmetric ? reader.each<number | number[]>(reverseKey, undefined, count, read, allowed) : given.toReversed()
   if (!asymmetric && given.some((depth) => Array.isArray(depth)))

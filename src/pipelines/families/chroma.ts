@@ -41,6 +41,7 @@ export const chroma: PipelineFamily = {
     sigmas: flux.scheduler?.sigmas,
   },
   latentScales: flux.latentScales,
+  latentStatistics: flux.latentStatistics,
   preview: flux.preview,
 
   promptEncoder(parts, hosts) {

@@ -46,6 +46,7 @@ export const flux: PipelineFamily = {
       Array.from({ length: steps }, (_, index) => 1 + (steps === 1 ? 0 : (index * (1 / steps - 1)) / (steps - 1))),
   },
   latentScales: shiftedLatents,
+  latentStatistics: ['shift_factor'],
   preview: {
     channels: [
       [-0.0346, 0.0244, 0.0681],

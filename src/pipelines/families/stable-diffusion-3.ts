@@ -46,6 +46,7 @@ export const stableDiffusion3: PipelineFamily = {
   rescalesGuidance: false,
   scheduler: { shift: (tokens, config) => dynamicShift(tokens, config, 1.16) },
   latentScales: shiftedLatents,
+  latentStatistics: ['shift_factor'],
   preview: {
     channels: [
       [-0.0922, -0.0175, 0.0749],

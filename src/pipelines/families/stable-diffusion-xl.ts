@@ -51,6 +51,7 @@ export const stableDiffusionXL: PipelineFamily = {
   rescalesGuidance: true,
   scheduler: { setsBeginIndex: true },
   latentScales: standardizedLatents,
+  latentStatistics: ['latents_mean', 'latents_std'],
   preview: {
     channels: [
       [0.3651, 0.4232, 0.4341],

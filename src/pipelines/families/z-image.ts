@@ -42,6 +42,7 @@ export const zImage: PipelineFamily = {
     sigmas: flux.scheduler?.sigmas,
   },
   latentScales: shiftedLatents,
+  latentStatistics: ['shift_factor'],
   // Its autoencoder is that of FLUX.1.
   preview: flux.preview,
 

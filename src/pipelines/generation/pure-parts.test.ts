@@ -6,6 +6,7 @@ import { FolderFiles } from '../../checkpoint/layouts/diffusers-folder.js'
 import { memoryRepository } from '../../checkpoint/testing.js'
 import { rescaledGuidance } from './guidance.js'
 import { denormalize, toPixels } from '../images/image-processor.js'
+import { families } from '../families.js'
 import { stableDiffusion } from '../families/stable-diffusion.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { latentPreview } from '../images/latent-preview.js'
@@ -96,4 +97,14 @@ test('the recorder keeps copies of the requested tensors', () => {
   latents.data[0] = 2
   expect(recorder.captured).toEqual({ latents_0: tensor([1], 1) })
   expect(new Recorder().captured).toBeUndefined()
+})
+
+test('each pipeline class says by which statistics of the autoencoder it scales latents', () => {
+  for (const { className, latentScales, latentStatistics = [] } of families) {
+    const usual = { factor: 0.5, shift: 0, mean: null, std: null }
+    const reads = (statistics: object) =>
+      JSON.stringify(latentScales({ ...usual, ...statistics }, 1)) !== JSON.stringify(latentScales(usual, 1))
+    expect(reads({ shift: 3 }), className).toBe(latentStatistics.includes('shift_factor'))
+    expect(reads({ mean: [3], std: [4] }), className).toBe(latentStatistics.includes('latents_mean'))
+  }
 })

@@ -1,11 +1,12 @@
 /** Reads the files of a tokenizer component and makes the tokenizer of its class. */
 
-import { CheckpointError } from '../../errors.js'
+import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { knownContentError } from '../../util/known-content.js'
 import { readSentencePieceModel } from '../../tokenizers/sentencepiece-model.js'
 import type { Tokenizer, TokenizerDefinition, TokenizerFiles } from '../../tokenizers/types.js'
 import type { ComponentFiles } from '../../checkpoint/layouts/layout.js'
 import { parseConfig, type JsonLimits } from '../../checkpoint/read-config.js'
+import type { Config } from '../../checkpoint/types.js'
 
 const sentencePieceName = 'spiece.model'
 
@@ -43,6 +44,7 @@ async function readTokenizerFiles(
     tokenizerJson === undefined ? text('merges.txt') : undefined,
     hasChats ? text('chat_template.jinja') : undefined,
   ])
+  await checkFileOfVersion(component, tokenizerConfig, signal)
   const bare = readsSentencePiece && tokenizerJson === undefined && (await component.has(sentencePieceName, { signal }))
   const sentencePiece = bare
     ? readSentencePieceModel(await readWhole(component, sentencePieceName, signal), tokenizerConfig?.['extra_ids'])
@@ -55,6 +57,27 @@ async function readTokenizerFiles(
     vocab,
     merges,
     chatTemplate,
+  }
+}
+
+/** transformers reads a file of its version in place of all others if the config names it. @throws UnsupportedError `tokenizer-model` */
+async function checkFileOfVersion(
+  component: ComponentFiles,
+  config: Config | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const key = 'fast_tokenizer_files'
+  const named: unknown = config?.[key]
+  for (const name of Array.isArray(named) ? named : []) {
+    if (typeof name !== 'string' || name === 'tokenizer.json' || !(await component.has(name, { signal }))) continue
+    throw new UnsupportedError(
+      'tokenizer-model',
+      `${key} of the tokenizer has ${name.slice(0, 100)}; only tokenizer.json is read.`,
+      {
+        key,
+        value: name.slice(0, 100),
+      },
+    )
   }
 }
 

@@ -123,12 +123,19 @@ describe('loads, with a note:', () => {
     [
       'values of a network that nothing reads with the rest of its config',
       'tiny-sd15',
-      edited('tiny-sd15', 'unet/config.json', {
-        resnet_out_scale_factor: 2,
-        cross_attention_norm: 'layer_norm',
-        projection_class_embeddings_input_dim: 2816,
-      }),
+      {
+        ...edited('tiny-sd15', 'unet/config.json', {
+          resnet_out_scale_factor: 2,
+          cross_attention_norm: 'layer_norm',
+          projection_class_embeddings_input_dim: 2816,
+          class_embed_type: 'none',
+        }),
+        ...edited('tiny-sd15', 'vae/config.json', { shift_factor: 0.1, latents_mean: [] }),
+        ...edited('tiny-sd15', 'text_encoder/config.json', { attention_dropout: 0.5, projection_dim: 7 }),
+      },
       [
+        ['text_encoder', 'config-values', { attention_dropout: '0.5', projection_dim: '7' }],
+        ['vae', 'config-values', { shift_factor: '0.1' }],
         [
           'unet',
           'config-values',
@@ -136,6 +143,7 @@ describe('loads, with a note:', () => {
             resnet_out_scale_factor: '2',
             cross_attention_norm: '"layer_norm"',
             projection_class_embeddings_input_dim: '2816',
+            class_embed_type: '"none"',
           },
         ],
       ],
@@ -153,14 +161,23 @@ describe('loads, with a note:', () => {
       ],
     ],
     [
-      'an activation of T5 that two other keys override',
+      'an activation of T5 that two other keys override, its decoder, statistics of latents and layers that there are not',
       'tiny-sd3',
-      edited('tiny-sd3', 'text_encoder_3/config.json', {
-        feed_forward_proj: 'relu',
-        dense_act_fn: 'gelu_new',
-        is_gated_act: true,
-      }),
-      [['text_encoder_3', 'config-values', { feed_forward_proj: '"relu"' }]],
+      {
+        ...edited('tiny-sd3', 'text_encoder_3/config.json', {
+          feed_forward_proj: 'relu',
+          dense_act_fn: 'gelu_new',
+          is_gated_act: true,
+          num_decoder_layers: 9,
+        }),
+        ...edited('tiny-sd3', 'vae/config.json', { shift_factor: 0.5, latents_std: 2 }),
+        ...edited('tiny-sd3', 'transformer/config.json', { dual_attention_layers: [77] }),
+      },
+      [
+        ['text_encoder_3', 'config-values', { feed_forward_proj: '"relu"', num_decoder_layers: '9' }],
+        ['vae', 'config-values', { latents_std: '2' }],
+        ['transformer', 'config-values', { dual_attention_layers: '[77]' }],
+      ],
     ],
     [
       'depth and heads of a block without attention',

@@ -6,6 +6,7 @@
 import type { PipelineSpec } from '../pipeline-spec.js'
 import type { Layout } from '../../checkpoint/layouts/layout.js'
 import { readQuantizationConfig, type ReadQuantization } from '../../checkpoint/quantization-config.js'
+import { withoutDefaulted } from '../../checkpoint/read-config.js'
 import type { Config } from '../../checkpoint/types.js'
 import { CheckpointError, InputError, UnsupportedError, type AquatintError } from '../../errors.js'
 import { createScheduler, schedulerClassNames, schedulerRefusal } from '../../schedulers/registry.js'
@@ -13,7 +14,7 @@ import type { Tokenizer } from '../../tokenizers/types.js'
 import type { AddedWords } from '../added-words.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { networkRefusal } from '../../models/registry.js'
-import type { NetworkDefinition, NetworkModel } from '../../models/types.js'
+import type { AutoencoderModel, NetworkDefinition, NetworkModel } from '../../models/types.js'
 import { shown } from '../../models/config-reader.js'
 import { readModel, type Network } from '../bind-network.js'
 import type { Run } from '../run.js'
@@ -134,6 +135,8 @@ export async function readPartsWithFaults(
   if (misfit !== undefined) onFault(misfit.component, misfit.error)
   const size = noteSize(models)
   if (size !== undefined) run.note(size.component, size.note)
+  for (const { name, model } of read)
+    if (model.role === 'autoencoder') noteUnused(name, spec.className, unusedStatistics(model, spec), run)
   return { layout, sources: read, tokenizers: new Map(tokenizers.filter(isThere)), words: new Map(), scheduler }
 }
 
@@ -160,7 +163,10 @@ export async function readNetworkSource(
   definition: NetworkDefinition,
   run: Run,
 ): Promise<NetworkSource> {
-  const { config, bits } = readQuantizationConfig(await source.files.readConfig('config.json', { signal: run.signal }))
+  const own = await source.files.readConfig('config.json', { signal: run.signal })
+  if (definition.library === 'transformers') await checkFilesBeside(source, definition.className, own, run)
+  const { config: given, defaulted } = definition.library === 'diffusers' ? withoutDefaulted(own) : { config: own, defaulted: {} }
+  const { config, bits } = readQuantizationConfig(given)
   const model = readModel(definition, config)
   const ignored = Object.entries(model.ignoredKeys)
   if (ignored.length > 0)
@@ -169,8 +175,33 @@ export async function readNetworkSource(
       message: `${model.className} does not have the config keys ${listKeys(ignored)}. They are ignored, as in ${model.library}.`,
       values: Object.fromEntries(ignored.map(([key, value]) => [key.slice(0, 100), shown(value)])),
     })
-  noteUnused(source.name, model.className, model.unusedValues ?? {}, run)
+  noteUnused(source.name, model.className, { ...model.unusedValues, ...defaulted }, run)
   return { ...source, model, bits }
+}
+
+/** Refuses files that transformers reads in place of a config, or adds to the weights. @throws UnsupportedError `unsupported-config` */
+async function checkFilesBeside({ name, files }: ComponentSource, className: string, config: Config, run: Run): Promise<void> {
+  const key = 'configuration_files'
+  const named: unknown = config[key]
+  if (Array.isArray(named) && named.some((file) => typeof file === 'string' && /^config\..+\.json$/.test(file)))
+    throw new UnsupportedError(
+      'unsupported-config',
+      `${className}: config key ${key} is ${shown(named)}: transformers reads one of these files in place of config.json; supported: null`,
+      { component: name, className, key, value: shown(named), allowed: [null] },
+    )
+  const adapter = 'adapter_config.json'
+  if (await files.has(adapter, { signal: run.signal }))
+    throw new UnsupportedError(
+      'unsupported-config',
+      `${files.path(adapter)} makes transformers add an adapter to the weights of ${className}, which Aquatint does not do. Load a LoRA with the option loras, and take the file out of the folder.`,
+      { component: name, className, key: adapter, allowed: [null] },
+    )
+}
+
+/** Statistics of an autoencoder's latents that the pipeline does not scale them by. */
+function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = [] }: PipelineSpec): Config {
+  const read: readonly string[] = latentStatistics
+  return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))
 }
 
 /** Notes values that the class never reads, or reads only with other values of other keys. */
@@ -230,19 +261,22 @@ async function readScheduler(
   replacement: LoadPipelineOptions['scheduler'],
   run: Run,
 ): Promise<SchedulerSource> {
-  const own = await source.files.readConfig('scheduler_config.json', { signal: run.signal })
+  const { config: own, defaulted } = withoutDefaulted(
+    await source.files.readConfig('scheduler_config.json', { signal: run.signal }),
+  )
   const { className, config } =
     replacement === undefined
       ? { className: source.className, config: own }
       : { ...replacement, config: { ...own, ...replacement.config } }
-  const { scheduler, unexpectedKeys } = createScheduler(className, config)
+  const { scheduler, unexpectedKeys, otherClassKeys } = createScheduler(className, config)
   if (unexpectedKeys.length > 0)
     run.note('scheduler', {
       code: 'config-keys',
       message: `No scheduler has the config keys ${listKeys(unexpectedKeys.map((key) => [key, config[key]]))}. They are ignored, as in diffusers.`,
       values: Object.fromEntries(unexpectedKeys.map((key) => [key.slice(0, 100), shown(config[key])])),
     })
-  noteUnused('scheduler', className, Object.fromEntries(scheduler.unusedKeys.map((key) => [key, config[key]])), run)
+  const unused = [...scheduler.unusedKeys, ...otherClassKeys].map((key) => [key, config[key]])
+  noteUnused('scheduler', className, { ...Object.fromEntries(unused), ...defaulted }, run)
   return { className, config }
 }
 

@@ -53,7 +53,7 @@ export class GpuCombine {
 
   /** Compiles the sums that most schedulers and guidance need, before the first of them. */
   compile(): void {
-    for (const terms of [1, 2, 3, 4]) this.#pipelineFor(terms, false)
+    for (const terms of [1, 2, 3, 4, 5]) this.#pipelineFor(terms, false)
   }
 
   #pipelineFor(terms: number, bounded: boolean): GPUComputePipeline {

@@ -55,6 +55,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
       fusesGeglu: fusesGeglu(dtype, this.info),
+      epsilonInBias: this.info.kernels.source === 'aquatint',
     }
   }
 

@@ -1,25 +1,202 @@
-/** Settings that published distilled models need, by repository: without them their pictures are poor. From the models' cards (docs/few-steps.md). */
+/**
+ * Settings that published distilled models and LoRAs need: without them their pictures are poor. A row is recognized by the name of the repository or of the
+ * file as it was published, never by its tensors, which are those of the model that was distilled. docs/few-steps.md shows this table.
+ */
 
+import type { LoraSetting } from './lora-settings.js'
+import { choiceLabel, choiceNames, schedulerNames } from './scheduler-settings.js'
 import type { PromptSettings } from './settings.js'
 
 /** What a model's card sets. */
-export type ModelSettings = Partial<Pick<PromptSettings, 'numInferenceSteps' | 'guidanceScale' | 'scheduler'>>
+export type ModelSettings = Partial<
+  Pick<
+    PromptSettings,
+    | 'width'
+    | 'height'
+    | 'numInferenceSteps'
+    | 'guidanceScale'
+    | 'scheduler'
+    | 'timestepSpacing'
+    | 'prediction'
+    | 'eta'
+    | 'timesteps'
+  >
+>
 
-const cards: Readonly<Record<string, ModelSettings>> = {
-  'stabilityai/sd-turbo': { numInferenceSteps: 1, guidanceScale: 0 },
-  'stabilityai/sdxl-turbo': { numInferenceSteps: 1, guidanceScale: 0 },
-  'stabilityai/stable-diffusion-3.5-large-turbo': { numInferenceSteps: 4, guidanceScale: 0 },
-  'simianluo/lcm_dreamshaper_v7': { numInferenceSteps: 4, guidanceScale: 8 },
-  'playgroundai/playground-v2.5-1024px-aesthetic': { guidanceScale: 3 },
-  'black-forest-labs/flux.1-schnell': { numInferenceSteps: 4 },
-  'tongyi-mai/z-image-turbo': { numInferenceSteps: 9, guidanceScale: 0 },
+/** A row of the table. */
+export interface PublishedSettings {
+  /** What the model or the LoRA is called. */
+  readonly name: string
+  /** The repository whose card has these settings. */
+  readonly card: string
+  readonly settings: ModelSettings
+  /** The weight that the card recommends for a LoRA, if it is not 1. */
+  readonly weight?: number
 }
 
+interface Row extends Omit<PublishedSettings, 'settings'> {
+  /** Repositories that this row is for, in small letters. */
+  readonly repositories?: readonly string[]
+  /** Matches the name of a file, in small letters and without its ending. The first group, if any, is the number of steps. */
+  readonly file?: RegExp
+  readonly settings: ModelSettings | ((steps: number) => ModelSettings)
+}
+
+const lightning = { name: 'SDXL-Lightning', card: 'ByteDance/SDXL-Lightning' }
+const hyper = { name: 'Hyper-SD', card: 'ByteDance/Hyper-SD' }
+const dmd2 = { name: 'DMD2', card: 'tianweiy/DMD2' }
+const trailing = { timestepSpacing: 'trailing' } as const
+const one = { numInferenceSteps: 1, guidanceScale: 0 } as const
+
+const rows: readonly Row[] = [
+  { name: 'SD-Turbo', card: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
+  { name: 'SDXL-Turbo', card: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
+  // In one file they get the scheduler and the size of the model that was distilled.
+  {
+    name: 'SD-Turbo',
+    card: 'stabilityai/sd-turbo',
+    file: /^sd_turbo$/,
+    settings: {
+      ...one,
+      ...trailing,
+      scheduler: 'EulerDiscreteScheduler',
+      prediction: 'epsilon',
+      width: 512,
+      height: 512,
+    },
+  },
+  {
+    name: 'SDXL-Turbo',
+    card: 'stabilityai/sdxl-turbo',
+    file: /^sd_xl_turbo_1\.0(?:_fp16)?$/,
+    settings: { ...one, ...trailing, scheduler: 'EulerAncestralDiscreteScheduler', width: 512, height: 512 },
+  },
+  {
+    name: 'Stable Diffusion 3.5 large turbo',
+    card: 'stabilityai/stable-diffusion-3.5-large-turbo',
+    repositories: ['stabilityai/stable-diffusion-3.5-large-turbo'],
+    file: /^sd3\.5_large_turbo$/,
+    settings: { numInferenceSteps: 4, guidanceScale: 0 },
+  },
+  {
+    name: 'LCM Dreamshaper',
+    card: 'SimianLuo/LCM_Dreamshaper_v7',
+    repositories: ['simianluo/lcm_dreamshaper_v7'],
+    settings: { numInferenceSteps: 4, guidanceScale: 8 },
+  },
+  {
+    name: 'LCM-LoRA',
+    card: 'latent-consistency/lcm-lora-sdxl',
+    repositories: ['sdv1-5', 'sdxl', 'ssd-1b'].map((base) => `latent-consistency/lcm-lora-${base}`),
+    file: /^lcm[-_]lora[-_](?:sdv1-5|sdxl|ssd-1b)$/,
+    settings: { numInferenceSteps: 4, guidanceScale: 1, scheduler: 'LCMScheduler' },
+  },
+  {
+    ...lightning,
+    file: /^sdxl_lightning_1step(?:_unet)?_x0$/,
+    settings: { ...one, ...trailing, scheduler: 'EulerDiscreteScheduler', prediction: 'sample' },
+  },
+  {
+    ...lightning,
+    file: /^sdxl_lightning_([248])step(?:_unet|_lora)?$/,
+    settings: (steps) => ({ ...trailing, numInferenceSteps: steps, guidanceScale: 0, scheduler: 'EulerDiscreteScheduler' }),
+  },
+  { ...hyper, file: /^hyper-sdxl-1step-unet$/, settings: { ...one, scheduler: 'LCMScheduler', timesteps: [800] } },
+  { ...hyper, file: /^hyper-sd(?:xl|15)-1step-lora$/, settings: { ...one, scheduler: 'TCDScheduler', eta: 1 } },
+  {
+    ...hyper,
+    file: /^hyper-sd(?:xl|15)-([248])steps-lora$/,
+    settings: (steps) => ({ ...trailing, numInferenceSteps: steps, guidanceScale: 0, scheduler: 'DDIMScheduler' }),
+  },
+  {
+    ...hyper,
+    file: /^hyper-sd(?:xl|15)-(8|12)steps-cfg-lora$/,
+    settings: (steps) => ({ ...trailing, numInferenceSteps: steps, guidanceScale: 5, scheduler: 'DDIMScheduler' }),
+  },
+  {
+    ...hyper,
+    file: /^hyper-sd3-(4|8|16)steps-cfg-lora$/,
+    settings: (steps) => ({ numInferenceSteps: steps, guidanceScale: { 4: 3, 8: 5 }[steps] ?? 7 }),
+    weight: 0.125,
+  },
+  {
+    ...hyper,
+    file: /^hyper-flux\.1-dev-(8|16)steps-lora$/,
+    settings: (steps) => ({ numInferenceSteps: steps, guidanceScale: 3.5 }),
+    weight: 0.125,
+  },
+  { ...dmd2, file: /^dmd2_sdxl_1step_unet(?:_fp16)?$/, settings: { ...one, scheduler: 'LCMScheduler', timesteps: [399] } },
+  {
+    ...dmd2,
+    file: /^dmd2_sdxl_4step_(?:unet|lora)(?:_fp16|_fp32)?$/,
+    settings: { numInferenceSteps: 4, guidanceScale: 0, scheduler: 'LCMScheduler', timesteps: [999, 749, 499, 249] },
+  },
+  {
+    name: 'Playground v2.5',
+    card: 'playgroundai/playground-v2.5-1024px-aesthetic',
+    repositories: ['playgroundai/playground-v2.5-1024px-aesthetic'],
+    file: /^playground-v2\.5-1024px-aesthetic(?:\.fp16)?$/,
+    settings: { guidanceScale: 3 },
+  },
+  {
+    name: 'FLUX.1 schnell',
+    card: 'black-forest-labs/FLUX.1-schnell',
+    repositories: ['black-forest-labs/flux.1-schnell'],
+    file: /^flux1-schnell$/,
+    settings: { numInferenceSteps: 4 },
+  },
+  {
+    name: 'Z-Image-Turbo',
+    card: 'Tongyi-MAI/Z-Image-Turbo',
+    repositories: ['tongyi-mai/z-image-turbo'],
+    file: /^z_image_turbo(?:_bf16)?$/,
+    settings: { numInferenceSteps: 9, guidanceScale: 0 },
+  },
+]
+
 /**
- * The settings of a model as a user names it: `owner/name`, with a revision, or by an address that contains these. Empty for models that need none, for all others
- * too.
+ * The row of a model or a LoRA as a user names it: `owner/name`, with a revision, the name of a file, or an address that contains one of these. Undefined for
+ * models that need no settings, and for all that the table does not have.
  */
-export function modelSettings(model: string): ModelSettings {
-  const [, name = ''] = /(?:^|\.(?:co|com)\/)([\w.-]+\/[\w.-]+)(?=$|[@/?#])/.exec(model.trim().toLowerCase()) ?? []
-  return cards[name] ?? {}
+export function publishedSettings(source: string): PublishedSettings | undefined {
+  const path = source
+    .trim()
+    .toLowerCase()
+    .replace(/[?#].*$/s, '')
+  const [, file = ''] = /(?:^|\/)([^/]+)\.(?:safetensors|gguf)$/.exec(path) ?? []
+  for (const { file: pattern, settings, repositories: _, ...row } of rows) {
+    const found = pattern?.exec(file)
+    if (found) return { ...row, settings: typeof settings === 'function' ? settings(Number(found[1])) : settings }
+  }
+  const [, repository = ''] = /(?:^|\.(?:co|com)\/)([\w.-]+\/[\w.-]+)(?=$|[@/])/.exec(path) ?? []
+  for (const { repositories, settings, file: _, ...row } of rows)
+    if (repositories?.includes(repository) === true && typeof settings !== 'function') return { ...row, settings }
+  return undefined
+}
+
+/** The row for a model together with its LoRAs: a LoRA that needs settings counts before the model. Weights of 0 have no effect. */
+export function settingsFor(model: string, loras: readonly LoraSetting[] = []): PublishedSettings | undefined {
+  for (const { source, weight } of loras) {
+    const found = weight === 0 ? undefined : publishedSettings(source)
+    if (found !== undefined) return found
+  }
+  return publishedSettings(model)
+}
+
+/** Says what a row sets, and why. */
+export function settingsNote({ name, card, settings }: PublishedSettings): string {
+  const { numInferenceSteps, guidanceScale, scheduler, eta, timesteps, width, height } = settings
+  const parts = [
+    width === undefined || height === undefined ? '' : `${width} × ${height} pixels`,
+    numInferenceSteps === undefined ? '' : numInferenceSteps === 1 ? '1 step' : `${numInferenceSteps} steps`,
+    timesteps === undefined ? '' : `timesteps ${timesteps.join(', ')}`,
+    guidanceScale === undefined ? '' : guidanceScale <= 1 ? 'no guidance' : `guidance ${guidanceScale}`,
+    scheduler === undefined ? '' : `scheduler ${schedulerNames[scheduler] ?? scheduler}`,
+    ...choiceNames.map((choice) => {
+      const value = choice === 'timestepSpacing' || choice === 'prediction' ? settings[choice] : undefined
+      return value === undefined ? '' : choiceLabel(choice, value).toLowerCase()
+    }),
+    eta === undefined ? '' : `eta ${eta}`,
+  ].filter((part) => part !== '')
+  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (from the card of ${card}).`
 }

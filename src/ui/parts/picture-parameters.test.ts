@@ -23,6 +23,7 @@ test('a picture of the web UI restores the prompt, the negative prompt and the n
     negativePrompt: 'blurry, low quality,\npeople',
     numInferenceSteps: 25,
     scheduler: 'DPMSolverMultistepScheduler',
+    sigmaSchedule: 'karras',
     guidanceScale: 6.5,
     seed: 4021,
     width: 768,
@@ -42,6 +43,40 @@ test('no negative prompt, an unknown sampler, and a size that no model takes are
   })
 })
 
+test.each([
+  ['Sampler: DPM++ 2M, Schedule type: Karras', { scheduler: 'DPMSolverMultistepScheduler', sigmaSchedule: 'karras' }],
+  ['Sampler: DPM++ 2M, Schedule type: Automatic', { scheduler: 'DPMSolverMultistepScheduler', sigmaSchedule: 'karras' }],
+  ['Sampler: DPM++ 2M', { scheduler: 'DPMSolverMultistepScheduler' }],
+  [
+    'Sampler: DPM++ 2M SDE Karras',
+    { scheduler: 'DPMSolverMultistepScheduler', algorithm: 'sde-dpmsolver++', sigmaSchedule: 'karras' },
+  ],
+  [
+    'Sampler: DPM++ 2M SDE, Schedule type: Exponential',
+    {
+      scheduler: 'DPMSolverMultistepScheduler',
+      algorithm: 'sde-dpmsolver++',
+      sigmaSchedule: 'exponential',
+      timestepSpacing: 'linspace',
+    },
+  ],
+  ['Sampler: DPM++ SDE Karras', { scheduler: 'DPMSolverSinglestepScheduler', sigmaSchedule: 'karras' }],
+  ['Sampler: DPM2 a, Schedule type: Automatic', { scheduler: 'KDPM2AncestralDiscreteScheduler', sigmaSchedule: 'karras' }],
+  ['Sampler: LMS Karras', { scheduler: 'LMSDiscreteScheduler', sigmaSchedule: 'karras' }],
+  ['Sampler: Euler, Schedule type: SGM Uniform', { scheduler: 'EulerDiscreteScheduler', timestepSpacing: 'trailing' }],
+  ['Sampler: Euler a, Schedule type: Align Your Steps', { scheduler: 'EulerAncestralDiscreteScheduler' }],
+  ['Sampler: Restart, Schedule type: Karras', {}],
+  ['Sampler: toString', {}],
+])('%s is %j', (facts, expected) =>
+  expect(fromPngText({ parameters: `a fox\nSteps: 20, ${facts}, Seed: 1` })).toEqual({
+    ...expected,
+    promptWeighting: 'a1111',
+    prompt: 'a fox',
+    numInferenceSteps: 20,
+    seed: 1,
+  }),
+)
+
 test('a picture without a prompt, with a negative one', () => {
   expect(readParameters('Negative prompt: dark\nSteps: 4, Seed: 2')).toMatchObject({ prompt: '', negativePrompt: 'dark' })
 })
@@ -53,6 +88,9 @@ test('our own text reads as what was written, without the model', () => {
     negativePrompt: 'a dog',
     numInferenceSteps: 9,
     scheduler: 'UniPCMultistepScheduler',
+    sigmaSchedule: 'beta',
+    timestepSpacing: 'linspace',
+    eta: 0.5,
     seed: 5,
     clipSkip: 1,
     promptWeighting: 'a1111',

@@ -4,20 +4,48 @@
  */
 
 import { lorasFromPrompt, withoutLoras } from './lora-settings.js'
+import { schedulerNames } from './scheduler-settings.js'
 
-/** The web UI's samplers that are a scheduler of the form. A schedule behind the name, such as "Karras", is left out. */
-const samplers: Readonly<Record<string, string>> = {
-  Euler: 'EulerDiscreteScheduler',
-  'Euler a': 'EulerAncestralDiscreteScheduler',
-  'Euler ancestral': 'EulerAncestralDiscreteScheduler',
-  'DPM++ 2M': 'DPMSolverMultistepScheduler',
-  'DPM-Solver++': 'DPMSolverMultistepScheduler',
-  UniPC: 'UniPCMultistepScheduler',
-  Heun: 'HeunDiscreteScheduler',
-  DDIM: 'DDIMScheduler',
-  PLMS: 'PNDMScheduler',
-  PNDM: 'PNDMScheduler',
-  LCM: 'LCMScheduler',
+interface Sampler {
+  readonly scheduler: string
+  /** DPM-Solver's algorithm. */
+  readonly algorithm?: string
+  /** The schedule that the web UI's "Automatic" means. */
+  readonly automatic?: string
+}
+
+/**
+ * The web UI's samplers that are a scheduler of diffusers, by the table in its documentation ("Schedulers", Overview). The web UI computes some of them in
+ * another way, so that its own picture can differ.
+ */
+const samplers: Readonly<Record<string, Sampler>> = {
+  'DPM++ 2M': { scheduler: 'DPMSolverMultistepScheduler', automatic: 'Karras' },
+  'DPM++ 2M SDE': { scheduler: 'DPMSolverMultistepScheduler', algorithm: 'sde-dpmsolver++', automatic: 'Exponential' },
+  'DPM++ SDE': { scheduler: 'DPMSolverSinglestepScheduler', automatic: 'Karras' },
+  DPM2: { scheduler: 'KDPM2DiscreteScheduler', automatic: 'Karras' },
+  'DPM2 a': { scheduler: 'KDPM2AncestralDiscreteScheduler', automatic: 'Karras' },
+  'Euler a': { scheduler: 'EulerAncestralDiscreteScheduler' },
+  PLMS: { scheduler: 'PNDMScheduler' },
+  // The names that this program writes; they contain those of the web UI's other samplers.
+  ...Object.fromEntries(Object.entries(schedulerNames).map(([scheduler, label]) => [label, { scheduler }])),
+}
+
+/** What the web UI's schedules are in diffusers, by the same table. */
+const schedules: Readonly<Record<string, { readonly sigmaSchedule?: string; readonly timestepSpacing?: string }>> = {
+  Karras: { sigmaSchedule: 'karras' },
+  Exponential: { sigmaSchedule: 'exponential', timestepSpacing: 'linspace' },
+  Beta: { sigmaSchedule: 'beta', timestepSpacing: 'linspace' },
+  'SGM Uniform': { timestepSpacing: 'trailing' },
+  Simple: { timestepSpacing: 'trailing' },
+}
+
+/** The settings of a sampler's name, at whose end old versions wrote its schedule. */
+function samplerSettings(name: string, schedule: string | undefined): Readonly<Record<string, string | undefined>> {
+  const [, short = name, atEnd] = /^(.*?)(?: (Karras|Exponential))?$/.exec(name) ?? []
+  if (!Object.hasOwn(samplers, short)) return {}
+  const { scheduler, algorithm, automatic } = samplers[short] ?? {}
+  const type = atEnd ?? (schedule === 'Automatic' ? automatic : schedule) ?? ''
+  return { scheduler, algorithm, ...(Object.hasOwn(schedules, type) ? schedules[type] : {}) }
 }
 
 const negativeMark = 'Negative prompt:'
@@ -32,7 +60,6 @@ export function readParameters(text: string): Readonly<Record<string, unknown>> 
   const at = before.startsWith(negativeMark) ? 0 : before.indexOf(`\n${negativeMark}`)
   const [prompt, negative] = at === -1 ? [before, ''] : [before.slice(0, at), before.slice(at).trim().slice(negativeMark.length)]
   const [, width, height] = /^(\d+)x(\d+)$/.exec(facts.get('Size') ?? '') ?? []
-  const sampler = (facts.get('Sampler') ?? '').replace(/ (?:Karras|Exponential)$/, '')
   const found = {
     promptWeighting: 'a1111',
     prompt: withoutLoras(prompt),
@@ -45,7 +72,8 @@ export function readParameters(text: string): Readonly<Record<string, unknown>> 
     height,
     strength: facts.get('Denoising strength'),
     clipSkip: clipSkip(facts.get('Clip skip')),
-    scheduler: Object.hasOwn(samplers, sampler) ? samplers[sampler] : undefined,
+    eta: facts.get('Eta'),
+    ...samplerSettings(facts.get('Sampler') ?? '', facts.get('Schedule type')),
   }
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined))
 }

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
 import { InputError } from '../../errors.js'
 import { checkInputs } from '../../pipelines/check-inputs.js'
+import { createScheduler, schedulerClassNames } from '../../schedulers/registry.js'
+import { choiceNames, schedulerChoices, schedulerNames } from './scheduler-settings.js'
 import {
   fromPngText,
   fromQuery,
@@ -24,8 +26,15 @@ const full: PromptSettings = {
   height: 768,
   numInferenceSteps: 30,
   guidanceScale: 5.5,
+  trueCfgScale: 3,
   seed: 9007199254740991,
   scheduler: 'EulerDiscreteScheduler',
+  timestepSpacing: 'trailing',
+  sigmaSchedule: 'karras',
+  algorithm: 'sde-dpmsolver++',
+  prediction: 'v-zero-snr',
+  eta: 0.5,
+  timesteps: [999, 499],
   numImagesPerPrompt: 2,
   clipSkip: 1,
   promptWeighting: 'compel',
@@ -42,7 +51,7 @@ test('settings survive a PNG', () => {
 
 test('other programs read the prompt, the negative prompt and the facts', () => {
   expect(toPngText(full)['parameters']).toBe(
-    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, CFG scale: 5.5, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Model: stabilityai/stable-diffusion-xl-base-1.0',
+    'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, Schedule type: Karras, CFG scale: 5.5, True CFG scale: 3, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Eta: 0.5, Model: stabilityai/stable-diffusion-xl-base-1.0',
   )
 })
 
@@ -54,11 +63,15 @@ test.each([
   ['seed=-1', {}],
   ['guidance=NaN', {}],
   ['guidance=1e-3', { guidanceScale: 0.001 }],
+  ['true-cfg=0.5', {}],
   ['scheduler=__proto__', {}],
   ['dtype=q3', {}],
   ['clip-skip=-1&prompt-weighting=toString', {}],
   ['clip-skip=0&prompt-weighting=a1111', { clipSkip: 0, promptWeighting: 'a1111' }],
   ['dtype=constructor', {}],
+  ['timestep-spacing=toString&sigma-schedule=karras', { sigmaSchedule: 'karras' }],
+  ['timesteps=1,x', {}],
+  ['timesteps=999,0&eta=2', { timesteps: [999, 0] }],
   [`prompt=${'x'.repeat(20_001)}`, {}],
   ['height=64&prompt=hi', { height: 64, prompt: 'hi' }],
 ])('the link %.40s sets %j', (query, settings) => expect(fromQuery(new URLSearchParams(query))).toEqual(settings))
@@ -100,16 +113,50 @@ test('the limits of the fields are those of the library', () => {
 })
 
 test('settings become options of generate', () => {
-  expect(toGenerateOptions(full)).toEqual({
+  expect(toGenerateOptions(full, 'PNDMScheduler')).toEqual({
     negativePrompt: 'blurry',
     width: 1024,
     height: 768,
     numInferenceSteps: 30,
     guidanceScale: 5.5,
+    trueCfgScale: 3,
     seed: 9007199254740991,
+    eta: 0.5,
+    timesteps: [999, 499],
     numImagesPerPrompt: 2,
     clipSkip: 1,
     promptWeighting: 'compel',
-    scheduler: { className: 'EulerDiscreteScheduler' },
+    scheduler: {
+      className: 'EulerDiscreteScheduler',
+      config: {
+        timestep_spacing: 'trailing',
+        use_karras_sigmas: true,
+        use_exponential_sigmas: false,
+        use_beta_sigmas: false,
+        algorithm_type: 'sde-dpmsolver++',
+        prediction_type: 'v_prediction',
+        rescale_betas_zero_snr: true,
+      },
+    },
   })
+})
+
+test('a value of the config alone changes the scheduler of the model, and no value leaves it', () => {
+  const settings = { model: 'a/b', prompt: '' }
+  expect(toGenerateOptions({ ...settings, timestepSpacing: 'trailing' }, 'PNDMScheduler').scheduler).toEqual({
+    className: 'PNDMScheduler',
+    config: { timestep_spacing: 'trailing' },
+  })
+  expect(toGenerateOptions(settings, 'PNDMScheduler')).toEqual({})
+})
+
+test('the form offers every scheduler, and only values that a scheduler takes', () => {
+  expect(Object.keys(schedulerNames).sort()).toEqual([...schedulerClassNames].sort())
+  for (const name of choiceNames)
+    for (const value of Object.keys(schedulerChoices[name].values)) {
+      const settings = { prompt: '', model: '', [name]: value }
+      const { scheduler } = toGenerateOptions(settings, 'DPMSolverMultistepScheduler')
+      const created = createScheduler('DPMSolverMultistepScheduler', scheduler?.config ?? {})
+      expect([created.unexpectedKeys, created.scheduler.config]).toMatchObject([[], scheduler?.config ?? { no: 'scheduler' }])
+    }
 })

@@ -6,6 +6,15 @@
 import type { GenerateCallOptions, PromptWeighting, WeightsDType } from '../../index.js'
 import { lorasFromQuery, lorasFromUnknown, lorasInPrompt, lorasToQuery, type LoraSetting } from './lora-settings.js'
 import { readParameters } from './picture-parameters.js'
+import {
+  asChoice,
+  asTimesteps,
+  choiceLabel,
+  choiceNames,
+  schedulerChoices,
+  schedulerNames,
+  toSchedulerOption,
+} from './scheduler-settings.js'
 
 /** All settings of a prompt box. An absent number means the default of the model. */
 export interface PromptSettings {
@@ -29,10 +38,24 @@ export interface PromptSettings {
   readonly numInferenceSteps?: number | undefined
   /** -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
+  /** Guidance by the negative prompt for models whose `guidanceScale` has another meaning, 1 (none) to 10,000: FLUX.1. */
+  readonly trueCfgScale?: number | undefined
   /** A whole number from 0 to 2^53 - 1; if absent, each run uses a new random seed. */
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
+  /** The scheduler's `timestep_spacing`. Absent: as in the model's config. So are the next three. */
+  readonly timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined
+  /** Which of `use_karras_sigmas`, `use_exponential_sigmas` and `use_beta_sigmas` is true. */
+  readonly sigmaSchedule?: 'karras' | 'exponential' | 'beta' | undefined
+  /** The `algorithm_type` of the DPM-Solver classes. */
+  readonly algorithm?: 'dpmsolver++' | 'sde-dpmsolver++' | undefined
+  /** The `prediction_type`; `v-zero-snr` also sets `rescale_betas_zero_snr`. */
+  readonly prediction?: 'epsilon' | 'v_prediction' | 'v-zero-snr' | 'sample' | undefined
+  /** How much noise DDIM and TCD add in each step, 0 to 1. */
+  readonly eta?: number | undefined
+  /** The timesteps of the run, instead of a number of steps. */
+  readonly timesteps?: readonly number[] | undefined
   /** Pictures per run, 1 to 64. */
   readonly numImagesPerPrompt?: number | undefined
   /** With a start picture: how much of it is redrawn, 0.05 to 1 (less would leave no step of 20). */
@@ -65,10 +88,12 @@ export const numberRules = {
   height: { label: 'Height', query: 'height', min: 8, max: 8192, step: 8 },
   numInferenceSteps: { label: 'Steps', query: 'steps', min: 1, max: 10_000, step: 1 },
   guidanceScale: { label: 'Guidance', query: 'guidance', min: -10_000, max: 10_000 },
+  trueCfgScale: { label: 'True CFG', query: 'true-cfg', min: 1, max: 10_000 },
   seed: { label: 'Seed', query: 'seed', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
   numImagesPerPrompt: { label: 'Pictures', query: 'count', min: 1, max: 64, step: 1 },
   strength: { label: 'Strength', query: 'strength', min: 0.05, max: 1 },
   clipSkip: { label: 'CLIP skip', query: 'clip-skip', min: 0, max: 31, step: 1 },
+  eta: { label: 'Noise per step (eta)', query: 'eta', min: 0, max: 1 },
 } as const satisfies Record<string, NumberRule>
 
 /** The name of a number of a prompt box. */
@@ -84,22 +109,10 @@ export const emptySettings: Partial<PromptSettings> = {
   prompt: '',
   negativePrompt: undefined,
   scheduler: undefined,
+  timesteps: undefined,
   promptWeighting: undefined,
   loras: undefined,
-  ...Object.fromEntries(numberNames.map((name) => [name, undefined])),
-}
-
-/** The schedulers to choose from: the class in diffusers, and its label. */
-export const schedulerNames: Readonly<Record<string, string>> = {
-  EulerDiscreteScheduler: 'Euler',
-  EulerAncestralDiscreteScheduler: 'Euler ancestral',
-  DPMSolverMultistepScheduler: 'DPM-Solver++',
-  UniPCMultistepScheduler: 'UniPC',
-  HeunDiscreteScheduler: 'Heun',
-  DDIMScheduler: 'DDIM',
-  PNDMScheduler: 'PNDM',
-  LCMScheduler: 'LCM',
-  FlowMatchEulerDiscreteScheduler: 'Flow-matching Euler',
+  ...Object.fromEntries([...numberNames, ...choiceNames].map((name) => [name, undefined])),
 }
 
 /** The types of weights to choose from, and their labels. */
@@ -148,11 +161,13 @@ export function parseNumber(name: NumberName, text: string): { value: number | u
   return { value }
 }
 
-/** Converts settings to options of `generate`. */
-export function toGenerateOptions(settings: PromptSettings): GenerateCallOptions {
+/** Converts settings to options of `generate`. `ownScheduler`: the class of the model's scheduler. */
+export function toGenerateOptions(settings: PromptSettings, ownScheduler: string): GenerateCallOptions {
   const { model: _model, revision: _revision, dtype: _dtype, previewDecoder: _decoder, loras: _loras, ...generation } = settings
-  const { prompt: _prompt, scheduler, ...options } = generation
-  return { ...options, ...(scheduler === undefined ? {} : { scheduler: { className: scheduler } }) }
+  const { prompt: _prompt, scheduler: _scheduler, ...others } = generation
+  const { timestepSpacing: _spacing, sigmaSchedule: _sigmas, algorithm: _algorithm, prediction: _prediction, ...options } = others
+  const scheduler = toSchedulerOption(settings, ownScheduler)
+  return { ...options, ...(scheduler === undefined ? {} : { scheduler }) }
 }
 
 /** Converts settings to the query of a link, without settings that are not set. */
@@ -169,6 +184,8 @@ export function toQuery(settings: PromptSettings): URLSearchParams {
   set('negative', settings.negativePrompt)
   for (const name of numberNames) set(numberRules[name].query, settings[name])
   set('scheduler', settings.scheduler)
+  for (const name of choiceNames) set(schedulerChoices[name].query, settings[name])
+  set('timesteps', settings.timesteps?.join())
   set('prompt-weighting', settings.promptWeighting)
   for (const lora of lorasToQuery(settings.loras)) query.append('lora', lora)
   return query
@@ -184,10 +201,12 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
     prompt: query.get('prompt'),
     negativePrompt: query.get('negative'),
     scheduler: query.get('scheduler'),
+    timesteps: query.get('timesteps'),
     promptWeighting: query.get('prompt-weighting'),
     loras: lorasFromQuery(query.getAll('lora')),
   }
   for (const name of numberNames) found[name] = query.get(numberRules[name].query)
+  for (const name of choiceNames) found[name] = query.get(schedulerChoices[name].query)
   return settingsFromUnknown(found)
 }
 
@@ -195,14 +214,18 @@ export function fromQuery(query: URLSearchParams): Partial<PromptSettings> {
 export function toPngText(settings: PromptSettings): Record<string, string> {
   const { prompt, negativePrompt, numInferenceSteps, scheduler, guidanceScale, seed, width, height, strength, clipSkip, model } =
     settings
+  const { sigmaSchedule, eta } = settings
   const facts = [
     numInferenceSteps === undefined ? '' : `Steps: ${numInferenceSteps}`,
     scheduler === undefined ? '' : `Sampler: ${schedulerNames[scheduler] ?? scheduler}`,
+    sigmaSchedule === undefined ? '' : `Schedule type: ${choiceLabel('sigmaSchedule', sigmaSchedule)}`,
     guidanceScale === undefined ? '' : `CFG scale: ${guidanceScale}`,
+    settings.trueCfgScale === undefined ? '' : `True CFG scale: ${settings.trueCfgScale}`,
     seed === undefined ? '' : `Seed: ${seed}`,
     width === undefined || height === undefined ? '' : `Size: ${width}x${height}`,
     strength === undefined ? '' : `Denoising strength: ${strength}`,
     clipSkip === undefined ? '' : `Clip skip: ${clipSkip + 1}`,
+    eta === undefined ? '' : `Eta: ${eta}`,
     `Model: ${model}`,
   ]
   const negative = negativePrompt === undefined || negativePrompt === '' ? [] : [`Negative prompt: ${negativePrompt}`]
@@ -229,7 +252,7 @@ export function fromPngText(text: Readonly<Record<string, string>>): Partial<Pro
 
 /** Takes from an untrusted object the settings that have a valid type and range. */
 export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): Partial<PromptSettings> {
-  const settings: Record<string, string | number> = {}
+  const settings: Record<string, string | number | readonly number[]> = {}
   const dtype = asDType(found['dtype'])
   if (dtype !== undefined) settings['dtype'] = dtype
   const weighting = asWeighting(found['promptWeighting'])
@@ -238,7 +261,14 @@ export function settingsFromUnknown(found: Readonly<Record<string, unknown>>): P
     const value = found[name]
     if (typeof value === 'string' && value !== '' && value.length <= maxText) settings[name] = value
   }
-  if (settings['scheduler'] !== undefined && !Object.hasOwn(schedulerNames, settings['scheduler'])) delete settings['scheduler']
+  const { scheduler } = settings
+  if (typeof scheduler === 'string' && !Object.hasOwn(schedulerNames, scheduler)) delete settings['scheduler']
+  for (const name of choiceNames) {
+    const choice = asChoice(name, found[name])
+    if (choice !== undefined) settings[name] = choice
+  }
+  const timesteps = asTimesteps(found['timesteps'])
+  if (timesteps !== undefined) settings['timesteps'] = timesteps
   for (const name of numberNames) {
     const value = found[name]
     if (typeof value !== 'string' && typeof value !== 'number') continue

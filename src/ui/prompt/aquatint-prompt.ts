@@ -194,7 +194,7 @@ export class AquatintPrompt extends FormControl {
       try {
         const optionsFor = async (info: PipelineInfo) => ({
           previewEvery: 1,
-          ...toGenerateOptions(settings),
+          ...toGenerateOptions(settings, info.scheduler.className),
           ...(await startOptions(used(info), settings, info)),
         })
         const model = this.#requireModel()

@@ -2,15 +2,8 @@
 
 import type { DeviceKind, LoadPipelineOptions, OffloadMode } from '../../index.js'
 import { lorasFromAttribute } from '../parts/lora-settings.js'
-import {
-  asDType,
-  asWeighting,
-  numberNames,
-  numberRules,
-  parseNumber,
-  schedulerNames,
-  type PromptSettings,
-} from '../parts/settings.js'
+import { asDType, asWeighting, numberNames, numberRules, parseNumber, type PromptSettings } from '../parts/settings.js'
+import { asChoice, choiceNames, schedulerChoices, schedulerNames } from '../parts/scheduler-settings.js'
 
 const textAttributes = { prompt: 'prompt', 'negative-prompt': 'negativePrompt', model: 'model' } as const
 const loadAttributes = ['revision', 'variant', 'endpoint', 'device', 'offload', 'max-memory'] as const
@@ -20,6 +13,7 @@ export const settingAttributes: readonly string[] = [
   ...Object.keys(textAttributes),
   ...numberNames.map((name) => numberRules[name].query),
   'scheduler',
+  ...choiceNames.map((name) => schedulerChoices[name].query),
   'prompt-weighting',
   'dtype',
   'preview-decoder',
@@ -39,6 +33,8 @@ export function settingFromAttribute(name: string, value: string | null): Partia
   if (name === 'scheduler') {
     return { scheduler: value !== null && Object.hasOwn(schedulerNames, value) ? value : undefined }
   }
+  const choice = choiceNames.find((candidate) => schedulerChoices[candidate].query === name)
+  if (choice !== undefined) return { [choice]: asChoice(choice, value) }
   const number = numberNames.find((candidate) => numberRules[candidate].query === name)
   if (number === undefined) return {}
   const parsed = parseNumber(number, value ?? '')

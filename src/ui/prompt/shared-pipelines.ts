@@ -23,8 +23,8 @@ export function pipelineKey(repo: RepositoryReference, options: LoadPipelineOpti
 
 /** The picture that a load is prepared for, from the settings of a form. */
 export function preparedPicture(settings: PlannedSize): PlannedSize {
-  const { width, height, numImagesPerPrompt, guidanceScale } = settings
-  return { width, height, numImagesPerPrompt, guidanceScale }
+  const { width, height, numImagesPerPrompt, guidanceScale, trueCfgScale } = settings
+  return { width, height, numImagesPerPrompt, guidanceScale, trueCfgScale }
 }
 
 /** One object of load options: later values win, and components are collected. */

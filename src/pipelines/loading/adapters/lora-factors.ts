@@ -16,7 +16,7 @@ export function layerFactors(
 }
 
 /** The tensors of which each row belongs to a row of the layer's weight. */
-const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
+const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_B_bias', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
 
 function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {
   const { module, firstRow } = branch

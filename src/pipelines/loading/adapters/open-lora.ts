@@ -58,7 +58,7 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
       onProgress: (file) => run.report({ type: 'file', component: 'lora', file }),
     })
     const { lora, matched } = await read(bytes)
-    const scalings = await readScalings(lora, bytes, networkKind(layers.get('denoiser')) === 'unet', { signal })
+    const scalings = await readScalings(lora, bytes, networkKind(layers.get('denoiser')), { signal })
     warnOfIgnored(name, matched, lora, run)
     warnOfAlphas(name, scalings, run)
     const factors = new Map(

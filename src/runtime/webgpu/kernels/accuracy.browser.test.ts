@@ -173,6 +173,52 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   InstanceNormalization: [unary([2, 32, 10240], (graph, x) => network.instanceNormalization(graph, x, 1e-5)), 4e-4],
 }
 
+/** The largest error of any result of a case in float32, relative to the result. */
+async function errorOf(operators: OperatorCase): Promise<number> {
+  const expected = await compute(cpu, operators)
+  const actual = await compute(gpu, operators)
+  return Math.max(...Object.entries(expected).map(([name, values]) => relativeError(actual[name], values)))
+}
+
+/** Numbers around 30, with a standard deviation of 1. */
+function far(dims: readonly number[], seed: number): HostTensor {
+  const { data } = randomTensor(dims, seed)
+  return { type: 'float32', dims, data: Float32Array.from(data as Float32Array, (value) => value + 30) }
+}
+
+// onnxruntime's own kernels reach 4e-5 here: their error grows with the square of the mean.
+test('norms of numbers that are far from 0', async () => {
+  const error = await errorOf({
+    inputs: {
+      image: far([2, 8, 320], 1),
+      rows: far([16, 320], 2),
+      skip: { ...randomTensor([16, 320], 3), data: Float32Array.from({ length: 16 * 320 }, () => 0.25) },
+      weight: randomTensor([320], 4),
+      bias: randomTensor([320], 5),
+    },
+    body: (graph, inputs) => {
+      const [rows, weight, bias] = [required(inputs['rows']), required(inputs['weight']), required(inputs['bias'])]
+      return {
+        instance: network.instanceNormalization(graph, required(inputs['image']), 1e-5),
+        layer: network.layerNormalization(graph, rows, weight, bias, 1e-5),
+        ofSum: network.skipLayerNormalization(graph, rows, required(inputs['skip']), { weight, bias, epsilon: 1e-5 }).normed,
+      }
+    },
+  })
+  expect(error).toBeLessThan(1.5e-5)
+})
+
+const threeEpsilons: OperatorCase['body'] = (graph, { x }) => ({
+  resnet: network.instanceNormalization(graph, required(x), 1e-5),
+  transformer: network.instanceNormalization(graph, required(x), 1e-6),
+  smaller: network.instanceNormalization(graph, required(x), 1e-8),
+})
+
+// onnxruntime's own kernel has the first one in all of them.
+test('several epsilons in one network', async () => {
+  expect(await errorOf({ inputs: { x: randomTensor([2, 8, 128], 1, 1e-3) }, body: threeEpsilons })).toBeLessThan(1e-6)
+})
+
 for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
   test(name, async () => {
     const { y: expected = new Float32Array() } = await compute(cpu, operators)
@@ -184,7 +230,7 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
 /** Kernels that replace several of onnxruntime's. */
 const joint = ['Attention of few queries', 'FlashAttention in place', 'Gemm of 3', 'GroupNorm to channels last']
 
-test('every float16 kernel is recognized, and so is every sequence that one kernel replaces', () => {
+test('every kernel is recognized, and so is every sequence that one kernel replaces', () => {
   expect(gpu.info.kernels.unrecognized).toEqual([])
   expect(joint.filter((label) => !gpu.info.kernels.replaced.includes(label))).toEqual([])
   if (gpu.info.shaderF16)
@@ -194,7 +240,7 @@ test('every float16 kernel is recognized, and so is every sequence that one kern
         .toSorted()
         .join(' '),
     ).toBe(
-      'AttentionProbs BiasSplitGelu Conv2dMM FlashAttention FlashAttentionDecodeQKV FlashAttentionDecodeVxReduce Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
+      'AttentionProbs BiasSplitGelu ComputeChannelScaleShift Conv2dMM FlashAttention FlashAttentionDecodeQKV FlashAttentionDecodeVxReduce Gelu Gemm InstanceNorm LayerNorm MatMul MatMulNBits MatMulNBitsWideTile QuickGelu SkipLayerNorm Softmax VxAttentionScore',
     )
 })
 

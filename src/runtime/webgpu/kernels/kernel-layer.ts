@@ -1,5 +1,5 @@
 /**
- * Changes onnxruntime's float16 kernels on a device before they are compiled. onnxruntime compiles by `createShaderModule` of the GPUDevice that it
+ * Changes onnxruntime's kernels on a device before they are compiled: those in float16, and those that compute a variance. onnxruntime compiles by `createShaderModule` of the GPUDevice that it
  * is given, and the device is ours. The kernels are those of release 1.30.0, which onnxruntime.ts requires; what is not recognized stays as
  * onnxruntime has it, and is reported.
  */
@@ -14,23 +14,31 @@ import { applyEdits, type KernelEdits } from './kernel-edit.js'
 import { matrixProducts } from './matrix-products.js'
 import { normalizations } from './normalizations.js'
 import { quantizedProducts } from './quantized-products.js'
+import { subtractsSquares, variances } from './variances.js'
 
-const kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedProducts, ...attentions, ...normalizations]
+const float16Kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedProducts, ...attentions, ...normalizations]
 
-/** Kernels that move values, or round each result once: as exact as float16 can be. */
+/** float16 kernels that move values, or round each result once: as exact as float16 can be. */
 const exact: ReadonlySet<string> = new Set(
   `Add BiasAdd Cast ComputeChannelScaleShift Concat CopyKVCache Expand Gather InPlaceSoftmax Mul Relu ResizeNearest ResizeNearestImpl Slice Split
   Sub TransferBSDToBNSH Transpose`.split(/\s+/),
 )
 
-/** The text to compile for a kernel, and whether it was changed. `float16`: whether it computes in float16 at all. */
+/** The text to compile for a kernel, and whether it was changed. */
 export function rewriteKernel(label: string, code: string): { readonly code: string; readonly outcome: Outcome } {
-  if (!/^enable f16;/m.test(code) || exact.has(label)) return { code, outcome: 'kept' }
-  for (const kernel of kernels) {
-    const edited = kernel.label === label ? applyEdits(code, kernel) : undefined
-    if (edited !== undefined) return { code: edited, outcome: 'replaced' }
+  const changes: (readonly KernelEdits[])[] = []
+  if (subtractsSquares.test(code)) changes.push(variances)
+  if (/^enable f16;/m.test(code) && !exact.has(label)) changes.push(float16Kernels)
+  let text = code
+  for (const kernels of changes) {
+    const edited = kernels
+      .filter((kernel) => kernel.label === label)
+      .map((kernel) => applyEdits(text, kernel))
+      .find((each) => each !== undefined)
+    if (edited === undefined) return { code, outcome: 'unrecognized' }
+    text = edited
   }
-  return { code, outcome: 'unrecognized' }
+  return { code: text, outcome: changes.length > 0 ? 'replaced' : 'kept' }
 }
 
 /** `kept`: there is nothing to change. */

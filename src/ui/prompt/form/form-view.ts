@@ -3,14 +3,15 @@
 import type { LoadPipelineOptions, PipelineInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import type { Size } from '../../parts/size.js'
-import { modelSettings } from '../../parts/model-settings.js'
+import { settingsFor, settingsNote, type ModelSettings } from '../../parts/model-settings.js'
 import { ModelField } from './model-field.js'
 import { NumberFields, type FieldName, type InvalidField } from './number-fields.js'
 import { LoraShelf } from './lora-shelf.js'
 import { ReferencePictures } from './reference-pictures.js'
+import { SchedulerFields } from './scheduler-fields.js'
 import { StartPicture } from './start-picture.js'
 import { WordShelf } from './word-shelf.js'
-import { asDType, asWeighting, dtypeNames, schedulerNames, weightingNames, type PromptSettings } from '../../parts/settings.js'
+import { asDType, asWeighting, dtypeNames, weightingNames, type PromptSettings } from '../../parts/settings.js'
 
 /** What a form reports when the user changes something. */
 export interface FormListeners {
@@ -40,10 +41,11 @@ export class FormView {
   readonly referencePictures: ReferencePictures
   readonly #negativeRow: HTMLElement
   readonly #guidanceRow: HTMLElement
+  readonly #trueCfgRow: HTMLElement
   readonly loras: LoraShelf
   readonly words: WordShelf
   readonly #numbers = new NumberFields()
-  readonly #scheduler = h('select', { id: 'scheduler' }, h('option', { value: '' }, 'Model default'))
+  readonly #scheduler = new SchedulerFields(this.#numbers.row('eta'))
   readonly #dtype = h('select', { id: 'dtype' }, h('option', { value: '' }, 'As published'))
   readonly #previews = h(
     'select',
@@ -60,9 +62,13 @@ export class FormView {
     'Keep',
   )
   readonly #summary = h('span', { class: 'summary-text' })
+  /** Says which settings a distilled model or LoRA brings. */
+  readonly #published = h('p', { class: 'note', 'aria-live': 'polite' })
   readonly #settings: HTMLDetailsElement
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
+  /** The timesteps of a restored picture: they have no field. Other steps or another scheduler replace them. */
+  #timesteps: readonly number[] | undefined
 
   constructor({ onEdit, onModelChange, onLoadingChange }: FormListeners) {
     this.model = new ModelField(onModelChange)
@@ -71,15 +77,19 @@ export class FormView {
       this.#passOn()
       onEdit()
     })
-    const shelf = { onChange: onEdit, onWord: (word: string) => this.#addWord(word) }
+    const onChange = () => {
+      this.#drawSummary()
+      onEdit()
+    }
+    const shelf = { onChange, onWord: (word: string) => this.#addWord(word) }
     this.loras = new LoraShelf(shelf)
     this.words = new WordShelf(shelf)
-    for (const [name, label] of Object.entries(schedulerNames)) this.#scheduler.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(dtypeNames)) this.#dtype.append(h('option', { value: name }, label))
     for (const [name, label] of Object.entries(weightingNames)) this.#weighting.append(h('option', { value: name }, label))
     for (const select of [this.#dtype, this.#previews]) select.addEventListener('change', onLoadingChange)
     this.#lock.addEventListener('click', () => this.#toggleSeed())
     this.#guidanceRow = this.#numbers.row('guidanceScale')
+    this.#trueCfgRow = this.#numbers.row('trueCfgScale')
     this.#clipRows = [
       h('div', { class: 'field' }, h('label', { for: 'prompt-weighting' }, 'Prompt weights'), this.#weighting),
       this.#numbers.row('clipSkip'),
@@ -94,12 +104,14 @@ export class FormView {
         { class: 'grid' },
         ...(['width', 'height', 'numInferenceSteps'] as const).map((name) => this.#numbers.row(name)),
         this.#guidanceRow,
+        this.#trueCfgRow,
         this.#numbers.row('seed', this.#lock),
-        h('div', { class: 'field' }, h('label', { for: 'scheduler' }, 'Scheduler'), this.#scheduler),
+        this.#scheduler.row,
         this.#numbers.row('numImagesPerPrompt'),
         ...this.#clipRows,
         h('div', { class: 'field' }, h('label', { for: 'dtype' }, 'Weights'), this.#dtype),
         h('div', { class: 'field' }, h('label', { for: 'preview-decoder' }, 'Previews'), this.#previews),
+        this.#scheduler.more,
         h('slot', { name: 'settings' }),
       ),
     )
@@ -115,10 +127,16 @@ export class FormView {
       this.words.element,
       h('slot', { name: 'inputs' }),
       this.model.element,
+      this.#published,
       this.#settings,
       h('div', { class: 'buttons' }, this.run, this.cancel, h('slot', { name: 'actions' })),
     )
+    for (const field of [this.#numbers.input('numInferenceSteps'), this.#scheduler.row])
+      field.addEventListener('input', () => {
+        this.#timesteps = undefined
+      })
     this.element.addEventListener('input', () => {
+      this.#showGuidance()
       this.#drawSummary()
       onEdit()
     })
@@ -151,7 +169,13 @@ export class FormView {
   read(): PromptSettings | undefined {
     if (this.invalid.length > 0) return undefined
     const negative = this.#negativeRow.hidden ? '' : this.negativePrompt.value
-    const { guidanceScale, clipSkip, ...numbers } = { ...modelSettings(this.model.value), ...this.#numbers.values() }
+    const typed = { ...this.#numbers.values(), ...this.#scheduler.value }
+    const { timesteps: usual, ...card } = this.#card
+    const { guidanceScale, trueCfgScale, clipSkip, ...others } = { ...card, ...typed }
+    const trueCfg = this.#trueCfgRow.hidden ? undefined : trueCfgScale
+    // The timesteps of a card belong to its number of steps and its scheduler.
+    const isUsual = typed.numInferenceSteps === undefined && typed.scheduler === undefined
+    const timesteps = this.#timesteps ?? (isUsual ? usual : undefined)
     const { strength } = this.startPicture
     const weighting = asWeighting(this.#weighting.value)
     const readsClip = this.#clipRows.every(({ hidden }) => !hidden)
@@ -160,10 +184,12 @@ export class FormView {
       ...this.weights,
       ...(this.#previews.value === '' ? {} : { previewDecoder: this.#previews.value }),
       prompt: this.prompt.value,
-      ...(negative === '' ? {} : { negativePrompt: negative }),
-      ...numbers,
+      // A true CFG scale needs a negative prompt, which may be empty.
+      ...(negative === '' && trueCfg === undefined ? {} : { negativePrompt: negative }),
+      ...others,
+      ...(timesteps === undefined ? {} : { timesteps }),
       ...(guidanceScale === undefined || this.#guidanceRow.hidden ? {} : { guidanceScale }),
-      ...(this.#scheduler.value === '' ? {} : { scheduler: this.#scheduler.value }),
+      ...(trueCfg === undefined ? {} : { trueCfgScale: trueCfg }),
       ...(strength === undefined ? {} : { strength }),
       ...(clipSkip === undefined || !readsClip ? {} : { clipSkip }),
       ...(weighting === undefined || !readsClip ? {} : { promptWeighting: weighting }),
@@ -197,11 +223,13 @@ export class FormView {
       this.setDefaults(this.#info)
     }
     this.#numbers.write(settings)
+    this.#showGuidance()
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
     if ('previewDecoder' in settings) this.#setPreviews(settings.previewDecoder ?? '')
-    if ('scheduler' in settings) this.#scheduler.value = settings.scheduler ?? ''
+    this.#scheduler.write(settings)
+    if ('timesteps' in settings || 'numInferenceSteps' in settings) this.#timesteps = settings.timesteps
     if ('promptWeighting' in settings) this.#weighting.value = settings.promptWeighting ?? ''
     if ('seed' in settings) this.#lock.setAttribute('aria-pressed', String(settings.seed !== undefined))
     this.#drawSummary()
@@ -215,13 +243,19 @@ export class FormView {
     this.startPicture.element.hidden = takesReferences
     this.referencePictures.supported = info && takesReferences
     this.#passOn()
-    this.#negativeRow.hidden = info !== undefined && !(info.takesNegativePrompt && info.guidance === 'classifier-free')
     this.#guidanceRow.hidden = info?.guidance === 'none'
+    this.#showGuidance()
     for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
-    for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale'] as const) {
-      this.#numbers.input(name).placeholder = this.#default(name) ?? 'auto'
-    }
     this.#drawSummary()
+  }
+
+  /** Shows the negative prompt where it counts, and the true CFG scale to models that have it; before a model is loaded, only a scale that is set. */
+  #showGuidance(): void {
+    const scale = this.#numbers.input('trueCfgScale').value.trim()
+    const { takesNegativePrompt = true, guidance } = this.#info ?? {}
+    const byNegative = guidance === undefined || guidance === 'classifier-free'
+    this.#trueCfgRow.hidden = guidance === undefined ? scale === '' : byNegative || !takesNegativePrompt
+    this.#negativeRow.hidden = !takesNegativePrompt || !(byNegative || Number(scale) > 1)
   }
 
   /** The seed of the last run, for the button that keeps it. */
@@ -287,17 +321,31 @@ export class FormView {
     return written === '' ? this.#default(name) : written
   }
 
-  /** What an empty field means: the setting of a distilled model, or else the loaded model's default. */
+  /** What the card of a distilled model, or of a LoRA that needs few steps, sets. */
+  get #card(): ModelSettings {
+    return settingsFor(this.model.value, this.loras.settings)?.settings ?? {}
+  }
+
+  /** What an empty field means: the setting of a distilled model or LoRA, or else the loaded model's default. */
   #default(name: FieldName): string | undefined {
-    const defaults: Partial<Record<FieldName, number | undefined>> = {
-      ...this.#info?.defaults,
-      ...modelSettings(this.model.value),
-    }
+    const defaults: Partial<Record<FieldName, number | undefined>> = { ...this.#info?.defaults, ...this.#card }
     return defaults[name]?.toString()
+  }
+
+  /** Shows what empty fields mean. */
+  #drawDefaults(): void {
+    for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'eta'] as const) {
+      this.#numbers.input(name).placeholder = this.#default(name) ?? (name === 'eta' ? '0' : 'auto')
+    }
+    this.#scheduler.showDefaults(this.#card)
+    const published = settingsFor(this.model.value, this.loras.settings)
+    setText(this.#published, published === undefined ? '' : settingsNote(published))
+    this.#published.hidden = published === undefined
   }
 
   /** Writes the settings in one line, visible while the section is closed. */
   #drawSummary(): void {
+    this.#drawDefaults()
     const [width, height, steps, guidance, seed] = (
       ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed'] as const
     ).map((name) => this.#shown(name))

@@ -3,6 +3,7 @@
 import type { LoraInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import { loraName, loraWeights, type LoraSetting } from '../../parts/lora-settings.js'
+import { publishedSettings } from '../../parts/model-settings.js'
 
 /** A LoRA on the shelf: its setting, and the file if the user picked one. */
 export interface ShelvedLora extends LoraSetting {
@@ -18,8 +19,9 @@ export interface ShelfListeners {
 
 interface Item {
   readonly lora: Omit<ShelvedLora, 'weight'>
+  /** The exact weight, which the slider shows rounded. */
+  weight: number
   readonly element: HTMLElement
-  readonly slider: HTMLInputElement
   readonly words: HTMLElement
 }
 
@@ -53,7 +55,7 @@ export class LoraShelf {
 
   /** The LoRAs, in the order in which they were added. */
   get value(): readonly ShelvedLora[] {
-    return this.#items.map(({ lora, slider }) => ({ ...lora, weight: Number(slider.value) }))
+    return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
   /** The settings that describe them. A file that is here is used for the setting with its name. */
@@ -69,7 +71,8 @@ export class LoraShelf {
   /** Adds a file, or replaces the LoRA of the same name. */
   add(file: File): void {
     const at = this.#items.findIndex(({ lora }) => lora.source === file.name)
-    const item = this.#item({ source: file.name, file }, Number(this.#items[at]?.slider.value ?? 1))
+    const weight = this.#items[at]?.weight ?? publishedSettings(file.name)?.weight ?? 1
+    const item = this.#item({ source: file.name, file }, weight)
     this.#items = at < 0 ? [...this.#items, item] : this.#items.with(at, item)
     this.#draw()
     this.#listeners.onChange()
@@ -106,8 +109,11 @@ export class LoraShelf {
       missing,
       words,
     )
-    slider.addEventListener('input', () => setText(shown, slider.value))
-    const item = { lora, element, slider, words }
+    const item: Item = { lora, weight, element, words }
+    slider.addEventListener('input', () => {
+      item.weight = Number(slider.value)
+      setText(shown, slider.value)
+    })
     remove.addEventListener('click', () => {
       this.#items = this.#items.filter((other) => other !== item)
       this.#draw()

@@ -34,13 +34,16 @@ export class NumberFields {
       height: this.#field('height'),
       numInferenceSteps: this.#field('numInferenceSteps'),
       guidanceScale: this.#field('guidanceScale'),
+      trueCfgScale: this.#field('trueCfgScale'),
       seed: this.#field('seed'),
       numImagesPerPrompt: this.#field('numImagesPerPrompt'),
       clipSkip: this.#field('clipSkip'),
+      eta: this.#field('eta'),
     }
     this.#fields.seed.input.placeholder = 'random'
     this.#fields.numImagesPerPrompt.input.placeholder = '1'
     this.#fields.clipSkip.input.placeholder = 'none'
+    this.#fields.trueCfgScale.input.placeholder = 'off'
   }
 
   /** The input of a number. */
@@ -107,7 +110,7 @@ export class NumberFields {
     const input = h('input', {
       id,
       type: 'text',
-      inputmode: name === 'guidanceScale' ? 'decimal' : 'numeric',
+      inputmode: ['guidanceScale', 'trueCfgScale', 'eta'].includes(name) ? 'decimal' : 'numeric',
       placeholder: 'auto',
       autocomplete: 'off',
       'aria-describedby': `${id}-error`,

@@ -1,0 +1,109 @@
+/** Contestants of `npm run bench:wasm`: each is a process of its own that holds one network, and they run in turn. */
+
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Taken } from './sessions.js'
+import { bundledConfig } from './unets.js'
+
+const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** What is compared. */
+export interface Comparison {
+  readonly network: string
+  /** Path of an ONNX file of the same network. */
+  readonly exported?: string | undefined
+  /** A Python with torch and diffusers. */
+  readonly python?: string | undefined
+  /** A number of threads to compare with one. */
+  readonly threads?: number | undefined
+  /** Rounds that count, after those that let the compilers finish. */
+  readonly rounds: number
+}
+
+/**
+ * Makes V8 optimize the runtime's code before the first run. Otherwise it does so in threads beside the runs, function by function: on a busy machine,
+ * one network ran optimized code and the other did not yet.
+ */
+const optimized = '--no-liftoff'
+const warmUp = 3
+
+class Contestant {
+  readonly #process: ChildProcessWithoutNullStreams
+  readonly #lines: AsyncIterator<string>
+
+  constructor(command: string, args: readonly string[]) {
+    this.#process = spawn(command, args)
+    this.#process.stderr.resume()
+    this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]()
+  }
+
+  /** The next line of JSON. */
+  async read(): Promise<Taken> {
+    for (;;) {
+      const { value, done } = await this.#lines.next()
+      if (done === true) throw new Error(`${this.#process.spawnargs.join(' ')} has ended`)
+      if (value.startsWith('{')) return JSON.parse(value) as Taken
+    }
+  }
+
+  run(): Promise<Taken> {
+    this.#process.stdin.write('\n')
+    return this.read()
+  }
+
+  end(): void {
+    this.#process.stdin.end()
+    this.#process.kill()
+  }
+}
+
+const ours = 'Aquatint, a step'
+
+function contestants({ network, exported, python, threads }: Comparison): Map<string, Contestant> {
+  const own = (form: string, count = 1) =>
+    new Contestant(process.execPath, [optimized, path('../../scripts/run.mjs'), path('worker.ts'), form, network, String(count)])
+  const all = new Map([[ours, own('step')]])
+  if (threads !== undefined) return all.set(`Aquatint, a step on ${threads} threads`, own('step', threads))
+  all.set('Aquatint, once a generation', own('once'))
+  if (exported !== undefined) all.set('the export, a step', own(exported))
+  if (python !== undefined) {
+    const config = network === 'bundled-unet' ? bundledConfig : network
+    all.set('PyTorch, a step', new Contestant(python, [path('../kernels/pytorch.py'), config]))
+  }
+  return all
+}
+
+/** Prints the median milliseconds of each contestant, and the median and the quartiles of its ratio to Aquatint's step in the same round. */
+export async function compare(comparison: Comparison): Promise<void> {
+  const all = contestants(comparison)
+  // Threads save time of the clock; otherwise CPU time is disturbed less by other processes.
+  const measure = comparison.threads === undefined ? 'cpu' : 'wall'
+  try {
+    for (const contestant of all.values()) await contestant.read()
+    const taken = new Map([...all.keys()].map((name) => [name, [] as number[]]))
+    for (let round = -warmUp; round < comparison.rounds; round++) {
+      // Every other round in the reverse order, so that nobody always runs after the same one.
+      const order = round % 2 === 0 ? [...all] : [...all].toReversed()
+      for (const [name, contestant] of order) {
+        const { [measure]: time } = await contestant.run()
+        if (round >= 0) taken.get(name)?.push(time)
+      }
+    }
+    console.log(`${comparison.network}, batch 2, latents 16 × 16, ${comparison.rounds} rounds, ms of ${measure} time:\n`)
+    console.log('| | median | least | ratio to Aquatint’s step: median (quartiles) |\n| --- | ---: | ---: | ---: |')
+    const step = taken.get(ours) ?? []
+    for (const [name, times] of taken) {
+      const ratios = times.map((time, round) => time / (step[round] ?? Number.NaN))
+      const [low, middle, high] = [0.25, 0.5, 0.75].map((part) => quantile(ratios, part).toFixed(2))
+      const row = [name, quantile(times, 0.5).toFixed(1), Math.min(...times).toFixed(1), `${middle} (${low} to ${high})`]
+      console.log(`| ${row.join(' | ')} |`)
+    }
+  } finally {
+    for (const contestant of all.values()) contestant.end()
+  }
+}
+
+function quantile(values: readonly number[], part: number): number {
+  return values.toSorted((a, b) => a - b)[Math.round(part * (values.length - 1))] ?? Number.NaN
+}

@@ -1,0 +1,62 @@
+/** Sessions of onnxruntime-web's WebAssembly build in Node, with invented weights and inputs, and what a run of them takes. */
+
+import { readFileSync } from 'node:fs'
+import * as ort from 'onnxruntime-web/wasm'
+import type { Stage } from '../../src/onnx/types.js'
+import { elementCount } from '../../src/util/element-count.js'
+
+/** Milliseconds of one run: of all threads of the process together, and of the clock. */
+export interface Taken {
+  readonly cpu: number
+  readonly wall: number
+}
+
+/** Runs a session once. */
+export type Timed = () => Promise<Taken>
+
+function numbers(dims: readonly number[]): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: elementCount(dims) }, (_, i) => Math.sin(i * 1.7) * 0.05)
+}
+
+/** Of a stage that Aquatint has written. */
+export async function prepare(stage: Stage | undefined): Promise<Timed> {
+  if (stage === undefined) throw new Error('The graph is empty')
+  const { program } = stage
+  const session = await ort.InferenceSession.create(program.model, {
+    externalData: program.weights.map(({ name, dims }) => ({ path: name, data: new Uint8Array(numbers(dims).buffer) })),
+    logSeverityLevel: 3,
+  })
+  return timed(session, program.inputs)
+}
+
+/** Of an ONNX file of a whole network, as other tools export it. */
+export async function prepareFile(path: string): Promise<Timed> {
+  const session = await ort.InferenceSession.create(readFileSync(path), { logSeverityLevel: 3 })
+  const inputs = session.inputMetadata.flatMap((input) => {
+    if (!input.isTensor) return []
+    return [{ name: input.name, type: input.type, dims: input.shape.map(Number) }]
+  })
+  return timed(session, inputs)
+}
+
+interface Input {
+  readonly name: string
+  readonly type: string
+  readonly dims: readonly number[]
+}
+
+function timed(session: ort.InferenceSession, inputs: readonly Input[]): Timed {
+  const tensor = ({ type, dims }: Input) =>
+    type === 'int64'
+      ? new ort.Tensor('int64', new BigInt64Array(elementCount(dims)).fill(10n), dims)
+      : new ort.Tensor('float32', numbers(dims), dims)
+  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensor(input)]))
+  return async () => {
+    const before = process.cpuUsage()
+    const begun = performance.now()
+    await session.run(feeds)
+    const wall = performance.now() - begun
+    const { user, system } = process.cpuUsage(before)
+    return { cpu: (user + system) / 1000, wall }
+  }
+}

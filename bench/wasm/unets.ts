@@ -1,0 +1,30 @@
+/** The UNets of `npm run bench:wasm`, by name, as Aquatint writes them. */
+
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Config } from '../../src/checkpoint/types.js'
+import { networkDefinition } from '../../src/models/registry.js'
+import type { Stage } from '../../src/onnx/types.js'
+import counted from '../kernels/networks.json' with { type: 'json' }
+
+/** Where the bundled model's config is. */
+export const bundledConfig = fileURLToPath(new URL('../../public/models/aquatint-emoji/unet/config.json', import.meta.url))
+
+/** Their configs. */
+export const unets: Readonly<Record<string, Config>> = {
+  'bundled-unet': JSON.parse(readFileSync(bundledConfig, 'utf8')) as Config,
+  'sdxl-unet': counted['sdxl-unet'].config,
+}
+
+/** What the graphs of a comparison on the processor are written for: whole networks, with their weights inside. */
+export const writing = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
+
+/** The programs of a UNet for a batch of 2, latents of 16 × 16, and a prompt of 77 tokens or of `tokens`. */
+export function unetStages(name: string, tokens = 77): readonly Stage[] {
+  const config = unets[name]
+  if (config === undefined) throw new Error(`There is no network ${name}; there are: ${Object.keys(unets).join(', ')}`)
+  const model = networkDefinition('UNet2DConditionModel').fromConfig(config)
+  const shapes = model.shapes({ height: 16, width: 16 })
+  const [batch = 2, , width = 0] = shapes['encoder_hidden_states'] ?? []
+  return model.write({ ...shapes, encoder_hidden_states: [batch, tokens, width] }, writing).stages
+}

@@ -1,0 +1,94 @@
+/**
+ * A browser that cannot suspend WebAssembly (Firefox with JSPI turned off), on its GPU: it downloads the `asyncify` build of onnxruntime-web,
+ * which the built site has compressed and a consumer's build of the package has not, and makes diffusers' picture.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from '@playwright/test'
+import type { FixtureCase } from '../src/pipelines/testing-cases.js'
+import { firefoxEngine } from './browsers/drivers/firefox.js'
+import { generate } from './browsers/elements.js'
+import { startHubServer } from './hub-server/server.js'
+import { Consumer } from './ui/consumer.js'
+import { psnr, type Outcome } from './ui/made-picture.js'
+import { startFolder, type ListingServer } from './ui/site-server.js'
+
+// The fixture with the fewest kernels.
+const model = 'fixtures/tiny-z-image'
+const [item] = JSON.parse(readFileSync(`${model}/case.json`, 'utf8')) as [FixtureCase]
+const reference = `${model}/reference-0.safetensors`
+const settings = { seed: item.seed, width: item.width, height: item.height }
+
+interface Made {
+  make(repo: string, endpoint: string): Promise<Exclude<Outcome['pixels'], undefined>>
+}
+
+/** The source of a page that uses the package. */
+const main = `
+import { DiffusionPipeline } from 'aquatint'
+
+Object.assign(window, {
+  async make(repo: string, endpoint: string) {
+    await using pipeline = await DiffusionPipeline.fromPretrained(repo, { endpoint, device: 'webgpu', dtype: 'float32' })
+    const { images: [image] } = await pipeline.generate(${JSON.stringify(item.prompt)}, {
+      ...${JSON.stringify(settings)}, numInferenceSteps: ${item.num_inference_steps}, guidanceScale: ${item.guidance_scale},
+    })
+    return image && { width: image.width, height: image.height, data: [...image.data] }
+  },
+})
+`
+
+/** The WebAssembly files that a page has requested, without the hashes in their names. */
+const fetched = ({ requests }: ListingServer) =>
+  requests.filter((path) => path.includes('.wasm')).map((path) => path.replace(/^\/assets\/|-[\w-]{8}(?=\.wasm)/g, ''))
+
+test('a browser that cannot suspend WebAssembly makes the picture of diffusers on its GPU, on the built site and with the package', async () => {
+  const missing = firefoxEngine.missing()
+  test.skip(missing !== undefined, missing)
+  const folder = mkdtempSync(join(tmpdir(), 'aquatint-consumer-'))
+  const hub = await startHubServer({ repositories: { [model]: `${model}/repo` } })
+  const browser = await firefoxEngine.launch({ suspends: false })
+  const site = await startFolder('dist/site')
+  try {
+    const tab = await browser.newTab()
+    await test.step('the built site', async () => {
+      const query = new URLSearchParams({
+        ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, String(value)])),
+        model,
+        endpoint: hub.url,
+        device: 'webgpu',
+        dtype: 'float32',
+        steps: String(item.num_inference_steps),
+        guidance: String(item.guidance_scale),
+      })
+      await tab.goto(`${site.url}/?${query.toString()}`)
+      expect(await tab.evaluate(() => 'Suspending' in WebAssembly, null)).toBe(false)
+      expect(psnr(await generate(tab, item.prompt), reference)).toBeGreaterThanOrEqual(50)
+      expect(fetched(site)).toEqual(['ort-wasm-simd-threaded.asyncify.wasm.gz.bin'])
+    })
+    await test.step("a consumer's build of the package", async () => {
+      const consumer = new Consumer(folder)
+      consumer.write({ 'main.ts': main })
+      const page = '<!doctype html><title>Consumer</title><script type="module" src="/src/main.ts"></script>'
+      const built = await startFolder(consumer.build(page))
+      try {
+        await tab.goto(built.url)
+        await tab.waitForFunction(() => 'make' in window, null)
+        const pixels = await tab.evaluate(([repo, endpoint]) => (window as unknown as Made).make(repo, endpoint), [
+          model,
+          hub.url,
+        ] as const)
+        expect(psnr({ pixels }, reference)).toBeGreaterThanOrEqual(50)
+        expect(fetched(built)).toEqual(['ort-wasm-simd-threaded.asyncify.wasm'])
+      } finally {
+        await built.close()
+      }
+    })
+  } finally {
+    await site.close()
+    await browser.close()
+    await hub.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+})

@@ -1,0 +1,54 @@
+/** Values of a config that the library ignores, by machine (fixtures/config-keys): the model lists them, so that a load can note them. */
+
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Config } from '../checkpoint/types.js'
+import { changedConfig, readKeyCases, type KeyCase } from './config-keys.node.js'
+import { networkDefinition } from './registry.js'
+import { fixtures, readJson } from './testing.node.js'
+
+/** Keys that say nothing of the network, that the pipelines read, or that only say how the same weights are stored and how exactly they are used. */
+const readElsewhere = new Set([
+  'architectures',
+  'dtype',
+  'torch_dtype',
+  'sample_size',
+  'scaling_factor',
+  'shift_factor',
+  'latents_mean',
+  'latents_std',
+  'use_linear_projection',
+  'upcast_attention',
+  'force_upcast',
+])
+
+/** Values that are the usual ones of no key. */
+const odd: ReadonlySet<unknown> = new Set([0.5, 'no_such'])
+
+/** The changes of keys that no change of the value makes the class compute something else for: it never reads them. */
+function ignoredChanges({ changes }: KeyCase): KeyCase['changes'] {
+  const read = new Set(changes.filter(([, judged]) => typeof judged !== 'string').map(([key]) => key))
+  return changes.filter(([key, judged]) => judged === 'same' && !read.has(key))
+}
+
+test('an odd value of a key that the class never reads is listed', () => {
+  const unlisted = readKeyCases().flatMap((item) =>
+    ignoredChanges(item).flatMap((change) => {
+      const [key, , value] = change
+      if (!odd.has(value) || readElsewhere.has(key)) return []
+      const { ignoredKeys, unusedValues = {} } = networkDefinition(item.class).fromConfig(changedConfig(item, change))
+      return Object.hasOwn({ ...ignoredKeys, ...unusedValues }, key) ? [] : [`${item.class} ${key} ${JSON.stringify(value)}`]
+    }),
+  )
+  expect(unlisted).toEqual([])
+})
+
+test('a published config has no value to list', () => {
+  const folder = join(fixtures, 'weight-tables')
+  const listed = readdirSync(folder).flatMap((file) => {
+    const { _class_name: className, config } = readJson(join(folder, file)) as unknown as { _class_name: string; config: Config }
+    return Object.entries(networkDefinition(className).fromConfig(config).unusedValues ?? {}).map(([key]) => `${file} ${key}`)
+  })
+  expect(listed).toEqual([])
+})
