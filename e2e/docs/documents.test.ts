@@ -92,6 +92,8 @@ test('the sizes in models.md are those of the published weight tables, at two by
     'black-forest-labs/FLUX.1-schnell': ['flux-schnell-transformer', ...flux],
     'black-forest-labs/FLUX.1-dev': ['flux-dev-transformer', ...flux],
     'lodestones/Chroma1-HD': ['chroma-transformer', 't5-xxl-encoder', 'flux-vae'],
+    'black-forest-labs/FLUX.2-klein-4B': ['flux2-klein-4b-transformer', 'qwen3-4b', 'flux2-vae'],
+    'Tongyi-MAI/Z-Image-Turbo': ['z-image-transformer', 'qwen3-4b', 'flux-vae'],
   }
   const rows = [...readFileSync('docs/models.md', 'utf8').matchAll(/\| `([\w./-]+)` \| ([\d.]+) GB \| ([\d.]+) GB \|/g)]
   expect(rows.map(([, ...cells]) => cells)).toEqual(

@@ -99,15 +99,24 @@ export function sqrt(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return unary(graph, 'Sqrt', x)
 }
 
-/** ReduceL2: the length of each vector along the last axis, which is left out. */
-export function l2Norm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+function reduceLast(graph: GraphBuilder, op: string, x: ValueInfo): ValueInfo {
   const axis = x.dims.length - 1
   const [value] = graph.node({
-    op: 'ReduceL2',
+    op,
     inputs: [x, integers(graph, [axis])],
     outputs: [{ type: x.type, dims: x.dims.slice(0, axis) }],
     attributes: { keepdims: { kind: 'int', value: 0 } },
   })
-  if (value === undefined) throw new Error('ReduceL2 returned no output')
+  if (value === undefined) throw new Error(`${op} returned no output`)
   return value
+}
+
+/** ReduceL2: the length of each vector along the last axis, which is left out. */
+export function l2Norm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return reduceLast(graph, 'ReduceL2', x)
+}
+
+/** ReduceMean along the last axis, which is left out. */
+export function mean(graph: GraphBuilder, x: ValueInfo): ValueInfo {
+  return reduceLast(graph, 'ReduceMean', x)
 }

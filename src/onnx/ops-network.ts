@@ -7,6 +7,7 @@ import { InputError } from '../errors.js'
 import { epsilonScale } from '../util/epsilon-scale.js'
 import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
+import { longestSum, normalizeInParts } from './norm-in-parts.js'
 import { add, gelu, mul } from './ops-math.js'
 import { dimension, padEnd, reshape, split } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
@@ -86,6 +87,7 @@ export function conv(
  * epsilon in the place of the bias.
  */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
+  if (graph.options.sumsInParts === true && dimension(x, 2) > longestSum) return normalizeInParts(graph, x, epsilon)
   const rows = dimension(x, 1)
   const ones = floats(
     graph,

@@ -120,6 +120,7 @@ const uses: Readonly<Record<Operator, Uses>> = {
   // Divisors that are not near 0.
   div: binary((graph, a, b) => math.div(graph, a, math.add(graph, math.mul(graph, b, b), scalar(graph, 0.5, b.type)))),
   l2Norm: unary(math.l2Norm),
+  mean: unary(math.mean),
   sqrt: unary((graph, x) => math.sqrt(graph, math.mul(graph, x, x))),
   scale: unary((graph, x) => math.scale(graph, x, 0.3)),
   matMul: (width) =>

@@ -64,6 +64,8 @@ export interface WriteOptions {
   readonly fusesGeglu?: boolean | undefined
   /** Whether the device's kernel of InstanceNormalization takes its epsilon from its bias. Absent: it does not. */
   readonly epsilonInBias?: boolean | undefined
+  /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
+  readonly sumsInParts?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
   /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */

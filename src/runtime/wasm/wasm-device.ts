@@ -48,6 +48,7 @@ export class WasmDevice implements Device {
       dtype: computeType(wanted.dtype, this.info),
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
+      sumsInParts: true,
     }
   }
 

@@ -4,7 +4,7 @@
  * uniforms of later passes into the same buffers.
  */
 
-import type { CompiledKernel, Dispatch, Launch, Sequence } from './dispatch.js'
+import type { CompiledKernel, Dispatch, Launch, Match, Sequence } from './dispatch.js'
 
 /** What onnxruntime has set on a pass. */
 interface PassState {
@@ -185,8 +185,15 @@ class DispatchStream {
     }
   }
 
-  #match(held: readonly Dispatch[]) {
-    return this.#sequences.flatMap((sequence) => sequence(held, this.#gpu.limits) ?? [])
+  /** What the sequences make of these dispatches. onnxruntime divides a grid that is larger than the device allows; a replacement is then left out. */
+  #match(held: readonly Dispatch[]): readonly Match[] {
+    const { limits } = this.#gpu
+    const fits = ({ grid }: Launch) => grid.every((count) => count <= limits.maxComputeWorkgroupsPerDimension)
+    return this.#sequences.flatMap((sequence) => {
+      const match = sequence(held, limits)
+      if (match === undefined) return []
+      return match.launch === undefined || fits(match.launch) ? match : { open: match.open }
+    })
   }
 
   #ownPipeline({ label, code }: Launch): GPUComputePipeline {
