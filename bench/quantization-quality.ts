@@ -1,12 +1,13 @@
 /**
- * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with diffusers' in float32, on the
- * CPU: in q8, in q4 as it was before scales had the least squared error and sensitive weights were kept, and in q4.
+ * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with those of float16 weights, on the
+ * CPU, which computes in float32: in q8, in q4 as it was before scales had the least squared error and sensitive weights were kept, and in q4.
  * Then measures the error of each quantized tensor of full-size models, with random weights in the published shapes.
+ * `--write` writes the first table to docs/quantization.md.
  *
- *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures | --weights]
+ *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures [--write] | --weights]
  */
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesOf, decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
 import { cast } from '../src/checkpoint/transforms/cast.js'
@@ -25,45 +26,57 @@ import {
   type QuantizeOptions,
 } from '../src/checkpoint/transforms/quantize-rows.js'
 import { loadPipeline } from '../src/pipelines/diffusion-pipeline.js'
-import { caseOptions } from '../src/pipelines/testing-cases.js'
+import { caseLoading, caseOptions } from '../src/pipelines/testing-cases.js'
 import { psnr } from '../src/pipelines/testing.js'
 import { diskRepository, fixtures, readCases } from '../src/pipelines/testing.node.js'
 import type { LoadPipelineOptions, PlainTensor } from '../src/pipelines/types.js'
 import { elementCount } from '../src/util/element-count.js'
+import { writeSection } from './memory/document.js'
 import { publishedModel } from './memory/weight-tables.js'
 import { normalHalves } from './quantize/virtual-checkpoint.js'
 
 /** Prints both tables as Markdown. */
 export async function main(args: readonly string[]): Promise<void> {
-  if (!args.includes('--weights')) await fixtureTable()
+  if (!args.includes('--weights')) {
+    const table = await fixtureTable()
+    if (args.includes('--write')) writeSection('quality', table)
+  }
   if (!args.includes('--fixtures')) weightTable()
 }
 
-/** The cases of each fixture: its folder below fixtures/, and the path of its repository. */
+/** Every fixture that is a pipeline: its folder below fixtures/, and the path of its repository. */
 const cases: readonly (readonly [name: string, repository: string])[] = [
-  ...['sd15', 'sd21', 'sdxl', 'sd3', 'sd35', 'flux', 'chroma', 'flux2-klein', 'z-image'].map(
-    (name) => [`tiny-${name}`, join(fixtures, `tiny-${name}`, 'repo')] as const,
+  ...['', 'few-steps'].flatMap((parent) =>
+    readdirSync(join(fixtures, parent))
+      .map((name) => join(parent, name))
+      .filter((name) => existsSync(join(fixtures, name, 'case.json')) && existsSync(join(fixtures, name, 'repo')))
+      .map((name) => [name, join(fixtures, name, 'repo')] as const),
   ),
   ['bundled', join(fixtures, '../public/models/aquatint-emoji')],
 ]
 
 const kilobytes = (count: number) => (count / 1000).toFixed(0)
 
-async function fixtureTable(): Promise<void> {
-  console.log(
+async function fixtureTable(): Promise<string> {
+  const lines = [
     '| fixture | cases | q8: image, dB | noise, % | q4, before: image, dB | noise, % | kB | q4: image, dB | noise, % | kB |',
-  )
-  console.log(`| --- |${' ---: |'.repeat(9)}`)
+    `| --- |${' ---: |'.repeat(9)}`,
+  ]
+  console.log(lines.join('\n'))
   for (const [name, folder] of cases) {
     const repository = diskRepository(folder)
     const before = await dequantized(folder)
-    const q8 = await compare(name, repository, 'q8')
-    const former = await compare(name, diskRepository(folder, before.files), 'float32')
-    const q4 = await compare(name, repository, 'q4')
+    const exact = await results(name, repository, 'float16')
+    const q8 = compare(await results(name, repository, 'q8'), exact)
+    const former = compare(await results(name, diskRepository(folder, before.files), 'float32'), exact)
+    const q4 = compare(await results(name, repository, 'q4'), exact)
     const errors = ({ image, noise }: Compared) => [image.toFixed(1), (100 * noise).toFixed(1)]
     const cells = [...errors(q8), ...errors(former), kilobytes(before.formerBytes), ...errors(q4), kilobytes(before.bytes)]
-    console.log(`| ${name} | ${q4.cases} | ${cells.join(' | ')} |`)
+    const line = `| ${name} | ${exact.length} | ${cells.join(' | ')} |`
+    console.log(line)
+    lines.push(line)
   }
+  return lines.join('\n')
 }
 
 /** The weights that were kept before classes named theirs. */
@@ -131,45 +144,56 @@ function safetensorsFile(tensors: readonly Values[]): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
+/** The first noise prediction and the image of a case. */
+interface Result {
+  readonly noise: PlainTensor
+  readonly image: PlainTensor
+}
+
+/** Runs the cases of a fixture that generate from text alone. */
+async function results(
+  fixture: string,
+  repository: Parameters<typeof loadPipeline>[0],
+  dtype: LoadPipelineOptions['dtype'],
+): Promise<Result[]> {
+  const all: Result[] = []
+  for (const { item } of readCases(fixture)) {
+    // A variant has the same values in another type.
+    const { components } = caseLoading(item)
+    const pipeline = await loadPipeline(repository, { device: 'wasm', dtype, components })
+    try {
+      const options = caseOptions(item, pipeline.info.scheduler.className)
+      const { captured } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
+      const { noise_pred_0: noise, image } = captured ?? {}
+      if (noise === undefined || image === undefined) throw new Error(`${fixture} made no image`)
+      all.push({ noise, image })
+    } finally {
+      await pipeline.dispose()
+    }
+  }
+  return all
+}
+
 interface Compared {
-  readonly cases: number
   /** The mean PSNR of the images, in dB. */
   readonly image: number
   /** The root mean square error of the first noise prediction, relative to its root mean square: the mean of the cases. */
   readonly noise: number
 }
 
-/** Runs the cases of a fixture that generate from text alone. */
-async function compare(
-  fixture: string,
-  repository: Parameters<typeof loadPipeline>[0],
-  dtype: LoadPipelineOptions['dtype'],
-): Promise<Compared> {
-  const pipeline = await loadPipeline(repository, { device: 'wasm', dtype })
-  try {
-    let [count, image, noise] = [0, 0, 0]
-    for (const { item, reference } of readCases(fixture)) {
-      const options = caseOptions(item, pipeline.info.scheduler.className)
-      const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture: ['noise_pred', 'image'] })
-      const pair = (name: string) => [captured[name], reference[name]].map((tensor) => tensor ?? absent(fixture, name)) as Pair
-      count++
-      image += psnr(...pair('image'))
-      noise += relativeError(...(pair('noise_pred_0').map(({ data }) => data) as [Float32Array, Float32Array]))
-    }
-    return { cases: count, image: image / count, noise: noise / count }
-  } finally {
-    await pipeline.dispose()
-  }
-}
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
-type Pair = [actual: PlainTensor, expected: PlainTensor]
-
-function absent(fixture: string, tensor: string): never {
-  throw new Error(`${fixture} has no ${tensor}`)
+function compare(actual: readonly Result[], expected: readonly Result[]): Compared {
+  const pairs = expected.map((wanted, k) => {
+    const made = actual[k]
+    if (made === undefined) throw new Error(`case ${k} was not run`)
+    return { image: psnr(made.image, wanted.image), noise: relativeError(made.noise.data, wanted.noise.data) }
+  })
+  return { image: mean(pairs.map(({ image }) => image)), noise: mean(pairs.map(({ noise }) => noise)) }
 }
 
 /** √(Σ (actual − expected)² / Σ expected²). */
-function relativeError(actual: Float32Array, expected: Float32Array): number {
+function relativeError(actual: ArrayLike<number>, expected: Float32Array): number {
   let [signal, noise] = [0, 0]
   for (const [i, value] of expected.entries()) {
     signal += value ** 2

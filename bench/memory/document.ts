@@ -1,4 +1,4 @@
-/** Reads and writes the generated tables in docs/memory-figures.md and docs/memory.md; each is between two comments. */
+/** Reads and writes the tables in docs/ that benchmarks generate; each is between two comments. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,6 +9,10 @@ const sections = {
   budgets: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --tables --write' },
   options: { page: 'docs/memory.md', command: 'npm run bench:memory -- --tables --write' },
   measured: { page: 'docs/memory-figures.md', command: 'npm run bench:memory -- --write' },
+  quality: {
+    page: 'docs/quantization.md',
+    command: 'node scripts/run.mjs bench/quantization-quality.ts --fixtures --write',
+  },
 } as const
 
 /** Returns the contents of a section. */

@@ -14,7 +14,7 @@ import { findSpec } from './find-pipeline.js'
 import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts, readPartsWithFaults } from './read-parts.js'
 
-type Fixture = 'tiny-sd15' | 'tiny-sdxl' | 'tiny-sd3' | 'tiny-z-image'
+type Fixture = 'tiny-sd15' | 'tiny-sdxl' | 'tiny-sd3' | 'tiny-flux' | 'tiny-chroma' | 'tiny-flux2-klein' | 'tiny-z-image'
 type Files = Readonly<Record<string, string | Uint8Array>>
 
 const folder = (fixture: Fixture) => `${fixtures}${fixture}/repo`
@@ -88,9 +88,13 @@ describe('loads, with a note:', () => {
         ['tiny-sd15', 'StableDiffusion'],
         ['tiny-sdxl', 'StableDiffusionXL'],
         ['tiny-sd3', 'StableDiffusion3'],
+        ['tiny-flux', 'Flux'],
+        ['tiny-chroma', 'Chroma'],
+        ['tiny-z-image', 'ZImage'],
+        ['tiny-flux2-klein', 'Flux2Klein', ['Inpaint']],
       ] as const
-    ).flatMap(([fixture, name]) =>
-      ['Img2Img', 'Inpaint'].map(
+    ).flatMap(([fixture, name, tasks = ['Img2Img', 'Inpaint']]) =>
+      tasks.map(
         (task) =>
           [
             `${name}${task}Pipeline`,
