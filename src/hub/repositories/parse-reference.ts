@@ -23,7 +23,7 @@ export interface NamedRepository {
 export type Named = NamedRepository | { readonly base: string }
 
 /** The hosts of the Hub, without `www.`. */
-const hubHosts = new Set(['huggingface.co', 'hf.co'])
+const hubHosts = new Set(['huggingface.co', 'huggingface.com', 'hf.co'])
 /** Public mirrors of the Hub with its API and its addresses. */
 const mirrorHosts = new Set(['hf-mirror.com'])
 
@@ -61,7 +61,10 @@ const sites: readonly (readonly [RegExp, string])[] = [
 ]
 
 /** The files by which a folder is recognized. The address of one means its folder. */
-const folderFiles = /\/(?:model_index\.json|files\.json|config\.json)$/
+const folderFiles =
+  /\/(?:model_index\.json|files\.json|config\.json|index\.html?|[\w.-]+\.safetensors\.index(?:\.[\w-]+)?\.json)$/
+/** Names of files of checkpoints, which no folder has. */
+const modelFile = /\.(?:json|safetensors|gguf|md|txt|bin|ckpt)$/i
 const weightFile = /\.(?:safetensors|ckpt|bin|pth?|gguf|onnx)$/i
 
 /**
@@ -83,7 +86,7 @@ export function parseReference(reference: string, endpoint: string, baseUrl?: st
 
 function parseUrl(text: string, endpoint: string): Named {
   const hf = /^hf:\/\/(?:models\/)?(.*)$/is.exec(text)?.[1]
-  if (hf !== undefined) return parseHubPath(hf, { endpoint, text, isPage: false })
+  if (hf !== undefined) return parseHubPath(hf, { endpoint, text, isPage: false, hasPath: true })
   const url = new URL(checkBaseUrl(text))
   const path = url.pathname.replace(/\/$/, '')
   const hub = new URL(endpoint)
@@ -119,10 +122,12 @@ interface HubPath {
   readonly text: string
   /** Whether it is the path of a page of the Hub, which may have other pages after the name, such as `discussions`. */
   readonly isPage: boolean
+  /** Whether what follows the name is a path inside the repository, as in `hf://owner/name/unet`. */
+  readonly hasPath?: true
 }
 
 /** @param path what follows the Hub's host, or an id */
-function parseHubPath(path: string, { endpoint, text, isPage }: HubPath): NamedRepository {
+function parseHubPath(path: string, { endpoint, text, isPage, hasPath }: HubPath): NamedRepository {
   const parts = path
     .replace(/^api\/models\//, '')
     .replace(/^([\w.-]+)%2f/i, '$1/')
@@ -141,6 +146,7 @@ function parseHubPath(path: string, { endpoint, text, isPage }: HubPath): NamedR
     return { id, endpoint, revision, folder }
   }
   if (view === undefined) return { id, endpoint, revision: undefined, folder: undefined }
+  if (hasPath) return { id, endpoint, revision: undefined, folder: splitRevision(['main', view, ...rest], 'blob', text).folder }
   if (viewsWithRevision.has(view)) return { id, endpoint, ...splitRevision(rest, view, text) }
   if (isPage) return { id, endpoint, revision: undefined, folder: undefined }
   throw badId(
@@ -158,7 +164,7 @@ function splitRevision(parts: readonly string[], view: string, text: string): Pi
   const count = first === 'refs' && parts.length >= 3 ? 3 : 1
   const revision = checkRevision(decoded.slice(0, count).join('/'))
   const path = decoded.slice(count)
-  if (viewsOfFiles.has(view) && /\.\w+$/.test(path.at(-1) ?? '')) path.pop()
+  if ((viewsOfFiles.has(view) ? /\.\w+$/ : modelFile).test(path.at(-1) ?? '')) path.pop()
   const folder = path.filter((part) => part !== '').join('/')
   const names = view === 'commit' || view === 'commits' || folder === '' ? undefined : folder
   return { revision, folder: names }

@@ -5,6 +5,7 @@
  */
 
 import { UnsupportedError } from '../../../errors.js'
+import { chromaNames } from './chroma-names.js'
 import { flux2Names } from './flux2-names.js'
 import { fluxNames } from './flux-names.js'
 import { sd3Names } from './sd3-names.js'
@@ -37,6 +38,13 @@ const fluxComponentNames: typeof componentNames = {
   text_encoder_2: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
+/** The same for files of Chroma, whose only text encoder is T5. */
+const chromaComponentNames: typeof componentNames = {
+  transformer: [chromaNames('model.diffusion_model.'), chromaNames('')],
+  vae: [vaeNames('vae.')],
+  text_encoder: [transformersNames('text_encoders.t5xxl.transformer.')],
+}
+
 /** How names of a denoiser begin in files that hold it alone, and so without a prefix. */
 const firstNames: Readonly<Record<string, string>> = {
   unet: 'input_blocks.',
@@ -49,6 +57,7 @@ const ownTables: readonly {
   readonly tables: typeof componentNames
   readonly first: string
 }[] = [
+  { matches: isChromaFile, tables: chromaComponentNames, first: 'double_blocks.' },
   { matches: isFluxFile, tables: fluxComponentNames, first: 'double_blocks.' },
   {
     matches: isFlux2File,
@@ -77,6 +86,10 @@ function isFlux2File(tensors: Originals): boolean {
 
 function isZImageFile(tensors: Originals): boolean {
   return denoiserTensor(tensors, 'layers.0.adaLN_modulation.0.weight') !== undefined
+}
+
+function isChromaFile(tensors: Originals): boolean {
+  return denoiserTensor(tensors, 'distilled_guidance_layer.in_proj.bias') !== undefined
 }
 
 function isFluxFile(tensors: Originals): boolean {
@@ -113,6 +126,12 @@ const rows = (tensors: Originals, name: string): number => denoiserTensor(tensor
 
 /** The first that matches counts. */
 const rules: readonly Rule[] = [
+  {
+    label: 'Chroma',
+    config: 'lodestones/Chroma1-HD',
+    denoiserAlone: true,
+    matches: isChromaFile,
+  },
   {
     label: 'FLUX.1 dev',
     config: 'black-forest-labs/FLUX.1-dev',
@@ -237,8 +256,8 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
     matches: (tensors) => isFluxFile(tensors) && width(tensors, 'img_in.weight') > 64,
   },
   {
-    what: 'is a Chroma checkpoint, which is not supported as a single file',
-    matches: (tensors) => denoiserTensor(tensors, 'distilled_guidance_layer.in_proj.bias') !== undefined,
+    what: 'is a Chroma Radiance checkpoint, which makes pixels without an autoencoder and needs a pipeline that is not supported',
+    matches: (tensors) => isChromaFile(tensors) && denoiserTensor(tensors, 'nerf_image_embedder.embedder.0.weight') !== undefined,
   },
   {
     what: 'is a FLUX.2 dev checkpoint, which needs a pipeline that is not supported',

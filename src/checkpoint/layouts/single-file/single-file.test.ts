@@ -9,6 +9,7 @@ import { decodeFloats } from '../../element-types.js'
 import { readTensorFile } from '../../tensor-file.js'
 import { transformTable } from '../../transforms/transform-table.js'
 import type { TensorEntry, WeightTable } from '../../types.js'
+import { chromaNames } from './chroma-names.js'
 import { namesOf, recognizeFamily } from './families.js'
 import type { ComponentFiles } from '../layout.js'
 import { checkSingleFileName, openSingleFile, singleFileComponent } from './single-file.js'
@@ -52,6 +53,7 @@ const labels = {
   'sd35-large': 'Stable Diffusion 3.5 large',
   'flux-dev': 'FLUX.1 dev',
   'flux-schnell': 'FLUX.1 schnell',
+  chroma: 'Chroma',
   'flux2-klein-4b': 'FLUX.2-klein 4B',
   'flux2-klein-9b': 'FLUX.2-klein 9B',
   'z-image': 'Z-Image',
@@ -136,6 +138,14 @@ describe.each(Object.keys(recipes))('%s as one file', (fixture) => {
   })
 })
 
+it('leaves out modulations in a file of Chroma, as diffusers does', () => {
+  const [names, config] = [chromaNames(''), weightTable('chroma-transformer').config]
+  const pieces = names.pieces(config, new Map())
+  const modulations = ['double_blocks.0.img_mod.lin.weight', 'single_blocks.3.modulation.lin.bias', 'vector_in.in_layer.weight']
+  for (const name of [...modulations, 'final_layer.adaLN_modulation.1.weight', 'guidance_in.in_layer.bias'])
+    expect(pieces(name), name).toEqual([])
+})
+
 it("has the identity for the text projection of Stable Diffusion 3's first encoder", async () => {
   const { layout } = await open('tiny-sd3', await singleFileOf('tiny-sd3'))
   const weights = await layout.components
@@ -183,7 +193,11 @@ describe('files that are no checkpoint', () => {
       { 'guidance_in.in_layer.weight': [8, 8], 'single_stream_modulation.lin.weight': [8, 8] },
       /is a FLUX\.2 dev checkpoint/,
     ],
-    ['Chroma', { [`${unet}distilled_guidance_layer.in_proj.bias`]: [8] }, /is a Chroma checkpoint/],
+    [
+      'Chroma Radiance',
+      { 'distilled_guidance_layer.in_proj.bias': [8], 'nerf_image_embedder.embedder.0.weight': [8, 8] },
+      /is a Chroma Radiance checkpoint/,
+    ],
     ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
     ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
     [

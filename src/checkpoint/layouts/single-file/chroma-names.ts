@@ -1,0 +1,33 @@
+/**
+ * The names of the transformer's tensors in single files of Chroma: those of FLUX.1 without its modulations, which a network that Chroma has
+ * instead, `distilled_guidance_layer`, makes of the timestep. Source: diffusers' `convert_chroma_transformer_checkpoint_to_diffusers`.
+ */
+
+import { fluxNames } from './flux-names.js'
+import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+
+/** Layers of FLUX.1 that Chroma does not have. diffusers ignores them in a file. */
+const ofFluxAlone =
+  /^(?:time_in|vector_in|guidance_in)\.|^final_layer\.adaLN_modulation\.|\.(?:img_mod|txt_mod|modulation)\.lin\./
+
+/** A ChromaTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+export const chromaNames = (prefix: string): OriginalNames => ({
+  id: 'chroma',
+  prefix,
+  pieces: (config, originals) => {
+    const shared = fluxNames(prefix).pieces(config, originals)
+    return (name) => (ofFluxAlone.test(name) ? [] : (guidancePieces(name) ?? shared(name)))
+  },
+})
+
+/** The parameters of `distilled_guidance_layer`; undefined for other tensors. */
+function guidancePieces(name: string): readonly Piece[] | undefined {
+  const [, layer = '', inner = '', kind = ''] =
+    /^distilled_guidance_layer\.(in_proj|out_proj|norms\.\d+|layers\.\d+)(\.(?:in|out)_layer)?\.(weight|bias|scale)$/.exec(
+      name,
+    ) ?? []
+  if (layer === '') return undefined
+  const path = `distilled_guidance_layer.${layer}`
+  if (layer.startsWith('norms.')) return renamed(`${path}.weight`)
+  return renamed(`${path}${{ '.in_layer': '.linear_1', '.out_layer': '.linear_2' }[inner] ?? ''}.${kind}`)
+}
