@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test, type Page } from '@playwright/test'
 import type { AquatintPrompt } from '../src/ui/element.js'
-import { Judge, type Evaluation, type Picture } from './bundled/judge.js'
+import { Judge, type Evaluation } from './bundled/judge.js'
 
 const evaluation = JSON.parse(readFileSync('e2e/data/bundled-model-eval.json', 'utf8')) as Evaluation
 const measured = JSON.parse(readFileSync('training/evaluation.json', 'utf8')) as {
@@ -25,7 +25,7 @@ const all = process.env['AQUATINT_EVALUATE'] === 'all'
 const prompts = evaluation.prompts.filter((_, index) => all || index % 105 === 0)
 const judge = new Judge(evaluation)
 
-async function draw(page: Page, settings: Partial<AquatintPrompt['settings']>): Promise<Picture> {
+async function draw(page: Page, settings: Partial<AquatintPrompt['settings']>) {
   return page.evaluate(async (given) => {
     const box: AquatintPrompt | null = document.querySelector('aquatint-prompt')
     if (box === null) throw new Error('The page has no prompt box')
