@@ -31,8 +31,8 @@ function isUniform({ buffer }: GPUBufferBinding): boolean {
 /** Watches what is recorded on one device. */
 class DispatchStream {
   readonly #gpu: GPUDevice
-  readonly #sequences: readonly Sequence[]
-  readonly #replaced: (label: string) => void
+  #sequences: readonly Sequence[] = []
+  #replaced: (label: string) => void = () => undefined
   readonly #modules = new WeakMap<GPUShaderModule, CompiledKernel>()
   readonly #kernels = new WeakMap<GPUComputePipeline, CompiledKernel>()
   readonly #groups = new WeakMap<GPUBindGroup, readonly GPUBufferBinding[]>()
@@ -43,33 +43,36 @@ class DispatchStream {
   readonly #pipeline: GPUDevice['createComputePipeline']
   readonly #group: GPUDevice['createBindGroup']
 
-  constructor(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void) {
+  constructor(gpu: GPUDevice) {
     this.#gpu = gpu
-    this.#sequences = sequences
-    this.#replaced = replaced
-    this.#compile = gpu.createShaderModule.bind(gpu)
+    this.#compile = (descriptor) => prototypeOf(gpu).createShaderModule.call(gpu, descriptor)
     this.#pipeline = (descriptor) => prototypeOf(gpu).createComputePipeline.call(gpu, descriptor)
-    this.#group = gpu.createBindGroup.bind(gpu)
-    this.#watchCompilation()
+    this.#group = (descriptor) => prototypeOf(gpu).createBindGroup.call(gpu, descriptor)
+    this.#watchPipelines()
     this.#watchBindings()
-    const begin = gpu.createCommandEncoder.bind(gpu)
     gpu.createCommandEncoder = (descriptor) => {
-      const encoder = begin(descriptor)
+      const encoder = prototypeOf(gpu).createCommandEncoder.call(gpu, descriptor)
       const beginPass = encoder.beginComputePass.bind(encoder)
       encoder.beginComputePass = (given) => this.#watchPass(beginPass(given))
       return encoder
     }
   }
 
-  #watchCompilation(): void {
-    const gpu = this.#gpu
-    gpu.createShaderModule = (descriptor) => {
+  /** Replaces these sequences from now on, instead of others. What was compiled before is still known. */
+  begin(sequences: readonly Sequence[], replaced: (label: string) => void): void {
+    this.#sequences = sequences
+    this.#replaced = replaced
+    this.#gpu.createShaderModule = (descriptor) => {
       const shader = this.#compile(descriptor)
       const { code, label = '' } = descriptor
       const bindings = [...code.matchAll(/@binding\(\d+\) var<storage, \w+> (\w+):/g)].map(([, name]) => name).join()
       this.#modules.set(shader, { label, code, bindings })
       return shader
     }
+  }
+
+  #watchPipelines(): void {
+    const gpu = this.#gpu
     const remember = (pipeline: GPUComputePipeline, { compute }: GPUComputePipelineDescriptor) => {
       const kernel = this.#modules.get(compute.module)
       if (kernel !== undefined) this.#kernels.set(pipeline, kernel)
@@ -217,7 +220,14 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
   return new Uint32Array(copy.buffer)
 }
 
-/** Replaces sequences on `gpu` from now on. `replaced` is told the label of each replacement. */
+/** A device has one, also if it is opened again: two would each know a part of the kernels. */
+const streams = new WeakMap<GPUDevice, DispatchStream>()
+
+/** Replaces sequences on `gpu` from now on; none if there are none. `replaced` is told the label of each replacement. */
 export function replaceSequences(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void): void {
-  void new DispatchStream(gpu, sequences, replaced)
+  const known = streams.get(gpu)
+  if (known === undefined && sequences.length === 0) return
+  const stream = known ?? new DispatchStream(gpu)
+  streams.set(gpu, stream)
+  stream.begin(sequences, replaced)
 }

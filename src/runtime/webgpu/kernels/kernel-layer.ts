@@ -70,8 +70,8 @@ const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
   // Before the texts are changed: it sees the changed ones.
-  if (source === 'aquatint')
-    replaceSequences(gpu, [jointAttention, jointProducts, jointGroupNorm], (label) => found.replaced.add(label))
+  const sequences = source === 'aquatint' ? [jointAttention, jointProducts, jointGroupNorm] : []
+  replaceSequences(gpu, sequences, (label) => found.replaced.add(label))
   const compile = gpu.createShaderModule.bind(gpu)
   gpu.createShaderModule = (descriptor) => {
     const { label = '' } = descriptor
