@@ -14,6 +14,7 @@ const changed = [
   'another pad token in special_tokens_map.json',
   'force_zeros_for_empty_prompt None',
   'unet: freq_shift 0.5',
+  'scheduler: steps_offset -1 of DDIM',
   "scheduler: _use_default_values ['beta_start', 'beta_end']",
 ]
 const cases = readOddFilesCases().filter(({ name }) => changed.includes(name))

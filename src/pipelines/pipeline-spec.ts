@@ -36,6 +36,8 @@ export interface PipelineSpec {
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** The keys of the autoencoder's config, beside `scaling_factor`, by which the latents are scaled. Absent: none. */
   readonly latentStatistics?: readonly ('shift_factor' | 'latents_mean' | 'latents_std')[] | undefined
+  /** The `steps_offset` that the class sets in every scheduler, whatever the scheduler's config says. Absent: it sets none. */
+  readonly stepsOffset?: number | undefined
   /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
   readonly previewDecoder?: string | undefined
   /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */

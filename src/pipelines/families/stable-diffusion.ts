@@ -40,6 +40,7 @@ export const stableDiffusion: PipelineFamily = {
   guidance: 'classifier-free',
   promptWidths: ({ text_encoder: clip }) => clip && { hidden: clip.hidden, pooled: null },
   rescalesGuidance: true,
+  stepsOffset: 1,
   scheduler: { mend: mendedSchedulerSource },
   latentScales: scaledLatents,
   preview: {

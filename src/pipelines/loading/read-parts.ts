@@ -106,7 +106,7 @@ export async function readPartsWithFaults(
 
   const schedulerSource = sources.get('scheduler')
   const scheduler =
-    schedulerSource && (await attempt('scheduler', onFault, () => readScheduler(schedulerSource, options.scheduler, run)))
+    schedulerSource && (await attempt('scheduler', onFault, () => readScheduler(schedulerSource, spec, options.scheduler, run)))
   const networks = await Promise.all(
     Object.entries(spec.networks).flatMap(([name, definitions]) => {
       const source = sources.get(name)
@@ -258,12 +258,16 @@ function* classFaults(
 /** The checkpoint's scheduler, or the class that the caller replaces it with, with the checkpoint's config (`from_config`). */
 async function readScheduler(
   source: ComponentSource,
+  { stepsOffset }: Pick<PipelineSpec, 'stepsOffset'>,
   replacement: LoadPipelineOptions['scheduler'],
   run: Run,
 ): Promise<SchedulerSource> {
-  const { config: own, defaulted } = withoutDefaulted(
+  const { config: stored, defaulted } = withoutDefaulted(
     await source.files.readConfig('scheduler_config.json', { signal: run.signal }),
   )
+  const offset = stored['steps_offset']
+  const isReplaced = stepsOffset !== undefined && offset !== undefined && !(Number.isInteger(offset) && Number(offset) >= 0)
+  const own = isReplaced ? { ...stored, steps_offset: stepsOffset } : stored
   const { className, config } =
     replacement === undefined
       ? { className: source.className, config: own }
@@ -276,7 +280,8 @@ async function readScheduler(
       values: Object.fromEntries(unexpectedKeys.map((key) => [key.slice(0, 100), shown(config[key])])),
     })
   const unused = [...scheduler.unusedKeys, ...otherClassKeys].map((key) => [key, config[key]])
-  noteUnused('scheduler', className, { ...Object.fromEntries(unused), ...defaulted }, run)
+  const replaced = isReplaced && offset !== null && offset !== true ? { steps_offset: offset } : {}
+  noteUnused('scheduler', className, { ...Object.fromEntries(unused), ...defaulted, ...replaced }, run)
   return { className, config }
 }
 
