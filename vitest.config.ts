@@ -62,7 +62,7 @@ function browser(name: string, { include, exclude, isolate, browser: driven }: B
       exclude,
       isolate,
       fileParallelism: false,
-      browser: { enabled: true, headless: true, screenshotFailures: false, connectTimeout: hang, ...driven },
+      browser: { enabled: true, headless: true, screenshotFailures: false, ...driven },
     },
   }
 }
@@ -74,6 +74,8 @@ export default defineConfig({
   test: {
     testTimeout: hang,
     hookTimeout: hang,
+    // Vitest reads this one here only, and not from a project.
+    browser: { connectTimeout: hang },
     projects: [
       node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow]),
       node('slow', slow, pipelines),

@@ -6,8 +6,14 @@ import { mebibyte, weightsPath } from './hub/files.js'
 import { driveHub, expect, test } from './hub/harness.js'
 import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
-const file = syntheticFile(40 * mebibyte, 8)
-const small = syntheticFile(20 * mebibyte, 2)
+// Files of 8 MiB and more are hashed in a worker.
+const file = syntheticFile(10 * mebibyte, 8)
+const small = syntheticFile(8.5 * mebibyte, 2)
+/** The file has three of these chunks. */
+const chunkBytes = 4 * mebibyte
+const settings = { chunkBytes, pieceBytes: mebibyte }
+/** The small file has two of these chunks. */
+const largeChunks = { chunkBytes: 8 * mebibyte, pieceBytes: mebibyte }
 
 async function setQuota(page: Page, quotaSize?: number): Promise<void> {
   const session = await page.context().newCDPSession(page)
@@ -21,6 +27,7 @@ test('promise 7: over quota, a model loads from memory and reports that; once th
   server,
   hub,
 }) => {
+  const file = syntheticFile(40 * mebibyte, 8)
   server.setRepository('owner/name', { [weightsPath]: file })
   await setQuota(hub.page, 18 * mebibyte)
   await hub.call('open', 'owner/name', { endpoint: server.url })
@@ -109,13 +116,14 @@ for (const [broken, what, kind] of [
   test(`promise 7: ${what}`, async ({ server, page, pageUrl, newHub }) => {
     server.setRepository('owner/name', { [weightsPath]: small })
     const hub = await driveHub(page, pageUrl, broken)
-    await hub.call('setUp', { storeRetryMs: [50, 50] })
+    await hub.call('setUp', { ...largeChunks, storeRetryMs: [50, 50] })
     await hub.call('open', 'owner/name', { endpoint: server.url })
     await hub.call('load', weightsPath)
     expect(await hub.call('trouble')).toEqual([])
     if (kind !== undefined) expect(await storedKinds(page)).toEqual([kind, kind])
     server.clearLog()
     const other = await newHub()
+    await other.call('setUp', largeChunks)
     await other.call('open', 'owner/name', { endpoint: server.url })
     await other.call('load', weightsPath)
     expect(await other.call('hash', weightsPath)).toBe(await sha256Of(small))
@@ -148,18 +156,19 @@ async function clearStorage(page: Page): Promise<void> {
 }
 
 for (const [when, fault, hashed] of [
-  ['before anything of it is stored', { match: { host: 'cdn' }, stallAfter: mebibyte }, 0],
-  ['after chunks of it were stored and hashed', { match: { host: 'cdn', covers: 33 * mebibyte }, stallAfter: 0 }, 2],
+  ['before anything of it is stored', { match: { host: 'cdn' }, stallAfter: mebibyte / 2 }, 0],
+  ['after chunks of it were stored and hashed', { match: { host: 'cdn', covers: 8.5 * mebibyte }, stallAfter: 0 }, 2],
 ] as const) {
   test(`promise 7: the user clears the storage while a file is written, ${when}`, async ({ server, hub }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
     server.setFaults({ rules: [fault] })
+    await hub.call('setUp', settings)
     await hub.call('open', 'owner/name', { endpoint: server.url })
     const loading = hub.call('load', weightsPath)
     // The download waits here until the storage is cleared.
-    if (hashed === 0) await hub.reaches(weightsPath, mebibyte / 2)
+    if (hashed === 0) await hub.reaches(weightsPath, mebibyte / 4)
     else await expect.poll(() => hub.call('recordsAsText')).toContain(`"hashed":{"chunks":${hashed}`)
-    expect(await hub.call('totalBytes')).toBe(hashed * 16 * mebibyte)
+    expect(await hub.call('totalBytes')).toBe(hashed * chunkBytes)
     await clearStorage(hub.page)
     expect(await hub.call('totalBytes')).toBe(0)
     server.setFaults({})
@@ -185,6 +194,7 @@ test('promise 11: models are listed, verified, exported and deleted', async ({ s
   server.setRepository('owner/one', { 'vae/w.safetensors': shared, 'unet/w.safetensors': small, 'unused.bin': 'x' })
   server.setRepository('owner/two', { 'vae.safetensors': shared })
   const before = Date.now()
+  await hub.call('setUp', largeChunks)
   await hub.call('open', 'owner/one', { endpoint: server.url })
   await hub.call('load', 'vae/w.safetensors', 'unet/w.safetensors')
   await hub.call('open', 'owner/two', { endpoint: server.url })

@@ -71,6 +71,40 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await page.getByRole('button', { name: 'Remove <cat-toy>' }).click()
   await generate(page, 'a red apple, <cat-toy>')
   expect(await pixels(page)).not.toBe(learned)
+
+  await test.step('two boxes that share a pipeline generate at once, each with its own LoRA', async () => {
+    server.setRepository('a/lora', {
+      'dogs.safetensors': lora,
+      'cats.safetensors': readFileSync('fixtures/lora/peft.safetensors'),
+    })
+    const source = (file: string) => `${server.url}/a/lora/blob/main/${file}`
+    const [alone, together, secondLoras] = await page.evaluate(
+      async (sources) => {
+        const first = document.querySelector('aquatint-prompt')
+        if (first === null) throw new Error('The page has no box')
+        const second = document.createElement('aquatint-prompt')
+        for (const name of first.getAttributeNames()) second.setAttribute(name, first.getAttribute(name) ?? '')
+        second.loadOptions = first.loadOptions
+        document.body.append(second)
+        const boxes = [first, second]
+        const settings = { ...first.settings, prompt: 'a red apple' }
+        first.settings = { ...settings, loras: [{ source: sources[0] ?? '', weight: 1 }] }
+        second.settings = settings
+        second.setAttribute('lora', `${sources[1]}:0.9`)
+        const picture = async (box: (typeof boxes)[number]) => {
+          await box.generate()
+          return [...(box.images[0]?.data ?? [])].join()
+        }
+        const apart = []
+        for (const box of boxes) apart.push(await picture(box))
+        return [apart, await Promise.all(boxes.map((box) => picture(box))), second.settings.loras] as const
+      },
+      [source('dogs.safetensors'), source('cats.safetensors')],
+    )
+    expect(alone[0]).not.toBe(alone[1])
+    expect(together).toEqual(alone)
+    expect(secondLoras).toEqual([{ source: source('cats.safetensors'), weight: 0.9 }])
+  })
 })
 
 test('a link names LoRAs by their addresses, and a LoRA for another model is refused with words', async ({ page, server }) => {
@@ -94,38 +128,4 @@ test('a link names LoRAs by their addresses, and a LoRA for another model is ref
     void box?.generate().catch(() => {})
   }, `${server.url}/a/other/blob/main/other.safetensors`)
   await expect(page.getByText('It looks like a LoRA for Stable Diffusion 3.', { exact: false }).first()).toBeVisible()
-})
-
-test('two boxes that share a pipeline generate at once, each with its own LoRA', async ({ page, server }) => {
-  server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
-  server.setRepository('a/lora', { 'dogs.safetensors': lora, 'cats.safetensors': readFileSync('fixtures/lora/peft.safetensors') })
-  const source = (file: string) => `${server.url}/a/lora/blob/main/${file}`
-  await openPage(page, server, { model: 'a/model', seed: '1', steps: '2' })
-  await modelReady(page)
-  const [alone, together, secondLoras] = await page.evaluate(
-    async (sources) => {
-      const first = document.querySelector('aquatint-prompt')
-      if (first === null) throw new Error('The page has no box')
-      const second = document.createElement('aquatint-prompt')
-      for (const name of first.getAttributeNames()) second.setAttribute(name, first.getAttribute(name) ?? '')
-      second.loadOptions = first.loadOptions
-      document.body.append(second)
-      const boxes = [first, second]
-      const settings = { ...first.settings, prompt: 'a red apple' }
-      first.settings = { ...settings, loras: [{ source: sources[0] ?? '', weight: 1 }] }
-      second.settings = settings
-      second.setAttribute('lora', `${sources[1]}:0.9`)
-      const picture = async (box: (typeof boxes)[number]) => {
-        await box.generate()
-        return [...(box.images[0]?.data ?? [])].join()
-      }
-      const apart = []
-      for (const box of boxes) apart.push(await picture(box))
-      return [apart, await Promise.all(boxes.map((box) => picture(box))), second.settings.loras] as const
-    },
-    [source('dogs.safetensors'), source('cats.safetensors')],
-  )
-  expect(alone[0]).not.toBe(alone[1])
-  expect(together).toEqual(alone)
-  expect(secondLoras).toEqual([{ source: source('cats.safetensors'), weight: 0.9 }])
 })

@@ -40,15 +40,14 @@ function drop(page: Page, selector: string, ...pictures: readonly Drawn[]): Prom
 const red = { name: 'red.png', color: 'red', width: 64, height: 80 }
 const blue = { name: 'blue.png', color: 'blue', width: 96, height: 64 }
 
-test.beforeEach(async ({ page, server }) => {
+test('two pictures are ordered by the keyboard and by dragging, removed, and taken back from the gallery, and the result follows', async ({
+  page,
+  server,
+}) => {
   server.setRepository('owner/klein', 'fixtures/tiny-flux2-klein/repo')
   await openPage(page, server, { model: 'owner/klein', steps: '1', width: '64', height: '64' })
   await generate(page, 'a red apple')
-})
 
-test('two pictures are ordered by the keyboard and by dragging, removed, and taken back from the gallery, and the result follows', async ({
-  page,
-}) => {
   await drop(page, '.references', red, blue)
   await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
   expect(await names(page)).toEqual(['red.png', 'blue.png'])
@@ -82,6 +81,19 @@ test('two pictures are ordered by the keyboard and by dragging, removed, and tak
   await expect(page.getByRole('button', { name: 'Add reference pictures' })).toBeFocused()
   expect(await names(page)).toEqual([])
 
+  await test.step('pictures that the model does not take are refused by name, and one that is dropped on the page is one more', async () => {
+    await drop(page, '.references', { ...red, name: 'small.png', width: 32 }, { ...red, name: 'long.png', height: 600 }, red)
+    await expect(page.getByText('small.png has 32 × 80 pixels; each edge must have at least 64.')).toBeVisible()
+    await expect(
+      page.getByText('long.png has 64 × 600 pixels; no edge may be more than 8 times as long as the other.'),
+    ).toBeVisible()
+    expect(await names(page)).toEqual(['red.png'])
+    await drop(page, 'none', blue)
+    await expect(page.getByText('blue.png is now a reference picture.')).toBeVisible()
+    await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
+    expect(await names(page)).toEqual(['red.png', 'blue.png'])
+  })
+
   // The gallery keeps the pictures: the second of three was made with both in their first order.
   const kept = page.getByRole('button', { name: 'Open: a red apple' })
   await expect(kept).toHaveCount(3)
@@ -90,19 +102,4 @@ test('two pictures are ordered by the keyboard and by dragging, removed, and tak
   await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
   await generate(page, 'a red apple')
   expect(await made(page)).toBe(inOrder)
-})
-
-test('pictures that the model does not take are refused by name, and one that is dropped on the page is one more', async ({
-  page,
-}) => {
-  await drop(page, '.references', { ...red, name: 'small.png', width: 32 }, { ...red, name: 'long.png', height: 600 }, red)
-  await expect(page.getByText('small.png has 32 × 80 pixels; each edge must have at least 64.')).toBeVisible()
-  await expect(
-    page.getByText('long.png has 64 × 600 pixels; no edge may be more than 8 times as long as the other.'),
-  ).toBeVisible()
-  expect(await names(page)).toEqual(['red.png'])
-  await drop(page, 'none', blue)
-  await expect(page.getByText('blue.png is now a reference picture.')).toBeVisible()
-  await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
-  expect(await names(page)).toEqual(['red.png', 'blue.png'])
 })

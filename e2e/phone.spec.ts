@@ -3,9 +3,10 @@
  * with taps alone.
  */
 
+import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'
 import { chromiumLaunchOptions } from '../scripts/chromium.mjs'
-import { expect, nextEvent, overflow, test } from './ui/page-harness.js'
+import { dropFile, expect, model, nextEvent, overflow, test } from './ui/page-harness.js'
 import { smallTargets } from './ui/touch-targets.js'
 import type * as Aquatint from '../src/index.js'
 
@@ -26,6 +27,30 @@ test.beforeEach(async ({ page, context }) => {
   await session.send('Emulation.setCPUThrottlingRate', { rate: 4 })
 })
 
+/** Counts the bytes of the buffers that workers create on GPU devices, and the workers that are watched. */
+async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly workers: number; readonly bytes: number }>> {
+  await page.addInitScript(() => {
+    const counted = { workers: 0, bytes: 0 }
+    Object.assign(globalThis, { counted })
+    new BroadcastChannel('gpu-bytes').addEventListener('message', ({ data }) => (counted.bytes += Number(data)))
+    const asScript = (text: string) => URL.createObjectURL(new Blob([text], { type: 'text/javascript' }))
+    const count = asScript(`
+      const told = new BroadcastChannel('gpu-bytes'), { createBuffer } = GPUDevice.prototype
+      GPUDevice.prototype.createBuffer = function (given) { told.postMessage(given.size); return createBuffer.call(this, given) }
+    `)
+    const { Worker } = window
+    window.Worker = class extends Worker {
+      constructor(url: string | URL, options?: WorkerOptions) {
+        const { href } = new URL(url, location.href)
+        const isEngine = href.includes('engine.worker')
+        super(isEngine ? asScript(`import '${count}'\nimport '${href}'`) : url, options)
+        if (isEngine) counted.workers++
+      }
+    }
+  })
+  return () => page.evaluate(() => (globalThis as unknown as { counted: { workers: number; bytes: number } }).counted)
+}
+
 /** Opens or closes what a summary belongs to. */
 async function toggle(page: Page, text: string | RegExp): Promise<void> {
   await page.locator('summary').filter({ hasText: text }).first().tap()
@@ -39,8 +64,10 @@ async function fitsAFinger(page: Page): Promise<void> {
 
 test('the bundled model makes a picture by taps alone, in the memory that was planned: every control of each state is large enough for a finger', async ({
   page,
+  server,
 }) => {
-  await page.goto('/?steps=2&seed=7')
+  const gpuBytes = await countGpuBytes(page)
+  await page.goto(`/?${new URLSearchParams({ steps: '2', seed: '7', endpoint: server.url }).toString()}`)
   // The limit is enforced.
   const allocated = await page.evaluate((initial) => {
     try {
@@ -125,4 +152,62 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
   })
   await expect(page.getByRole('slider')).toBeVisible()
   await fitsAFinger(page)
+  await page.evaluate(() => {
+    const box = document.querySelector('aquatint-prompt')
+    if (box !== null) box.startImage = null
+  })
+
+  await test.step('the second picture, compared with the first', async () => {
+    const again = nextEvent(page, 'image')
+    await page.getByLabel('Prompt', { exact: true }).fill('a blue boat')
+    await run.tap()
+    await again
+    const boxes = page.getByRole('checkbox')
+    await expect(boxes).toHaveCount(2)
+    for (const box of await boxes.all()) await box.tap()
+    await page.getByRole('button', { name: 'Compare two' }).tap()
+    const pair = page.getByRole('dialog', { name: 'Compare' })
+    await expect(pair.getByRole('slider')).toBeVisible()
+    await fitsAFinger(page)
+    await pair.getByRole('button', { name: 'Close' }).tap()
+  })
+
+  await test.step('a LoRA on the shelf', async () => {
+    await dropFile(page, 'Hyper-SD15-8steps-lora.safetensors', readFileSync('fixtures/lora/kohya.safetensors'))
+    const remove = page.getByRole('button', { name: 'Remove Hyper-SD15-8steps-lora.safetensors' })
+    await toggle(page, 'More about the scheduler')
+    await remove.scrollIntoViewIfNeeded()
+    await fitsAFinger(page)
+    // The button is beside the long name, not below it.
+    const [name, button] = await Promise.all([page.locator('.lora-name').boundingBox(), remove.boundingBox()])
+    expect(button?.x).toBeGreaterThanOrEqual((name?.x ?? NaN) + (name?.width ?? NaN))
+    await remove.tap()
+    await expect(remove).toBeHidden()
+  })
+
+  const fails = (code: string, name: string, options: Readonly<Record<string, unknown>> = {}) =>
+    test.step(code, async () => {
+      const failed = page.evaluate(
+        ([id, more]) =>
+          new Promise<string>((resolve) => {
+            const box = document.querySelector('aquatint-prompt')
+            if (box === null) return
+            box.addEventListener('error', ({ detail }) => resolve(String(Reflect.get(Object(detail), 'code'))), { once: true })
+            box.model = id
+            box.loadOptions = more
+          }),
+        [name, { endpoint: server.url, ...options }] as const,
+      )
+      await run.tap()
+      expect(await failed).toBe(code)
+      await expect(run).toBeEnabled()
+      await page.locator('.message.error').first().scrollIntoViewIfNeeded()
+      await fitsAFinger(page)
+    })
+  await fails('repository-not-found', 'nobody/nothing')
+  await fails('does-not-fit', model, { device: 'webgpu', maxMemory: '1MB' })
+  // The worker was watched, and it created no buffer for the model that does not fit.
+  const { workers, bytes } = await gpuBytes()
+  expect(workers).toBeGreaterThan(0)
+  expect(bytes).toBe(0)
 })

@@ -2,7 +2,7 @@
  * A browser that cannot suspend WebAssembly (Firefox with JSPI turned off), on its GPU: it downloads the `asyncify` build of onnxruntime-web,
  * which the built site has compressed and a consumer's build of the package has not, and makes diffusers' picture.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from '@playwright/test'
@@ -42,6 +42,12 @@ Object.assign(window, {
 /** The WebAssembly files that a page has requested, without the hashes in their names. */
 const fetched = ({ requests }: ListingServer) =>
   requests.filter((path) => path.includes('.wasm')).map((path) => path.replace(/^\/assets\/|-[\w-]{8}(?=\.wasm)/g, ''))
+
+test('no file of the built site has more than 25 MiB', () => {
+  const files = readdirSync('dist/site', { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const sizes = files.map(({ parentPath, name }) => statSync(join(parentPath, name)).size)
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(25 * 2 ** 20)
+})
 
 test('a browser that cannot suspend WebAssembly makes the picture of diffusers on its GPU, on the built site and with the package', async () => {
   const missing = firefoxEngine.missing()

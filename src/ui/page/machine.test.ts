@@ -12,7 +12,7 @@ const good: Machine = {
   storage: true,
   quota: 100e9,
   usage: 0,
-  rules: { canAsk: true, persisted: false, isWebKit: false, installed: false },
+  rules: { canAsk: true, persisted: false, isWebKit: false, isGecko: false, installed: false },
   thirdPartyFrame: false,
   secureContext: true,
 }
@@ -41,6 +41,8 @@ test.each<[Partial<Machine>, string[]]>([
   [{ rules: { ...good.rules, isWebKit: true } }, ['storage-expires']],
   [{ rules: { ...good.rules, isWebKit: true, installed: true } }, []],
   [{ rules: { ...good.rules, isWebKit: true, persisted: true } }, []],
+  [{ rules: { ...good.rules, isGecko: true } }, ['storage-limit']],
+  [{ rules: { ...good.rules, isGecko: true, persisted: true } }, []],
   [{ rules: { ...good.rules, canAsk: false } }, ['cannot-keep']],
   [{ storage: false, rules: { ...good.rules, isWebKit: true, canAsk: false } }, ['no-storage']],
   [{ thirdPartyFrame: true }, ['third-party-frame']],

@@ -3,7 +3,7 @@
 import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import { processorThreads } from '../../util/processor-threads.js'
-import { expiryNote, readStorageRules, type StorageRules } from './storage-rules.js'
+import { expiryNote, limitNote, readStorageRules, type StorageRules } from './storage-rules.js'
 
 /** The capabilities of a machine. Some are not known in every browser. */
 export interface Machine {
@@ -44,6 +44,7 @@ export interface MachineNote {
     | 'no-storage'
     | 'small-quota'
     | 'storage-expires'
+    | 'storage-limit'
     | 'cannot-keep'
   readonly text: string
   /** Whether to show it on the page itself, or only in the panel. */
@@ -120,6 +121,8 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   }
   const expiry = expiryNote(machine.rules)
   if (machine.storage && expiry !== undefined) say('storage-expires', expiry, false)
+  const limit = limitNote(machine.rules)
+  if (machine.storage && limit !== undefined) say('storage-limit', limit, false)
   if (machine.storage && !machine.rules.canAsk) {
     say(
       'cannot-keep',

@@ -1,6 +1,6 @@
 /** The panel of downloaded models: lists, verifies and deletes them, shows the free storage, and asks the browser for persistent storage. */
 
-import { expiryNote, readStorageRules } from './storage-rules.js'
+import { expiryNote, limitNote, readStorageRules } from './storage-rules.js'
 import { ModelCache, type CachedModel } from '../../index.js'
 import { h, setText } from '../parts/dom.js'
 import { formatBytes } from '../../util/format-bytes.js'
@@ -117,7 +117,9 @@ class ModelsPanel {
       ? ' The browser has agreed not to delete models on its own.'
       : models.length === 0
         ? ''
-        : [' When the disk is nearly full, the browser may delete models without asking.', expiryNote(rules)].join(' ').trimEnd()
+        : [' When the disk is nearly full, the browser may delete models without asking.', expiryNote(rules), limitNote(rules)]
+            .filter((note) => note !== undefined)
+            .join(' ')
     setText(this.#space, room + kept)
     this.#keep.hidden = persisted || models.length === 0 || !rules.canAsk
   }

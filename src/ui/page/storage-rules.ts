@@ -8,6 +8,8 @@ export interface StorageRules {
   readonly persisted: boolean
   /** Whether the engine is Safari's, which decides about a request to keep data without asking the user. */
   readonly isWebKit: boolean
+  /** Whether the engine is Firefox's, which limits the data of a site. */
+  readonly isGecko: boolean
   /** Whether the page runs as an installed app: on the Home Screen or in the Dock. */
   readonly installed: boolean
 }
@@ -22,6 +24,16 @@ export function expiryNote({ persisted, isWebKit, installed }: StorageRules): st
     : undefined
 }
 
+/**
+ * How much Firefox stores for a site; undefined where it does not apply.
+ * https://developer.mozilla.org/docs/Web/API/Storage_API/Storage_quotas_and_eviction_criteria
+ */
+export function limitNote({ persisted, isGecko }: StorageRules): string | undefined {
+  return isGecko && !persisted
+    ? 'Firefox stores at most 10.7 GB of downloaded models for a site, and at most a tenth of the disk, until it has agreed to keep them.'
+    : undefined
+}
+
 /** Reads the rules. Never rejects. */
 export async function readStorageRules(): Promise<StorageRules> {
   // Both are missing on insecure origins and in WebKitGTK.
@@ -31,6 +43,8 @@ export async function readStorageRules(): Promise<StorageRules> {
     canAsk: storage?.persist !== undefined,
     persisted: persisted === true,
     isWebKit: navigator.vendor.startsWith('Apple'),
+    // Other engines say “like Gecko”.
+    isGecko: /\bGecko\/\d/.test(navigator.userAgent),
     installed: matchMedia('(display-mode: standalone)').matches,
   }
 }

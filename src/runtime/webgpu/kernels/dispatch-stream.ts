@@ -19,7 +19,7 @@ function isBufferBinding(resource: GPUBindingResource): resource is GPUBufferBin
   return 'buffer' in resource
 }
 
-/** The methods of all devices. They are looked up for each call, so that whoever watches them there sees the pipelines of this device. */
+/** The methods of all devices. They are looked up for each call, as those of the queue are, so that whoever watches them there sees the pipelines and uploads of this device. */
 function prototypeOf(gpu: GPUDevice): GPUDevice {
   return Object.getPrototypeOf(gpu) as GPUDevice
 }
@@ -91,9 +91,9 @@ class DispatchStream {
       if (resources.length === entries.length) this.#groups.set(group, resources)
       return group
     }
-    const write = queue.writeBuffer.bind(queue)
+    const prototype = Object.getPrototypeOf(queue) as GPUQueue
     queue.writeBuffer = (buffer, offset, data, begin, size) => {
-      write(buffer, offset, data, begin, size)
+      prototype.writeBuffer.call(queue, buffer, offset, data, begin, size)
       if (isUniform({ buffer })) this.#uniforms.set(buffer, words(data, offset, begin, size))
     }
   }
