@@ -20,11 +20,12 @@ test('the right matrix of a Kronecker product has all pixels of a convolution', 
 })
 
 test('each branch has its own bias or none, also where only some layers of a file have one', () => {
-  const factors: BranchTensors = new Map([
+  const factors = [
     ['lora_A', tensor('a', [2, 8])],
     ['lora_B', tensor('b', [4, 2])],
-  ])
+  ] as const
+  const bias = ['lora_B_bias', tensor('c', [4])] as const
   const read = (tensors: BranchTensors) => readBranch(tensors, 'a.safetensors', 'linear').form
-  expect(read(factors)).toMatchObject({ kind: 'low-rank', bias: false })
-  expect(read(new Map([...factors, ['lora_B_bias', tensor('c', [4])]]))).toMatchObject({ kind: 'low-rank', bias: true })
+  expect(read(new Map(factors))).toMatchObject({ kind: 'low-rank', bias: false })
+  expect(read(new Map([...factors, bias]))).toMatchObject({ kind: 'low-rank', bias: true })
 })
