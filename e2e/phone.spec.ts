@@ -33,7 +33,8 @@ async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly worke
     const counted = { workers: 0, bytes: 0 }
     Object.assign(globalThis, { counted })
     new BroadcastChannel('gpu-bytes').addEventListener('message', ({ data }) => (counted.bytes += Number(data)))
-    const asScript = (text: string) => URL.createObjectURL(new Blob([text], { type: 'text/javascript' }))
+    const kind = { type: 'text/javascript' }
+    const asScript = (text: string) => URL.createObjectURL(new Blob([text], kind))
     const count = asScript(`
       const told = new BroadcastChannel('gpu-bytes'), { createBuffer } = GPUDevice.prototype
       GPUDevice.prototype.createBuffer = function (given) { told.postMessage(given.size); return createBuffer.call(this, given) }

@@ -19,13 +19,14 @@ test('the right matrix of a Kronecker product has all pixels of a convolution', 
   expect(misfit([2, 2], [2, 1, 3, 5])).toMatchObject({ expected: [4, 2, 3, 3] })
 })
 
+const formOf = (tensors: BranchTensors) => readBranch(tensors, 'a.safetensors', 'linear').form
+
 test('each branch has its own bias or none, also where only some layers of a file have one', () => {
   const factors = [
     ['lora_A', tensor('a', [2, 8])],
     ['lora_B', tensor('b', [4, 2])],
   ] as const
   const bias = ['lora_B_bias', tensor('c', [4])] as const
-  const read = (tensors: BranchTensors) => readBranch(tensors, 'a.safetensors', 'linear').form
-  expect(read(new Map(factors))).toMatchObject({ kind: 'low-rank', bias: false })
-  expect(read(new Map([...factors, bias]))).toMatchObject({ kind: 'low-rank', bias: true })
+  expect(formOf(new Map(factors))).toMatchObject({ kind: 'low-rank', bias: false })
+  expect(formOf(new Map([...factors, bias]))).toMatchObject({ kind: 'low-rank', bias: true })
 })

@@ -31,51 +31,16 @@ const moments: readonly (readonly [string, Moment])[] = [
   ['the latents, with the decoder under way', (progress) => progress.type === 'weights' && progress.component === 'vae'],
 ]
 
-test('a generation that loses its device has the image of one that does not', async () => {
-  const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
-  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
-  const { item } = await fetchCase('tiny-sdxl')
-  const options = { ...caseOptions(item, ''), numInferenceSteps: 2 }
-  const plain = await pipeline.generate(item.prompt, options)
-  // A second loss within two minutes is refused: the clock jumps before each.
-  let clock = performance.now()
-  const now = vi.spyOn(performance, 'now').mockImplementation(() => clock)
-  for (const [what, isDue] of moments) {
-    clock += 200_000
-    let due = true
-    const reported: number[] = []
-    const again = await pipeline.generate(item.prompt, {
-      ...options,
-      onProgress: (progress) => {
-        if (!due || !isDue(progress)) return
-        due = false
-        const last = requested.mock.settledResults.at(-1)
-        if (last?.type === 'fulfilled') last.value.destroy()
-      },
-      onStep: ({ step }) => reported.push(step),
-    })
-    expect(due, what).toBe(false)
-    expect(again.images, what).toEqual(plain.images)
-    expect(again.warnings, what).toEqual([expect.stringContaining('opened a new one')])
-    expect(reported, what).toEqual([0, 1])
-  }
-  now.mockRestore()
-  expect(requested).toHaveBeenCalledTimes(1 + moments.length)
-})
-
 /** GPUBufferUsage.STORAGE */
 const storage = 0x80
 
-test('a denoising loop resumes from its last checkpoint rather than from its beginning, counted by the timesteps that the denoiser gets', async () => {
-  const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
+/** Counts on a device the timesteps that the denoiser gets, since the last count. */
+function watchTimesteps(): (gpu: GPUDevice) => number {
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
   const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
-  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'resident' })
-  const { item } = await fetchCase('tiny-sdxl')
-  const [steps, savedBefore] = [6, 3]
   // The projection of a timestep for both halves of guidance: the only data of this size but weights, whose buffers have a label.
   const timestep = 2 * 16 * 4
-  const runsOn = (gpu: GPUDevice) => {
+  return (gpu) => {
     const written = writeBuffer.mock.calls
       .filter(
         ([{ usage, label }], call) => writeBuffer.mock.contexts[call] === gpu.queue && (usage & storage) !== 0 && label === '',
@@ -87,27 +52,55 @@ test('a denoising loop resumes from its last checkpoint rather than from its beg
     for (const mock of [writeBuffer, createBuffer]) mock.mockClear()
     return [...written, ...mapped].filter((size) => size === timestep).length
   }
+}
+
+const [steps, savedBefore] = [5, 2]
+
+// One test: each device compiles every kernel anew, so a loss takes seconds on a software GPU.
+test('a generation that loses its device has the image of one that does not, and its denoising loop resumes from its last checkpoint, counted by the timesteps that the denoiser gets', async () => {
+  const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
+  const timestepsOn = watchTimesteps()
   const lastDevice = () => {
     const last = requested.mock.settledResults.at(-1)
     if (last?.type !== 'fulfilled') throw new Error('No device was opened')
     return last.value
   }
-  const generate = async (onStep: (step: number) => void = () => {}) => {
+  pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
+  const { item } = await fetchCase('tiny-sdxl')
+  // No checkpoint is due on a clock that stands still. A second loss within two minutes is refused: the clock jumps before each.
+  let clock = 0
+  vi.spyOn(performance, 'now').mockImplementation(() => clock)
+  const generate = async (onProgress: (progress: PipelineProgress) => void, onStep = () => {}) => {
+    clock += 200_000
     const reported: number[] = []
     const { images, warnings } = await pipeline!.generate(item.prompt, {
       ...caseOptions(item, ''),
       numInferenceSteps: steps,
+      onProgress,
       onStep: ({ step }) => {
         reported.push(step)
-        onStep(step)
+        onStep()
       },
     })
     expect(reported).toEqual(Array.from({ length: steps }, (_, step) => step))
-    return { images, warnings: warnings.length, runs: runsOn(lastDevice()) }
+    return { images, warnings, runs: timestepsOn(lastDevice()) }
   }
-  // On this clock the checkpoint before one step is due, and no other.
-  let clock = 0
-  vi.spyOn(performance, 'now').mockImplementation(() => clock)
+  const plain = await generate(() => {})
+  expect(plain).toMatchObject({ runs: steps, warnings: [] })
+  const warnings = [expect.stringContaining('opened a new one')]
+
+  for (const [what, isDue] of moments) {
+    let due = true
+    const again = await generate((progress) => {
+      if (!due || !isDue(progress)) return
+      due = false
+      lastDevice().destroy()
+    })
+    expect(due, what).toBe(false)
+    expect(again, what).toEqual({ images: plain.images, warnings, runs: steps })
+  }
+
+  // From here the checkpoint before one step is due, and no other.
   let lastCheckpoint: (() => number) | undefined
   const end = replaceMethod(
     Checkpoints.prototype,
@@ -120,14 +113,16 @@ test('a denoising loop resumes from its last checkpoint rather than from its beg
       },
   )
   onTestFinished(end)
-  const plain = await generate()
-  expect(plain).toMatchObject({ runs: steps, warnings: 0 })
   let lost: GPUDevice | undefined
-  const again = await generate(() => {
-    if (lastCheckpoint?.() !== savedBefore || lost !== undefined) return
-    lost = lastDevice()
-    lost.destroy()
-  })
-  expect(again).toEqual({ images: plain.images, warnings: 1, runs: steps - savedBefore })
+  const again = await generate(
+    () => {},
+    () => {
+      if (lastCheckpoint?.() !== savedBefore || lost !== undefined) return
+      lost = lastDevice()
+      lost.destroy()
+    },
+  )
+  expect(again).toEqual({ images: plain.images, warnings, runs: steps - savedBefore })
   expect(lastDevice()).not.toBe(lost)
+  expect(requested).toHaveBeenCalledTimes(1 + moments.length + 1)
 })

@@ -34,12 +34,19 @@ const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
   },
 }
 
-/** Codes whose messages leave open what to do. The messages of all others say it. */
-const byCode: Readonly<Record<string, string>> = {
-  'file-not-found': 'Check the model’s name.',
-  'repository-not-found': 'Check the model’s name.',
-  network: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.',
-  stalled: 'Check your connection. Downloaded data is kept; retrying resumes.',
+const doesNotFit = {
+  title: 'There is not enough memory',
+  advice: 'Choose a smaller picture, smaller weights (q8 or q4), or more memory.',
+}
+
+/** Codes with other words than their class. */
+const byCode: Readonly<Record<string, Partial<Omit<ErrorWords, 'message'>>>> = {
+  'file-not-found': { advice: 'Check the model’s name.' },
+  'repository-not-found': { advice: 'Check the model’s name.' },
+  network: { advice: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.' },
+  stalled: { advice: 'Check your connection. Downloaded data is kept; retrying resumes.' },
+  'does-not-fit': doesNotFit,
+  'buffer-too-large': doesNotFit,
 }
 
 /** What to show for an error. */
@@ -47,6 +54,6 @@ export function errorWords(error: unknown): ErrorWords {
   const message = error instanceof Error ? error.message : String(error)
   const known = isAquatintError(error) ? words[error.name] : undefined
   if (known === undefined) return { message, title: 'Unexpected error', advice: 'Please try again.' }
-  const advice = isAquatintError(error) && Object.hasOwn(byCode, error.code) ? byCode[error.code] : undefined
-  return { message, ...known, ...(advice === undefined ? {} : { advice }) }
+  const own = isAquatintError(error) && Object.hasOwn(byCode, error.code) ? byCode[error.code] : undefined
+  return { message, ...known, ...own }
 }

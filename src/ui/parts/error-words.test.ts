@@ -1,0 +1,24 @@
+/** The words for errors on the page. */
+import { expect, test } from 'vitest'
+import { DeviceError, HubError } from '../../errors.js'
+import { errorWords } from './error-words.js'
+
+test('a model that does not fit is no failure of the device, and trying again is no advice', () => {
+  for (const code of ['does-not-fit', 'buffer-too-large'] as const) {
+    const { title, advice, message } = errorWords(
+      new DeviceError<'does-not-fit' | 'buffer-too-large'>(code, 'unet needs 5 GB.', {} as never),
+    )
+    expect(title).toBe('There is not enough memory')
+    expect(advice).not.toContain('Try again')
+    expect(message).toBe('unet needs 5 GB.')
+  }
+})
+
+test('other codes have the title of their class, and some have advice of their own', () => {
+  expect(errorWords(new HubError('file-not-found', 'There is no a.json.', {} as never))).toEqual({
+    title: 'The model could not be downloaded',
+    message: 'There is no a.json.',
+    advice: 'Check the model’s name.',
+  })
+  expect(errorWords(new Error('odd')).title).toBe('Unexpected error')
+})
