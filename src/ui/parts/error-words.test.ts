@@ -15,7 +15,7 @@ test('a model that does not fit is no failure of the device, and trying again is
 })
 
 test('other codes have the title of their class, and some have advice of their own', () => {
-  expect(errorWords(new HubError('file-not-found', 'There is no a.json.', {} as never))).toEqual({
+  expect(errorWords(new HubError('file-not-found', 'There is no a.json.', {}))).toEqual({
     title: 'The model could not be downloaded',
     message: 'There is no a.json.',
     advice: 'Check the model’s name.',
