@@ -126,7 +126,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     expect(compiled()).toBe(2 * shaders.mock.calls.length)
     // onnxruntime tells two kernels apart by what their code does not depend on, and asks for equal ones; a browser has those already.
     const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')
-    expect(['Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))
+    expect(['ComputeChannelScaleShift', 'Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))
     const before = compiled()
     expect(imageOf(await loaded.generate({ capture: ['image'] }))).toEqual(image)
     expect(compiled()).toBe(before)
