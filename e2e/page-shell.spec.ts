@@ -31,7 +31,7 @@ test('the first paint downloads little, and nothing of the runtime; the page can
   expect(paths.filter((name) => /worker-|wasm|models\//.test(name))).toEqual([])
   const bytes = [...loaded].filter(([name]) => /\.(?:js|css|html)$|\/$/.test(name)).reduce((sum, [, size]) => sum + size, 0)
   expect(bytes).toBeGreaterThan(5_000)
-  expect(bytes).toBeLessThan(50_000)
+  expect(bytes).toBeLessThan(55_000)
 
   await test.step('the icons in the manifest exist', async () => {
     const href = await page.locator('link[rel=manifest]').getAttribute('href')
