@@ -52,3 +52,13 @@ test('a published config has no value to list', () => {
   })
   expect(listed).toEqual([])
 })
+
+test('the bundled model has no value to list', () => {
+  const model = join(fixtures, '../public/models/aquatint-emoji')
+  const listed = ['text_encoder', 'text_encoder_2', 'unet', 'vae'].flatMap((folder) => {
+    const config = readJson(join(model, folder, 'config.json'))
+    const className = String(config['_class_name'] ?? [config['architectures']].flat()[0])
+    return Object.keys(networkDefinition(className).fromConfig(config).unusedValues ?? {}).map((key) => `${folder} ${key}`)
+  })
+  expect(listed).toEqual([])
+})

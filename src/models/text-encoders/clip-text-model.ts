@@ -76,7 +76,8 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
   reader.requireFalse('use_attention_mask')
-  if (className === 'CLIPTextModel') reader.unused('projection_dim', 512, 768, 1024, 1280, width)
+  // The config of every CLIP has a width for it.
+  if (className === 'CLIPTextModel' && !Number.isInteger(reader.raw('projection_dim') ?? 0)) reader.unused('projection_dim')
   // Of training, of generation, or of Python's results.
   reader.unused('attention_dropout', 0)
   reader.unused('dropout', 0)
