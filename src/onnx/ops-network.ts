@@ -4,7 +4,6 @@
  */
 
 import { InputError } from '../errors.js'
-import { epsilonScale } from '../util/epsilon-scale.js'
 import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { longestSum, normalizeInParts } from './norm-in-parts.js'
@@ -95,7 +94,7 @@ export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon
   )
   const bias = floats(
     graph,
-    Array.from({ length: rows }, () => (graph.options.epsilonInBias === true ? epsilon * epsilonScale : 0)),
+    Array.from({ length: rows }, () => epsilon * (graph.options.epsilonInBias ?? 0)),
   )
   return single(
     graph.node({

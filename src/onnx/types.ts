@@ -62,8 +62,8 @@ export interface WriteOptions {
   readonly weights: 'input' | 'initializer'
   /** Whether GEGLU is one kernel, BiasSplitGelu. Absent: it is not. */
   readonly fusesGeglu?: boolean | undefined
-  /** Whether the device's kernel of InstanceNormalization takes its epsilon from its bias. Absent: it does not. */
-  readonly epsilonInBias?: boolean | undefined
+  /** The device's kernel of InstanceNormalization takes its epsilon, times this number, from its bias. Absent: it takes the attribute. */
+  readonly epsilonInBias?: number | undefined
   /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
   readonly sumsInParts?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */

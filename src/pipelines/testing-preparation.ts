@@ -65,6 +65,7 @@ export function prepareFirst(repository: Repository, item: FixtureCase): Prepare
     },
     compiled: () => {
       const after = names()
+      // What is left are the kernels that the generation compiled.
       for (const name of before) after.splice(after.indexOf(name), 1)
       return { before: before.length, after }
     },

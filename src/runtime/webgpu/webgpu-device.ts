@@ -13,6 +13,7 @@ import { describeAdapter, requestDevice } from './gpu-device.js'
 import { GpuRuntime } from './gpu-runtime.js'
 import { prepareKernels } from './prepare-kernels.js'
 import { installKernels } from './kernels/kernel-layer.js'
+import { epsilonScale } from './kernels/variances.js'
 import type { MemoryAccount } from '../memory-account.js'
 import { loadOnnxRuntime, type OnnxRuntime } from '../onnxruntime.js'
 import { checkHostTensor, GpuTensor } from '../tensors.js'
@@ -55,7 +56,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
       fusesGeglu: fusesGeglu(dtype, this.info),
-      epsilonInBias: this.info.kernels.source === 'aquatint',
+      epsilonInBias: this.info.kernels.source === 'aquatint' ? epsilonScale : undefined,
     }
   }
 

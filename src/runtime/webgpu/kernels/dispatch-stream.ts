@@ -223,7 +223,10 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
 /** A device has one, also if it is opened again: two would each know a part of the kernels. */
 const streams = new WeakMap<GPUDevice, DispatchStream>()
 
-/** Replaces sequences on `gpu` from now on; none if there are none. `replaced` is told the label of each replacement. */
+/**
+ * From now on, `gpu` runs one kernel in place of each of these sequences. Without any, it runs what onnxruntime records. Calls `replaced` with the label of
+ * each kernel that it runs so.
+ */
 export function replaceSequences(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void): void {
   const known = streams.get(gpu)
   if (known === undefined && sequences.length === 0) return

@@ -8,8 +8,13 @@
  * it, so a network with two epsilons (a UNet's resnets have 1e-5, its transformers 1e-6) would compute all norms with the one that came first.
  */
 
-import { epsilonScale } from '../../../util/epsilon-scale.js'
 import type { Edit, KernelEdits } from './kernel-edit.js'
+
+/**
+ * What an epsilon in the place of a bias is multiplied by: float16 has few digits for numbers as small as 1e-6, and a GPU may take
+ * them for 0.
+ */
+export const epsilonScale = 4096
 
 /** Matches a text that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
