@@ -49,7 +49,10 @@ export async function main(args: readonly string[]): Promise<void> {
     }
     if (file !== undefined) print('the ONNX file', (await count(page, 'countExport', exportPath))[0])
   }
-  await withBenchPage({ path: 'bench/kernels/index.html', ready: 'countOwn', browser: benchBrowser(browser), plugins: [exported] }, measure)
+  await withBenchPage(
+    { path: 'bench/kernels/index.html', ready: 'countOwn', browser: benchBrowser(browser), plugins: [exported] },
+    measure,
+  )
 }
 
 function count(page: Tab, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {

@@ -23,7 +23,11 @@ const options = {
 
 /** The starts of each round, the cold one before the warm one in the same browser. */
 const ways = [false, true].flatMap((prepares) =>
-  (['cold', 'warm'] as const).map((kind) => ({ name: `${kind}, kernels ${prepares ? 'while weights download' : 'when they run'}`, kind, prepares })),
+  (['cold', 'warm'] as const).map((kind) => ({
+    name: `${kind}, kernels ${prepares ? 'while weights download' : 'when they run'}`,
+    kind,
+    prepares,
+  })),
 )
 
 export async function main(args: readonly string[]): Promise<void> {
@@ -51,7 +55,11 @@ async function bothStarts(browser: BenchBrowser, { url }: HubServer, prepares: b
   const made: Start[] = []
   await withBenchPage({ path: 'bench/first-picture/index.html', ready: 'start', browser }, async (tab) => {
     const start = () =>
-      tab.evaluate<Start, StartRequest>((request) => Reflect.get(globalThis, 'start')(request), { endpoint: url, repo: id, prepares })
+      tab.evaluate<Start, StartRequest>((request) => Reflect.get(globalThis, 'start')(request), {
+        endpoint: url,
+        repo: id,
+        prepares,
+      })
     made.push(await start())
     await tab.reload()
     await tab.waitForFunction((global) => Reflect.has(globalThis, global), 'start')
@@ -65,10 +73,14 @@ async function bothStarts(browser: BenchBrowser, { url }: HubServer, prepares: b
 /** Medians of milliseconds, and the median of the ratios to the first way in the same round. */
 function print(starts: ReadonlyMap<string, readonly Start[]>): void {
   const [reference = []] = starts.values()
-  console.log('| start | download, ms | upload | compile | run | to the first step | ratio to the first line | pipelines compiled before the last byte, after |')
+  console.log(
+    '| start | download, ms | upload | compile | run | to the first step | ratio to the first line | pipelines compiled before the last byte, after |',
+  )
   console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
   for (const [name, all] of starts) {
-    const times = (['download', 'upload', 'compile', 'run', 'total'] as const).map((part) => median(all.map((start) => start[part])).toFixed(0))
+    const times = (['download', 'upload', 'compile', 'run', 'total'] as const).map((part) =>
+      median(all.map((start) => start[part])).toFixed(0),
+    )
     const ratio = median(all.map(({ total }, round) => total / (reference[round]?.total ?? Number.NaN))).toFixed(2)
     const [before, after] = (['before', 'after'] as const).map((part) => median(all.map((start) => start[part])))
     console.log(`| ${[name, ...times, ratio, `${before}, ${after}`].join(' | ')} |`)

@@ -26,7 +26,10 @@ test.each([
     },
     body: (graph, { x, weight, bias }) => {
       const doubled = resizeNearest(graph, x!, 2 * dimension(x!, 2), 2 * dimension(x!, 3))
-      return { y: convOfDoubled(graph, x!, weight!, bias!), expected: conv(graph, doubled, weight!, bias!, { pads: [1, 1, 1, 1] }) }
+      return {
+        y: convOfDoubled(graph, x!, weight!, bias!),
+        expected: conv(graph, doubled, weight!, bias, { pads: [1, 1, 1, 1] }),
+      }
     },
   })
   expect(y).toHaveLength(2 * out * 4 * height * width)
