@@ -74,7 +74,7 @@ export const errorCodes = {
     cors: 'The server does not allow other origins to read its files. It must send `Access-Control-Allow-Origin`.',
     'download-restarted': 'A download started over while its file was being converted. The load retries by itself.',
     'file-changed': 'A file changed after it was opened. Load again.',
-    'file-not-found': 'The repository does not have this file. Check `subfolder`, `variant` and `revision`.',
+    'file-not-found': 'The repository does not have this file or folder. Check `subfolder`, `variant` and `revision`.',
     'file-too-large': 'A file that must fit into memory, such as a config, is too large.',
     forbidden: 'The server refused access (403). Check the token and its permissions.',
     gated: 'The model requires accepting its terms. Accept them on its page, then pass a `token`.',
