@@ -377,5 +377,5 @@ test('when the script of a worker fails, its calls reject', async () => {
   })
   const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new Engine({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
-  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
+  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-blocked' })
 })
