@@ -88,6 +88,17 @@ test('paths relative to the page are made absolute, those of components too', as
   ])
 })
 
+test('kernels are prepared for the model’s own size, unless the caller names another one or none', async () => {
+  const prepared: unknown[] = []
+  const { engine } = engineWith((_, { prepareFor }) => {
+    prepared.push(prepareFor)
+    return Promise.resolve(pipeline())
+  })
+  for (const options of [{}, { prepareFor: undefined }, { prepareFor: { width: 64 } }, { prepareFor: null }])
+    await DiffusionPipeline.fromPretrained('a/b', { engine, ...options })
+  expect(prepared).toEqual([{}, {}, { width: 64 }, null])
+})
+
 test('misspelt options are refused before anything is loaded or made', async () => {
   let loads = 0
   const { engine } = engineWith(() => Promise.resolve((loads++, pipeline())))

@@ -296,8 +296,8 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
       ),
   },
   {
-    what: 'holds an autoencoder or text encoders alone: they replace those of a checkpoint, and are none themselves',
-    matches: (tensors) => singleFileComponents.some((component) => namesOf(component, tensors) !== undefined),
+    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are none themselves",
+    matches: (tensors) => singleFileComponents.some((component) => namesAlone(component, tensors) !== undefined),
   },
 ]
 

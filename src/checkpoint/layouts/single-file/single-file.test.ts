@@ -220,6 +220,11 @@ describe('files that are no checkpoint', () => {
     ],
     ['one component', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names: it is one component/],
     ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
+    [
+      'an autoencoder without a prefix',
+      { 'decoder.mid.block_1.conv1.weight': [8, 8, 3, 3] },
+      /autoencoder or text encoders alone/,
+    ],
     ['something else', { 'a.b': [1] }, /no known family/],
     ['nothing', {}, /first tensor is none/],
   ]
