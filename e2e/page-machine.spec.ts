@@ -39,7 +39,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
       await page.close()
     })
   await machine('on a software adapter the page says what works', async (page) => {
-    await page.goto('/')
+    await page.goto(site)
     await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
     await page.getByRole('button', { name: 'This machine' }).click()
     await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
