@@ -30,10 +30,9 @@ async function errorOf(length: number, middle: number): Promise<number> {
   return Math.sqrt(squares / (2 * length))
 }
 
-// In one sum, onnxruntime has 7e-4 for the second and the third. A mean that is not 0 is rounded too, each time to a part of 2^-24.
+// In one sum, onnxruntime has 7e-4 for the second. A mean that is not 0 is rounded too, each time to a part of 2^-24.
 test.each([
   [20_480, 0],
-  [2 ** 21, 0],
   [2 ** 21, 5],
   [3 * 5 * 4096 + 8, 0],
 ])('a row of %i numbers around %i', async (length, middle) => {
