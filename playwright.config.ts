@@ -5,11 +5,12 @@
  */
 import { defineConfig } from '@playwright/test'
 import type { BrowserOptions } from './e2e/browsers/harness.js'
-import { site, sitePort } from './e2e/ui/site.js'
+import { plainPort, plainSite, site, sitePort } from './e2e/ui/site.js'
 import { chromiumLaunchOptions } from './scripts/chromium.mjs'
 
 const alone = ['hub-memory', 'hub-untrusted', 'hub-http2', 'hub-download'].map((name) => `**/${name}.spec.ts`)
 
+const vite = 'node_modules/vite/bin/vite.js'
 const { args, ...launch } = chromiumLaunchOptions()
 /** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
@@ -24,6 +25,13 @@ const browser = (engineName: 'firefox' | 'webkit') => ({
   outputDir: `test-results/e2e-${engineName}`,
 })
 
+/** Serves the built site. */
+const served = (url: string, port: number, ...more: readonly string[]) => ({
+  command: ['node', vite, 'preview', '--port', String(port), '--strictPort', '--host', '127.0.0.1', ...more].join(' '),
+  url,
+  reuseExistingServer: false,
+})
+
 export default defineConfig<object, BrowserOptions>({
   testDir: 'e2e',
   forbidOnly: true,
@@ -34,7 +42,7 @@ export default defineConfig<object, BrowserOptions>({
   // Where `npm test` counts.
   reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
   use: {
-    baseURL: site,
+    baseURL: plainSite,
     launchOptions: { ...launch, args: [...args, compileOnce] },
     // A browser without a GPU spends more time on moving bars, and on a trace's pictures of them, than on the pictures of the model.
     contextOptions: { reducedMotion: 'reduce' },
@@ -56,9 +64,5 @@ export default defineConfig<object, BrowserOptions>({
     browser('webkit'),
   ],
   workers: 2,
-  webServer: {
-    command: `node node_modules/vite/bin/vite.js preview --port ${sitePort} --strictPort --host 127.0.0.1`,
-    url: site,
-    reuseExistingServer: false,
-  },
+  webServer: [served(site, sitePort), served(plainSite, plainPort, '--mode', 'plain-host')],
 })

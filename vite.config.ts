@@ -1,4 +1,7 @@
-/** The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. */
+/**
+ * The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. `vite preview --mode plain-host`
+ * serves the site as a host does that sends no headers of its own.
+ */
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
 import { compressWasm } from './scripts/compress-wasm.mjs'
@@ -50,7 +53,7 @@ export default defineConfig(({ mode }) => ({
   base: './',
   worker: { format: 'es' as const },
   server: { headers: isolation },
-  preview: { headers: isolation },
+  preview: { headers: mode === 'plain-host' ? {} : isolation },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   plugins:

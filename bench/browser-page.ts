@@ -1,18 +1,38 @@
-/** A page of a benchmark in headless Chromium, from Vite's server with the project's own files. */
+/** A page of a benchmark in a browser without a window, from Vite's server with the project's own files. */
 
 import { fileURLToPath } from 'node:url'
-import { chromium, type Page } from 'playwright'
 import { createServer, type PluginOption } from 'vite'
-import { chromiumLaunchOptions, ensureChromium } from '../scripts/chromium.mjs'
+import { engines } from '../e2e/browsers/drivers/engines.js'
+import type { Tab } from '../e2e/browsers/drivers/types.js'
+import { ensureChromium } from '../scripts/chromium.mjs'
 
-/** Opens the page at `path` (below the project's folder), waits for the global function `ready`, and closes everything when `work` has ended. */
+/** What `--browser` says: Chromium with SwiftShader, or Firefox with Mesa's lavapipe, which has float16. */
+export type BenchBrowser = 'chromium' | 'firefox'
+
+/** Checks the name of a browser. */
+export function benchBrowser(name: string): BenchBrowser {
+  if (name !== 'chromium' && name !== 'firefox') throw new Error(`--browser is chromium or firefox, not ${name}`)
+  return name
+}
+
+/** Which page is opened, and where. */
+export interface BenchPage {
+  /** Below the project's folder. */
+  readonly path: string
+  /** A global function of the page that exists when it has loaded. */
+  readonly ready: string
+  readonly browser?: BenchBrowser | undefined
+  readonly plugins?: PluginOption[] | undefined
+}
+
+/** Opens a page in a browser with an empty profile, and closes everything when `work` has ended. */
 export async function withBenchPage(
-  path: string,
-  ready: string,
-  work: (page: Page) => Promise<void>,
-  plugins: PluginOption[] = [],
+  { path, ready, browser: name = 'chromium', plugins = [] }: BenchPage,
+  work: (tab: Tab) => Promise<void>,
 ): Promise<void> {
-  ensureChromium()
+  if (name === 'chromium') ensureChromium()
+  const missing = engines[name].missing()
+  if (missing !== undefined) throw new Error(missing)
   const server = await createServer({
     root: fileURLToPath(new URL('..', import.meta.url)),
     configFile: false,
@@ -22,14 +42,12 @@ export async function withBenchPage(
     plugins,
   })
   await server.listen()
-  const browser = await chromium.launch(chromiumLaunchOptions())
+  const browser = await engines[name].launch()
   try {
-    const page = await browser.newPage()
-    page.on('pageerror', (error) => console.error(error.message))
-    await page.goto(`${server.resolvedUrls?.local[0] ?? ''}${path}`)
-    await page.waitForFunction((name) => Reflect.has(globalThis, name), ready)
-    page.setDefaultTimeout(0)
-    await work(page)
+    const tab = await browser.newTab()
+    await tab.goto(`${server.resolvedUrls?.local[0] ?? ''}${path}`)
+    await tab.waitForFunction((global) => Reflect.has(globalThis, global), ready)
+    await work(tab)
   } finally {
     await browser.close()
     await server.close()

@@ -1,15 +1,15 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
  * buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the same network (bench/kernels/export.py writes one). Also the
- * seconds of a run on the software adapter of headless Chromium, to compare within one call. `--empty` counts only: the kernels do nothing, which takes
+ * seconds of a run on the software adapter of headless Chromium or Firefox, to compare within one call. `--empty` counts only: the kernels do nothing, which takes
  * seconds instead of minutes.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import type { Page } from 'playwright'
 import type { Plugin } from 'vite'
-import { withBenchPage } from './browser-page.js'
+import type { Tab } from '../e2e/browsers/drivers/types.js'
+import { benchBrowser, withBenchPage } from './browser-page.js'
 import type { CountedNetwork, CountedRun } from './kernels/page.js'
 
 const exportPath = '/export.onnx'
@@ -20,11 +20,16 @@ const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import
   CountedNetwork
 >
 
-const options = { network: { type: 'string' }, export: { type: 'string' }, empty: { type: 'boolean' } } as const
+const options = {
+  network: { type: 'string' },
+  export: { type: 'string' },
+  empty: { type: 'boolean' },
+  browser: { type: 'string', default: 'chromium' },
+} as const
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { network, export: file, empty } = values
+  const { network, export: file, empty, browser } = values
   const exported: Plugin = {
     name: 'export',
     configureServer: ({ middlewares }) => {
@@ -34,8 +39,8 @@ export async function main(args: readonly string[]): Promise<void> {
       })
     },
   }
-  const measure = async (page: Page) => {
-    if (empty === true) await page.evaluate(() => Reflect.get(globalThis, 'emptyKernels')())
+  const measure = async (page: Tab) => {
+    if (empty === true) await page.evaluate<unknown, null>(() => Reflect.get(globalThis, 'emptyKernels')(), null)
     for (const [name, counted] of Object.entries(networks)) {
       if (network !== undefined && network !== name) continue
       const [first, step] = await count(page, 'countOwn', counted)
@@ -44,10 +49,13 @@ export async function main(args: readonly string[]): Promise<void> {
     }
     if (file !== undefined) print('the ONNX file', (await count(page, 'countExport', exportPath))[0])
   }
-  await withBenchPage('bench/kernels/index.html', 'countOwn', measure, [exported])
+  await withBenchPage(
+    { path: 'bench/kernels/index.html', ready: 'countOwn', browser: benchBrowser(browser), plugins: [exported] },
+    measure,
+  )
 }
 
-function count(page: Page, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {
+function count(page: Tab, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {
   return page.evaluate<readonly CountedRun[], readonly [string, CountedNetwork | string]>(
     ([call, of]) => Reflect.get(globalThis, call)(of),
     [call, of],

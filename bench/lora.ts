@@ -1,7 +1,7 @@
 /**
- * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run. Two networks, without and with it, run alternately in
- * one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes disturb them little. Also counts
- * the operators of the graphs, which are the dispatches of a run on a GPU.
+ * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run, and what the same branches with DoRA's magnitudes
+ * add. Three networks run alternately in one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes
+ * disturb them little. Also counts the operators of the graphs, which are the dispatches of a run on a GPU.
  */
 
 import { parseArgs } from 'node:util'
@@ -41,20 +41,24 @@ const model = UNet2DConditionModel.fromConfig(config)
 const shapes = model.shapes({ height: 16, width: 16, guided: true })
 const plain = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'component' })
 
-/** The network without (`version` 0) or with its LoRA. */
-function network(withLora: boolean): Network {
+/** The networks that are compared. */
+const kinds = ['none', 'lora', 'dora'] as const
+
+/** The network without branches, with a LoRA, or with a LoRA and DoRA's magnitudes. */
+function network(kind: (typeof kinds)[number]): Network {
   const weights = plain.stages.flatMap(({ program }) => program.weights)
   const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])))
-  if (withLora) {
+  if (kind !== 'none') {
     const linear = [...adaptableLayers(model)].filter(([, { length }]) => length === 2)
     const layers = new Map(
       linear.map(([layer, [out = 0, columns = 0]]): [string, LayerFactors] => [
         layer,
         {
-          form: { kind: 'low-rank', rank },
+          form: { kind: 'low-rank', rank, magnitude: kind === 'dora' ? 'stored' : undefined },
           tensors: new Map([
             ['lora_A', tensor('a', [rank, columns])],
             ['lora_B', tensor('b', [out, rank])],
+            ...(kind === 'dora' ? [['lora_magnitude_vector', tensor('m', [out])] as const] : []),
           ]),
           scaling: 1,
         },
@@ -96,10 +100,17 @@ function fields(bytes: Uint8Array): { readonly field: number; readonly bytes: Ui
   return found
 }
 
+/** A row of the table: what is counted, the network without branches, and the others with their ratios. */
+function row(what: string, base: number, values: readonly number[]): string {
+  const cells = values.flatMap((value) => [value.toFixed(0), (value / base).toFixed(2)])
+  return `| ${[what, base.toFixed(0), ...cells].join(' | ')} |`
+}
+
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '3' } } })
   const device = await openDevice({ kind: 'wasm' })
-  const both = [network(false), network(true)].map((own) => {
+  const all = kinds.map((kind) => {
+    const own = network(kind)
     const { branches } = own.adapters ?? {}
     const options = { dtype: 'float32', weights: 'input', granularity: 'component', adapters: branches } as const
     const nodes = model.write(shapes, options).stages.reduce((sum, { program }) => sum + countNodes(program.model), 0)
@@ -117,24 +128,29 @@ export async function main(args: readonly string[]): Promise<void> {
   )
   // The first round is not counted: it loads the weights.
   for (let round = 0; round <= Number(values.rounds); round++)
-    for (const { bound, times } of both) {
+    for (const { bound, times } of all) {
       const before = process.cpuUsage()
       const outputs = await bound.run(inputs)
       const { user, system } = process.cpuUsage(before)
       if (round > 0) times.push((user + system) / 1000)
       for (const output of Object.values(outputs)) output.dispose()
     }
-  const [without, with_] = both.map(({ times, nodes }) => ({
-    nodes,
-    ms: Math.min(...times),
-  }))
-  if (without === undefined || with_ === undefined) return
-  console.log('| | without | with rank 32 | ratio |')
-  console.log('| --- | ---: | ---: | ---: |')
-  console.log(
-    `| ms of CPU time a run on wasm | ${without.ms.toFixed(0)} | ${with_.ms.toFixed(0)} | ${(with_.ms / without.ms).toFixed(2)} |`,
+  const [none, ...others] = all.map(({ times, nodes }) => ({ nodes, ms: Math.min(...times) }))
+  if (none === undefined) return
+  const ms = row(
+    'ms of CPU time a run on wasm',
+    none.ms,
+    others.map((own) => own.ms),
   )
-  console.log(`| operators | ${without.nodes} | ${with_.nodes} | ${(with_.nodes / without.nodes).toFixed(2)} |`)
-  for (const { bound } of both) await bound.dispose()
+  const operators = row(
+    'operators of the graph',
+    none.nodes,
+    others.map(({ nodes }) => nodes),
+  )
+  console.log('| | without | LoRA | ratio | DoRA | ratio |')
+  console.log('| --- | ---: | ---: | ---: | ---: | ---: |')
+  console.log(ms)
+  console.log(operators)
+  for (const { bound } of all) await bound.dispose()
   await device.dispose()
 }

@@ -3,7 +3,7 @@
  *
  * Reports the GPU memory of pipelines. First it prints the plans of the published models at their default size, for each type and residence. Then,
  * without `--tables`, it generates images of a tiny fixture and of the bundled model in headless Chromium through the public API, and prints the planned and the measured peak of all GPU
- * buffers, the seconds, and whether the images are the same. It fails if a run exceeds the plan of its budget, or if images differ. `--full-size` also runs SDXL's UNet at its real
+ * buffers, the seconds, and whether the images are the same. It fails if a run exceeds its plan, or if images differ. `--full-size` also runs SDXL's UNet at its real
  * dimensions, as `npm run bench:full-size` does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md and docs/memory.md; `--check` only compares the tables of
  * the plans with that file, as `npm test` does.
  */
@@ -20,7 +20,7 @@ import { readSection, writeSection } from './memory/document.js'
 import { budgetTable, optionsTable } from './memory/options-table.js'
 import { publishedTables } from './memory/published-tables.js'
 
-/** Prints the tables. Returns 1 if a run exceeded its budget or gave another image, or if the documents have other tables. */
+/** Prints the tables. Returns 1 if a run exceeded its plan or gave another image, or if the documents have other tables. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -96,7 +96,7 @@ const steps = 2
 
 interface Measured {
   readonly table: string
-  /** Whether all runs stayed within their plans and budgets, and gave the same image. */
+  /** Whether all runs stayed within their plans, and gave the same image. */
   readonly kept: boolean
 }
 
@@ -121,8 +121,7 @@ async function measure({ name, folder, size, cases }: Fixture): Promise<Measured
       const result = await bench.makeImage(request)
       expected ??= result.pixels
       const { memory, planned } = result
-      // Without a budget, buffers that are kept for reuse may exceed the plan.
-      const over = maxMemory !== undefined && memory.peak > planned.peakBytes
+      const over = memory.peak > planned.peakBytes
       const times = [result.reloadSeconds, ...result.imageSeconds].map((time) => time.toFixed(1))
       const cells = [
         offload,

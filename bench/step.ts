@@ -9,7 +9,7 @@ import type { StepTimes, Timed } from './step/page.js'
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '5' } } })
-  await withBenchPage('bench/step/index.html', 'measureSteps', async (page) => {
+  await withBenchPage({ path: 'bench/step/index.html', ready: 'measureSteps' }, async (page) => {
     console.log(
       '| network, latents | steps | on the device, ms a step | by the host, ms a step | ratio (each round) | read back a step |',
     )

@@ -36,6 +36,8 @@ const policies = [
   // First: once the model is cached, it is loaded without any request.
   [`connect-src ${site}`, /Content-Security-Policy of the page does not allow connections to http:.*connect-src/],
   ["require-trusted-types-for 'script'; trusted-types aquatint", /^Done in /],
+  // The policy that trusts a script by its nonce, and what that loads. The page is isolated, too.
+  ["script-src 'nonce-r' 'strict-dynamic' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'", /^Done in /],
   [
     "require-trusted-types-for 'script'; trusted-types 'none'",
     /does not let Aquatint start its worker.*"aquatint" in trusted-types/,
@@ -49,9 +51,13 @@ const policies = [
 
 test('under a policy the tag works, or says what the policy has to allow', async ({ page, server }) => {
   const tag = `<aquatint-prompt model="fixtures/tiny-sd15" endpoint="${server.url}" device="wasm" steps="1" width="32" height="32" prompt="a cat"></aquatint-prompt>`
-  const html = `<!doctype html><title>Policy</title><script type="module" src="${site}/element.js"></script>${tag}`
+  const html = `<!doctype html><title>Policy</title><script type="module" nonce="r" src="${site}/element.js"></script>${tag}`
+  const isolated = { 'cross-origin-embedder-policy': 'require-corp', 'cross-origin-opener-policy': 'same-origin' }
   const pages = Object.fromEntries(
-    policies.map(([policy], at) => [`/${at}`, { html, headers: { 'content-security-policy': policy } }]),
+    policies.map(([policy], at) => {
+      const headers = { 'content-security-policy': policy, ...(policy.includes('nonce') ? isolated : {}) }
+      return [`/${at}`, { html, headers }]
+    }),
   )
   const other = await startSite(pages)
   try {
@@ -77,7 +83,7 @@ const denied = [
   'unload',
 ]
 
-test('a frame without an origin of its own, and one that is denied every permission, make a picture', async ({
+test('frames without an origin or an address of their own, and one that is denied every permission, make a picture', async ({
   page,
   server,
 }) => {
@@ -89,16 +95,20 @@ test('a frame without an origin of its own, and one that is denied every permiss
   }
   const allow = denied.map((feature) => `${feature} 'none'`).join('; ')
   const policy = { 'permissions-policy': denied.map((feature) => `${feature}=()`).join(', ') }
+  const box = `<script type="module" src="${open.url}/element.js"></script>
+    <aquatint-prompt model="fixtures/tiny-sd15" endpoint="${server.url}" device="wasm" steps="1" width="32" height="32" prompt="a cat"></aquatint-prompt>`
+  const data = `<!doctype html><title>Frame</title><iframe width="600" height="900" src="data:text/html,${encodeURIComponent(box)}"></iframe>`
   const other = await startSite({
+    '/data': { html: data },
     '/denied': { html: frame(`allow="${allow}"`, site), headers: policy },
     '/opaque': { html: frame('sandbox="allow-scripts"', open.url) },
   })
   try {
-    for (const path of ['/denied', '/opaque']) {
+    for (const path of ['/denied', '/opaque', '/data']) {
       await page.goto(`${other.url}${path}`)
-      const box = page.frameLocator('iframe')
-      await press(box)
-      await expect(box.getByText(/^Done in /).first()).toBeVisible()
+      const shown = page.frameLocator('iframe')
+      await press(shown)
+      await expect(shown.getByText(/^Done in /).first()).toBeVisible()
     }
   } finally {
     await other.close()

@@ -60,6 +60,7 @@ test('the keyboard alone generates: Tab reaches the prompt, Ctrl-Enter runs, Esc
 }) => {
   await openPage(page, server, { steps: '500' })
   await modelReady(page)
+  await expect(page.getByText('Ctrl-Enter generates, Esc cancels')).toBeVisible()
   const focused = () => page.evaluate(() => document.activeElement?.shadowRoot?.activeElement?.id ?? document.activeElement?.id)
   for (let presses = 0; presses < 12 && (await focused()) !== 'prompt'; presses++) await page.keyboard.press('Tab')
   expect(await focused()).toBe('prompt')

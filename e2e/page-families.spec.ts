@@ -63,6 +63,12 @@ test('a distilled model brings the steps and the guidance of its card, which a t
   await page.getByText('Settings', { exact: true }).click()
   await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', '1')
   await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', '0')
+  // A negative prompt counts with guidance only.
+  await expect(page.getByText('no guidance')).toHaveCount(2)
+  await expect(page.getByLabel('Negative prompt')).toBeHidden()
+  await page.getByLabel('Guidance').fill('2')
+  await expect(page.getByLabel('Negative prompt')).toBeVisible()
+  await page.getByLabel('Guidance').fill('')
   const settings = () => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)
   expect(await settings()).toMatchObject({ numInferenceSteps: 1, guidanceScale: 0 })
   await generate(page, 'a red apple')

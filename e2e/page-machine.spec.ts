@@ -20,6 +20,9 @@ async function withAdapter(page: Page, features: readonly string[], vendor = 'te
   )
 }
 
+/** The panel's line about the GPU's arithmetic. */
+const arithmetic = (page: Page) => page.getByRole('dialog').locator('dt:text-is("Arithmetic") + dd')
+
 /** Opens the panel and reads its notes. */
 async function panelNotes(page: Page): Promise<readonly string[]> {
   await page.getByRole('button', { name: 'This machine' }).click()
@@ -36,7 +39,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
       await page.close()
     })
   await machine('on a software adapter the page says what works', async (page) => {
-    await page.goto('/')
+    await page.goto(site)
     await expect(page.locator('[data-code="software-adapter"]')).toContainText('The bundled model works here, on the CPU.')
     await page.getByRole('button', { name: 'This machine' }).click()
     await expect(page.getByRole('dialog').getByText('software adapter only')).toBeVisible()
@@ -58,6 +61,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
     expect(await panelNotes(page)).toEqual(['This machine has everything that Aquatint can use.'])
     await expect(page.locator('#notes > *')).toHaveCount(0)
     await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
+    await expect(arithmetic(page)).toHaveText('16-bit, with 32-bit sums')
     // What the user's GPU may hold, from docs/memory-figures.md.
     const row = page
       .getByRole('dialog')
@@ -108,6 +112,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
     await withAdapter(page, [])
     await page.goto('/')
     expect(await panelNotes(page)).toContainEqual(expect.stringContaining('shader-f16'))
+    await expect(arithmetic(page)).toHaveText('32-bit')
     await page.keyboard.press('Escape')
     await page.getByLabel('Model', { exact: true }).selectOption('stable-diffusion-v1-5/stable-diffusion-v1-5')
     await expect(page.getByText(/needs about 3\.44 GB of GPU memory in float32/)).toBeVisible()

@@ -27,7 +27,7 @@ test.beforeEach(async ({ page, context }) => {
   await session.send('Emulation.setCPUThrottlingRate', { rate: 4 })
 })
 
-/** Counts the bytes of the buffers that workers create on GPU devices, and the workers that are watched. */
+/** Counts the bytes of the buffers that workers create on GPU devices, and the workers that are watched. A message `gpu-loss` makes each device lost at its next buffer. */
 async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly workers: number; readonly bytes: number }>> {
   await page.addInitScript(() => {
     const counted = { workers: 0, bytes: 0 }
@@ -37,7 +37,13 @@ async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly worke
     const asScript = (text: string) => URL.createObjectURL(new Blob([text], kind))
     const count = asScript(`
       const told = new BroadcastChannel('gpu-bytes'), { createBuffer } = GPUDevice.prototype
-      GPUDevice.prototype.createBuffer = function (given) { told.postMessage(given.size); return createBuffer.call(this, given) }
+      let loses = false
+      new BroadcastChannel('gpu-loss').addEventListener('message', () => (loses = true))
+      GPUDevice.prototype.createBuffer = function (given) {
+        told.postMessage(given.size)
+        if (loses) this.destroy()
+        return createBuffer.call(this, given)
+      }
     `)
     const { Worker } = window
     window.Worker = class extends Worker {
@@ -80,6 +86,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
   expect(allocated).toBe(0)
   await expect(page.locator('[data-code="little-memory"]')).toContainText('4 GB of memory')
 
+  await expect(page.getByText('Ctrl-Enter')).toHaveCount(0)
   await fitsAFinger(page)
   await toggle(page, /GB of memory/)
   await toggle(page, 'Settings')
@@ -206,9 +213,14 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
       await fitsAFinger(page)
     })
   await fails('repository-not-found', 'nobody/nothing')
+  server.setFaults({ rules: [{ match: { path: 'unet' }, status: 403 }] })
+  await fails('forbidden', model, { device: 'wasm' })
+  server.setFaults({})
   await fails('does-not-fit', model, { device: 'webgpu', maxMemory: '1MB' })
   // The worker was watched, and it created no buffer for the model that does not fit.
   const { workers, bytes } = await gpuBytes()
   expect(workers).toBeGreaterThan(0)
   expect(bytes).toBe(0)
+  await page.evaluate(() => new BroadcastChannel('gpu-loss').postMessage(0))
+  await fails('device-lost-again', model, { device: 'webgpu' })
 })

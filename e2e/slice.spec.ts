@@ -10,6 +10,7 @@ import { startHubServer } from './hub-server/server.js'
 import type { HubServer } from './hub-server/types.js'
 import type { FixtureCase } from '../src/pipelines/testing-cases.js'
 import { psnr, type Outcome } from './ui/made-picture.js'
+import { site } from './ui/site.js'
 import type { AquatintPrompt } from '../src/ui/element.js'
 
 const folder = 'fixtures/tiny-sdxl/repo'
@@ -26,13 +27,8 @@ const test = base.extend<{ server: HubServer }>({
   },
 })
 
-/** Opens the page with a model and the settings of the fixture in the URL. */
-async function open(
-  page: Page,
-  server: HubServer,
-  model = 'fixtures/tiny-sdxl',
-  more: Record<string, string> = {},
-): Promise<void> {
+/** Opens the page with a model and the settings of the fixture in the URL; `host` is where the site is, the plain host by default. */
+async function open(page: Page, server: HubServer, model = 'fixtures/tiny-sdxl', host = ''): Promise<void> {
   const query = new URLSearchParams({
     model,
     endpoint: server.url,
@@ -42,9 +38,8 @@ async function open(
     seed: String(item.seed),
     width: String(item.width),
     height: String(item.height),
-    ...more,
   })
-  await page.goto(`/?${query}`)
+  await page.goto(`${host}/?${query}`)
 }
 
 /** Types the prompt, presses Generate, and waits for pictures or an error. */
@@ -117,8 +112,8 @@ test('a prompt typed into the page gives the same image as diffusers, and after 
   page,
   server,
 }) => {
-  await open(page, server)
-  // The site's server isolates the page, so the kernels of the CPU run on as many threads as there are cores.
+  await open(page, server, undefined, site)
+  // This server isolates the page, so the kernels of the CPU run on as many threads as there are cores.
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
   expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
@@ -247,6 +242,8 @@ test('an unknown repository gives an error with its name; a broken one an error 
       )
       if (code === 'shard-missing') expect(kept.map(([path]) => path)).not.toContain(shard)
 
+      // What the user presses after the repair is the same after each error.
+      if (at > 0) return
       server.setRepository(repository, sound)
       expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
     })

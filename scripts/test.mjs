@@ -156,7 +156,7 @@ async function runCheck(name, live) {
   const { command, report } = check
   const started = performance.now()
   console.log(live ? `\n── ${name}` : `── ${name} begins`)
-  const { status, output } = await run(name, command, live, { report, sitePort: await freePort() })
+  const { status, output } = await run(name, command, live, { report, ports: await freePorts(2) })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const counts =
     report === undefined ? { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
@@ -172,16 +172,26 @@ async function runCheck(name, live) {
   )
 }
 
-/** A port of this machine that nothing listens on. @returns {Promise<number>} */
-function freePort() {
-  const server = createServer()
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
+/**
+ * Different ports of this machine that nothing listens on.
+ * @param {number} count
+ * @returns {Promise<number[]>}
+ */
+async function freePorts(count) {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer()
+      await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', () => resolve(undefined)))
+      return server
+    }),
+  )
+  return Promise.all(
+    servers.map(async (server) => {
       const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
+      await new Promise((resolve) => server.close(resolve))
+      return typeof address === 'object' && address !== null ? address.port : 0
+    }),
+  )
 }
 
 /**
@@ -189,15 +199,16 @@ function freePort() {
  * @param {string} name
  * @param {string[]} command
  * @param {boolean} live
- * @param {{ report: string | undefined, sitePort: number }} where it reports, and where Playwright serves the site
+ * @param {{ report: string | undefined, ports: number[] }} where it reports, and where Playwright serves the site
  * @returns {Promise<{ status: number | null, output: string }>}
  */
-function run(name, command, live, { report, sitePort }) {
+function run(name, command, live, { report, ports: [sitePort, plainPort] }) {
   const env = {
     ...process.env,
     AQUATINT_CHECK: name,
     AQUATINT_REPORTS: reports,
     AQUATINT_SITE_PORT: String(sitePort),
+    AQUATINT_PLAIN_PORT: String(plainPort),
     // The check `pack` has packed the library.
     ...(chosen.length === 0 && name !== 'pack' ? { AQUATINT_PACKED: '1' } : {}),
     // In the inner loop the unit tests are most of the work, so they get both cores.

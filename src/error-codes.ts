@@ -74,7 +74,7 @@ export const errorCodes = {
     cors: 'The server does not allow other origins to read its files. It must send `Access-Control-Allow-Origin`.',
     'download-restarted': 'A download started over while its file was being converted. The load retries by itself.',
     'file-changed': 'A file changed after it was opened. Load again.',
-    'file-not-found': 'The repository does not have this file. Check `subfolder`, `variant` and `revision`.',
+    'file-not-found': 'The repository does not have this file or folder. Check `subfolder`, `variant` and `revision`.',
     'file-too-large': 'A file that must fit into memory, such as a config, is too large.',
     forbidden: 'The server refused access (403). Check the token and its permissions.',
     gated: 'The model requires accepting its terms. Accept them on its page, then pass a `token`.',
@@ -186,9 +186,9 @@ export const errorCodes = {
     'device-not-available': 'The browser has a GPU adapter but gives no device. Restart the browser, or use `wasm`.',
     'does-not-fit':
       'The model or the image does not fit into the memory budget. Choose a smaller size, a larger `maxMemory` or another `offload`.',
-    'engine-blocked': 'The page does not allow the worker in which models run. The message says what its policy must allow.',
-    'engine-terminated':
-      'The worker ended: it crashed, ran out of memory, could not start, or was terminated. The next call starts a new one.',
+    'engine-blocked':
+      'The worker in which models run did not start: its script did not load, or the page does not allow it. The message says what its policy must allow.',
+    'engine-terminated': 'The worker ended: it crashed, ran out of memory, or was terminated. The next call starts a new one.',
     'gpu-error': 'The GPU reported an error. Try again, or use another device.',
     'no-graph': 'A network was loaded before its graph was written. An error in the code that calls the runtime.',
     'no-second-adapter': 'The browser has no second GPU adapter for `webgpu:1`. Use `webgpu` or `wasm`.',

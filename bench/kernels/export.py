@@ -1,11 +1,12 @@
-"""Writes the ordinary ONNX export of a UNet, fused by onnxruntime.transformers, to compare with in `npm run bench:kernels` and `npm run bench:wasm`.
+"""Writes the ordinary ONNX export of a network, fused by onnxruntime.transformers, to compare with in `npm run bench:kernels` and `npm run bench:wasm`.
 
 python bench/kernels/export.py sdxl-unet unet.onnx
+python bench/kernels/export.py sd3-transformer transformer.onnx
 python bench/kernels/export.py public/models/aquatint-emoji/unet/config.json unet.onnx
 
 The first argument is a network of networks.json, or the config of a UNet.
 
-Needs torch, diffusers, onnx, onnxscript and onnxruntime. Random weights, batch 2, prompt of 77 tokens.
+Needs torch, diffusers, onnx, onnxscript and onnxruntime. Random weights, batch 2, prompt of 77 tokens; of SD3, 333 tokens.
 """
 
 import json
@@ -16,28 +17,41 @@ from pathlib import Path
 import onnx
 import torch
 from diffusers.models.attention_processor import AttnProcessor
+from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
-from unet import build, read_network
+from network import build, read_network
+
+
+def fusion_options(kind):
+    options = FusionOptions(kind)
+    # Fused group norm and split GELU have no kernel on WebGPU, and packed queries, keys and values none there.
+    options.enable_group_norm = False
+    options.enable_bias_splitgelu = False
+    options.enable_packed_qkv = False
+    options.enable_packed_kv = False
+    options.enable_skip_group_norm = False
+    options.enable_nhwc_conv = False
+    return options
 
 
 def main(name, target):
-    plain, arguments = build(*read_network(name))
-    # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.
-    plain.unet.set_attn_processor(AttnProcessor())
+    class_name, config, edge = read_network(name)
+    plain, arguments = build(class_name, config, edge)
+    # The names of onnxruntime.transformers.
+    kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
+    if kind == "unet":
+        # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.
+        plain.unet.set_attn_processor(AttnProcessor())
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "unet.onnx")
-        torch.onnx.export(plain, arguments, path, opset_version=17, dynamo=False)
-        options = FusionOptions("unet")
-        # Fused group norm and split GELU have no kernel on WebGPU, and packed queries, keys and values none there.
-        options.enable_group_norm = False
-        options.enable_bias_splitgelu = False
-        options.enable_packed_qkv = False
-        options.enable_packed_kv = False
-        options.enable_skip_group_norm = False
-        options.enable_nhwc_conv = False
-        optimized = optimize_model(path, "unet", num_heads=0, hidden_size=0, opt_level=0, optimization_options=options)
+        path = str(Path(folder) / "network.onnx")
+        names = [f"input_{i}" for i in range(len(arguments))]
+        # onnxruntime.transformers finds the number of heads of an mmdit only where the batch is open. It is closed again below.
+        axes = {name: {0: "batch"} for name in names} if kind == "mmdit" else None
+        torch.onnx.export(plain, arguments, path, opset_version=17, dynamo=False, input_names=names, dynamic_axes=axes)
+        optimized = optimize_model(path, kind, num_heads=0, hidden_size=0, opt_level=0, optimization_options=fusion_options(kind))
+        make_dim_param_fixed(optimized.model.graph, "batch", arguments[0].shape[0])
         optimized.save_model_to_file(target)
     counts = {}
     for node in onnx.load(target).graph.node:

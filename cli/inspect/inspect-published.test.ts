@@ -21,13 +21,20 @@ function published(table: string): Published {
   return JSON.parse(readFileSync(join(fixtures, 'weight-tables', `${table}.json`), 'utf8')) as Published
 }
 
+const bytesOf = { BF16: 2, I64: 8 } as const
+
+/** A batch norm counts in integers. */
+function dtypeOf(name: string): keyof typeof bytesOf {
+  return name.endsWith('num_batches_tracked') ? 'I64' : 'BF16'
+}
+
 /** The header of a file with these tensors, and the bytes of the whole file. */
 function headerOf({ tensors }: Published): { readonly head: Uint8Array; readonly size: number } {
   let end = 0
   const entries = Object.entries(tensors).map(([name, shape]) => {
     const begin = end
-    end += 2 * elementCount(shape)
-    return [name, { dtype: 'BF16', shape, data_offsets: [begin, end] }] as const
+    end += bytesOf[dtypeOf(name)] * elementCount(shape)
+    return [name, { dtype: dtypeOf(name), shape, data_offsets: [begin, end] }] as const
   })
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
   const length = Buffer.alloc(8)
@@ -89,13 +96,13 @@ test.each([
     'black-forest-labs/FLUX.2-klein-4B',
     'tiny-flux2-klein',
     { text_encoder: 'qwen3-4b', transformer: 'flux2-klein-4b-transformer', vae: 'flux2-vae' },
-    15_964_118_088,
+    15_964_118_094,
   ],
   [
     'black-forest-labs/FLUX.2-klein-9B',
     'tiny-flux2-klein',
     { text_encoder: 'qwen3-8b', transformer: 'flux2-klein-9b-transformer', vae: 'flux2-vae' },
-    34_706_725_960,
+    34_706_725_966,
   ],
   [
     'Tongyi-MAI/Z-Image-Turbo',
@@ -119,9 +126,13 @@ test.each([
   for (const { name, weights } of inspection.components) {
     const table = networks[name as keyof typeof networks]
     if (table === undefined) continue
-    const shapes = Object.values(published(table).tensors)
-    const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0)
-    expect(weights?.dtypes, name).toEqual({ BF16: { tensors: shapes.length, elements, bytes: 2 * elements } })
+    const all = Object.entries(published(table).tensors)
+    const expected = (['BF16', 'I64'] as const).flatMap((dtype) => {
+      const shapes = all.flatMap(([tensor, shape]) => (dtypeOf(tensor) === dtype ? [shape] : []))
+      const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0)
+      return shapes.length === 0 ? [] : [[dtype, { tensors: shapes.length, elements, bytes: bytesOf[dtype] * elements }] as const]
+    })
+    expect(weights?.dtypes, name).toEqual(Object.fromEntries(expected))
   }
   expect(inspection.bytes).toBe(bytes)
 })

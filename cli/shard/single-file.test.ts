@@ -3,7 +3,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { denoiserFileOf, singleFileOf } from '../../src/checkpoint/layouts/single-file/testing.node.js'
+import { componentFileOf, singleFileOf } from '../../src/checkpoint/layouts/single-file/testing.node.js'
 import { filesBelow, fixtures, run, runJson, temporaryFolder } from '../testing.js'
 import type { ShardResult } from './shard-repository.js'
 
@@ -29,7 +29,7 @@ it('makes the folder that the same checkpoint in folders makes', async () => {
 
 it('takes what a file of FLUX.1 lacks from the configs', async () => {
   const file = join(temporary, 'flux.safetensors')
-  await writeFile(file, await denoiserFileOf('tiny-flux'))
+  await writeFile(file, await componentFileOf('tiny-flux', 'transformer'))
   const made = await shard(file, 'flux', '--config', repoOf('tiny-flux'))
   const folders = await shard(repoOf('tiny-flux'), 'flux-folders')
   expect([...made.keys()]).toEqual([...folders.keys()])

@@ -203,6 +203,45 @@ export const habits = {
     response.write(bytes.subarray(range.begin, range.begin + (length >> 1)), () => response.socket?.end())
     return undefined
   },
+  'a Content-Encoding that no browser knows, and two Content-Ranges in one': (exchange: Exchange) => {
+    const { bytes, range } = exchange
+    const contentRange = range ? `bytes ${range.begin}-${range.end - 1}/${bytes.length}` : ''
+    sendPlain(exchange, {
+      'content-encoding': 'aws-chunked',
+      ...(range ? { 'content-range': `${contentRange}, ${contentRange}` } : {}),
+    })
+  },
+  'a Content-Range whose end is one too far': (exchange: Exchange) => {
+    const { bytes, range } = exchange
+    sendPlain(exchange, range ? { 'content-range': `bytes ${range.begin}-${range.end}/${bytes.length}` } : {})
+  },
+  'the whole file as the content of a range': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (range === undefined || range === null) return sendPlain(exchange)
+    response.writeHead(206, { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` }).end(bytes)
+    return undefined
+  },
+  'nothing as the content of every range': (exchange: Exchange) => {
+    const { response, bytes, range } = exchange
+    if (range === undefined || range === null) return sendPlain(exchange)
+    response.writeHead(206, { 'content-range': `bytes ${range.begin}-${range.end - 1}/${bytes.length}` }).end()
+    return undefined
+  },
+  'the whole file for every second range, as caches do': (exchange: Exchange) =>
+    sendPlain(exchange.count % 2 === 1 && exchange.range !== null ? { ...exchange, range: undefined } : exchange),
+  'a page with status 416 for every range': (exchange: Exchange) => {
+    if (exchange.range === undefined) sendPlain(exchange)
+    else exchange.response.writeHead(416, { 'content-type': 'text/html' }).end('<!doctype html>')
+  },
+  'status 406 to every range': (exchange: Exchange) => {
+    if (exchange.range === undefined) sendPlain(exchange)
+    else exchange.response.writeHead(406).end()
+  },
+  'status 500 to every range': (exchange: Exchange) => {
+    if (exchange.range === undefined) sendPlain(exchange)
+    else exchange.response.writeHead(500).end()
+  },
+  'signed addresses that answer one request each': (exchange: Exchange) => sendSigned(exchange, 403, 1),
 } as const satisfies Readonly<Record<string, (exchange: Exchange) => void>>
 
 /** Whether a request is for an address that {@link redirect} gave. */
@@ -214,14 +253,14 @@ function redirect({ response, path }: Exchange, signature: string): void {
   response.writeHead(302, { location: `/${path}?${signature}` }).end()
 }
 
-/** Redirects to an address of this moment, which answers two requests. */
-function sendSigned(exchange: Exchange, expired: number): void {
+/** Redirects to an address of this moment, which answers a few requests. */
+function sendSigned(exchange: Exchange, expired: number, most = 2): void {
   if (!isSigned(exchange)) return redirect(exchange, `signed=${exchange.count}`)
   const { request, response, signed } = exchange
   const url = request.url ?? ''
   const requests = (signed.get(url) ?? 0) + 1
   signed.set(url, requests)
-  if (requests <= 2) sendPlain(exchange)
+  if (requests <= most) sendPlain(exchange)
   else response.writeHead(expired).end()
   return undefined
 }

@@ -1,7 +1,16 @@
-/** Where Playwright serves the built site. Two checkouts can run their specs at once if `AQUATINT_SITE_PORT` differs. */
+/** Where Playwright serves the built site. Two checkouts can run their specs at once if `AQUATINT_SITE_PORT` differs by two or more. */
 
-/** The port. */
+/** The port of the site as `npm start` serves it. */
 export const sitePort = Number(process.env['AQUATINT_SITE_PORT'] ?? 4173)
 
-/** The origin of the built site. */
+/** The site as `npm start` serves it: its pages are cross-origin isolated, so the CPU's kernels use a thread for each core. */
 export const site = `http://127.0.0.1:${sitePort}`
+
+/** The port of the site on a plain host. */
+export const plainPort = Number(process.env['AQUATINT_PLAIN_PORT'] ?? sitePort + 1)
+
+/**
+ * The site on a host that sends no headers for isolation, where the CPU's kernels use one thread. Specs open pages here unless they name `site`: two specs run
+ * at once, and threads that wait for work keep the cores busy.
+ */
+export const plainSite = `http://127.0.0.1:${plainPort}`

@@ -88,6 +88,17 @@ test('paths relative to the page are made absolute, those of components too', as
   ])
 })
 
+test('kernels are prepared for the model’s own size, unless the caller names another one or none', async () => {
+  const prepared: unknown[] = []
+  const { engine } = engineWith((_, { prepareFor }) => {
+    prepared.push(prepareFor)
+    return Promise.resolve(pipeline())
+  })
+  for (const options of [{}, { prepareFor: undefined }, { prepareFor: { width: 64 } }, { prepareFor: null }])
+    await DiffusionPipeline.fromPretrained('a/b', { engine, ...options })
+  expect(prepared).toEqual([{}, {}, { width: 64 }, null])
+})
+
 test('misspelt options are refused before anything is loaded or made', async () => {
   let loads = 0
   const { engine } = engineWith(() => Promise.resolve((loads++, pipeline())))
@@ -366,5 +377,5 @@ test('when the script of a worker fails, its calls reject', async () => {
   })
   const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new Engine({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
-  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
+  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-blocked' })
 })

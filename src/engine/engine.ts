@@ -104,6 +104,7 @@ export class WorkerEngine implements EngineApi {
     return this.#call(call, onEvents, async (relay, signal) => {
       const pipeline = await this.#parts.load(repo, {
         ...options,
+        prepareFor: options.prepareFor === undefined ? {} : options.prepareFor,
         signal,
         onProgress: (progress) => relay.push({ type: 'progress', progress }),
       })

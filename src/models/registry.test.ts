@@ -1,6 +1,7 @@
 /** The list of network classes, and that a class without one of its role's facts does not compile. */
 
 import { expect, expectTypeOf, test } from 'vitest'
+import { readKeyCases } from './config-keys.node.js'
 import { networkDefinition, networkDefinitions } from './registry.js'
 import type { AutoencoderModel, DenoiserModel, TextEncoderModel } from './types.js'
 
@@ -8,6 +9,12 @@ test('each class is listed once, and found by its name', () => {
   const names = networkDefinitions.map(({ className }) => className)
   expect(new Set(names).size).toBe(names.length)
   for (const definition of networkDefinitions) expect(networkDefinition(definition.className)).toBe(definition)
+})
+
+test('of each class the library says what every key of the config changes', () => {
+  const judged = new Set(readKeyCases().map((item) => item.class))
+  // config.test.ts has the few keys of AutoencoderTiny.
+  expect(networkDefinitions.flatMap(({ className }) => (judged.has(className) ? [] : [className]))).toEqual(['AutoencoderTiny'])
 })
 
 test('a class that is not listed is refused with those that are', () => {

@@ -106,6 +106,23 @@ export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon
   )
 }
 
+/** x [batch, channels, …] · weight + bias, both [channels]: a BatchNormalization with mean 0 and variance 1. */
+export function scaleChannels(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias: ValueInfo): ValueInfo {
+  const statistic = (value: number) =>
+    floats(
+      graph,
+      Array.from({ length: dimension(x, 1) }, () => value),
+    )
+  return single(
+    graph.node({
+      op: 'BatchNormalization',
+      inputs: [x, weight, bias, statistic(0), statistic(1)],
+      outputs: [{ type: x.type, dims: x.dims }],
+      attributes: { epsilon: { kind: 'float', value: 0 } },
+    }),
+  )
+}
+
 /**
  * GEGLU: the first half of each row of x [rows, 2 · width], times Gelu of the second. A bias [2 · width] is added to x first. Where the options
  * say so, it is one kernel, com.microsoft's BiasSplitGelu.

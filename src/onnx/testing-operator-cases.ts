@@ -174,6 +174,12 @@ const uses: Readonly<Record<Operator, Uses>> = {
       [2, width, 10],
       [2, 3, 5 * width],
     ].map((dims) => ({ dims: [dims], body: (graph, [x]) => network.instanceNormalization(graph, given(x), 1e-5) })),
+  scaleChannels: (width) => [
+    {
+      dims: [[2, width, 3, 5], [width], [width]],
+      body: (graph, [x, weight, bias]) => network.scaleChannels(graph, given(x), given(weight), given(bias)),
+    },
+  ],
   layerNormalization: (width) => [
     {
       dims: [[2, 5, width], [width], [width]],

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { readRepository } from '../../e2e/fixture-repository.js'
 import { startHubServer } from '../../e2e/hub-server/server.js'
+import { componentFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
 import { memoryRepository } from '../checkpoint/testing.js'
 import { Hub } from '../hub/hub.js'
 import { loadPipeline, planLoad } from './diffusion-pipeline.js'
@@ -78,11 +79,12 @@ test('a plan counts the quantized weights, and reads the header alone', async ()
   expect(blocks.components['transformer']!.bytes).toBeLessThan(0.6 * whole.components['transformer']!.bytes)
 })
 
-test('the address of a file replaces a component of another checkpoint', async () => {
+test('addresses of files replace components of another checkpoint', async () => {
   const server = await startHubServer({
     repositories: {
       'owner/sd35': readRepository(join(fixtures, 'tiny-sd35', 'repo')),
       'owner/quantized': { 'transformer.gguf': file },
+      'owner/vae': { 'vae-ft.safetensors': await componentFileOf('tiny-sd35', 'vae') },
     },
   })
   try {
@@ -90,10 +92,11 @@ test('the address of a file replaces a component of another checkpoint', async (
     const components = {
       ...caseLoading(item).components,
       transformer: `${server.url}/owner/quantized/blob/main/transformer.gguf`,
+      vae: `${server.url}/owner/vae/resolve/main/vae-ft.safetensors`,
     }
     const options = { endpoint: server.url, hub, components, dtype: 'float32' } as const
     const plan = await planLoad('owner/sd35', { device: 'wasm', ...options })
-    expect(plan.components['transformer']).toMatchObject({ repo: 'owner/quantized' })
+    expect(plan.components).toMatchObject({ transformer: { repo: 'owner/quantized' }, vae: { repo: 'owner/vae' } })
     const { image } = await paint('owner/sd35', options)
     expect(psnr(image, reference['image']!)).toBeGreaterThan(90)
   } finally {

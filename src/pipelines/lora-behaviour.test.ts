@@ -102,6 +102,9 @@ test('a file for another pipeline is refused by its first tensor, and leaves the
     details: { tensor: `${flux}.lora_A.weight`, looksLike: 'FLUX' },
   })
   await refused(loraOf({ 'conv_in.weight': [2, 2] })).toMatchObject({ code: 'not-a-lora' })
+  const pickle = new File([new Uint8Array(8)], 'word.pt')
+  for (const type of ['load', 'load-embedding'] as const)
+    await expect(pipeline.adapters({ type, source: pickle })).rejects.toMatchObject({ code: 'pickle-weights' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16] })).toMatchObject({ code: 'not-a-lora' })
   await refused(loraOf({ [`${flux}.lora_A.weight`]: [2, 16], [`${flux}.lora_B.weight`]: [16, 3] })).toMatchObject({
     code: 'shape-mismatch',

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { denoiserFileOf, singleFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
+import { componentFileOf, singleFileOf } from '../checkpoint/layouts/single-file/testing.node.js'
 import { memoryRepository } from '../checkpoint/testing.js'
 import { loadPipeline, planLoad } from './diffusion-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
@@ -14,7 +14,7 @@ test.each([
   ['tiny-sd21', singleFileOf],
   ['tiny-sdxl', singleFileOf],
   // The published files of FLUX.1 hold the transformer alone; the other components come from the repository with the configs.
-  ['tiny-flux', denoiserFileOf],
+  ['tiny-flux', (fixture: string) => componentFileOf(fixture, 'transformer')],
 ])('%s', async (fixture, fileOf) => {
   const [first] = readCases(fixture)
   if (first === undefined) throw new Error(`${fixture} has no case.`)

@@ -85,10 +85,10 @@ export interface LoadPipelineOptions {
    */
   readonly vaeTiling?: boolean | undefined
   /**
-   * The generation to compile for while weights download, so that its first step costs what the second does; `{}` for the model's own size. Where the
-   * memory plan has no room, or the generation is another one, its kernels are compiled when they run first. Default: not before the first generation.
+   * The generation whose kernels a GPU compiles while weights download, so that its first step costs what the second does. Where the memory plan has no room,
+   * or the generation needs others, kernels are compiled when they run first. null: all of them then. Default `{}`: an image of the model's own size.
    */
-  readonly prepareFor?: PlannedSize | undefined
+  readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
   /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. Default: the repository's. */

@@ -2,6 +2,7 @@
 
 import type { ByteSource, ReadOptions } from '../../hub/types.js'
 import { decodeFloats, isFloatDType } from '../element-types.js'
+import type { SafetensorsDType } from '../types.js'
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 import { trainedScaling } from './lora-metadata.js'
@@ -26,8 +27,8 @@ export async function readScalings(
   options: ReadOptions = {},
 ): Promise<LoraScalings> {
   const read = async ({ alpha }: LoraModule) => {
-    if (alpha === undefined || !isFloatDType(alpha.dtype)) return undefined
-    return decodeFloats(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)[0]
+    if (alpha === undefined) return undefined
+    return firstNumber(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)
   }
   const alphas = new Map(await Promise.all(modules.map(async (module) => [module, await read(module)] as const)))
   const usual = new Map(
@@ -52,6 +53,24 @@ export async function readScalings(
     return alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank
   }
   return { factors: new Map(modules.map((module) => [module, factorOf(module)])), overruled }
+}
+
+/** How integers are read: some trainers store an alpha as one. */
+const integers: Readonly<Partial<Record<SafetensorsDType, (view: DataView) => number>>> = {
+  I8: (view) => view.getInt8(0),
+  U8: (view) => view.getUint8(0),
+  I16: (view) => view.getInt16(0, true),
+  U16: (view) => view.getUint16(0, true),
+  I32: (view) => view.getInt32(0, true),
+  U32: (view) => view.getUint32(0, true),
+  I64: (view) => Number(view.getBigInt64(0, true)),
+  U64: (view) => Number(view.getBigUint64(0, true)),
+}
+
+/** The first number of a tensor; undefined where it is empty or holds no numbers. */
+function firstNumber(bytes: Uint8Array<ArrayBuffer>, dtype: SafetensorsDType): number | undefined {
+  if (isFloatDType(dtype)) return decodeFloats(bytes, dtype)[0]
+  return bytes.byteLength === 0 ? undefined : integers[dtype]?.(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength))
 }
 
 /**

@@ -7,7 +7,7 @@ import { unsupportedMethod, type LoraFile, type LoraModule } from './lora-file.j
 import { looksLike } from './lora-family.js'
 import { flatName, layerNames, type LoraComponent } from './lora-keys.js'
 import { originalLayers } from './transformer-layers.js'
-import { hasMixedNames, isOtherOriginal, isUnread, networkKind } from './unread-layers.js'
+import { hasMixedNames, isOtherOriginal, isUnread, networkKind, repeatedBlocks } from './unread-layers.js'
 
 /** The layers of a network that can have branches, by name, with the shapes of their weights: [out, in, …]. */
 export type AdaptableLayers = ReadonlyMap<string, readonly number[]>
@@ -44,6 +44,7 @@ export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<
   const kind = networkKind(components.get('denoiser'))
   const isKohya = lora.modules.some(({ first }) => first.name.endsWith('.lora_down.weight'))
   const isMixed = hasMixedNames(lora, kind)
+  const isRepeated = repeatedBlocks(lora, kind)
   const [change] = lora.ignored
   if (change !== undefined && kind !== 'flux1') throw unsupportedMethod(file, change)
   const joined: (readonly [LoraModule, readonly Target[]])[] = []
@@ -62,7 +63,9 @@ export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<
       .map((name) => index?.get(name))
       .find((known) => known !== undefined) ?? { targets: undefined, isOriginal: isOtherOriginal(module.layer) }
     const [, ...inner] = components.get(module.component)?.get(targets?.[0]?.layer ?? '') ?? []
-    if (isMixed ? !module.first.name.startsWith('transformer.') : isUnread(module, kind, isOriginal, isKohya)) {
+    if (
+      isMixed ? !module.first.name.startsWith('transformer.') : isRepeated(module) || isUnread(module, kind, isOriginal, isKohya)
+    ) {
       unread.push(module)
       continue
     }

@@ -32,6 +32,18 @@ export function hasMixedNames({ modules }: Pick<LoraFile, 'modules'>, kind: Netw
   return kind === 'flux1' && has((name) => name.endsWith('.lora_down.weight')) && has((name) => name.startsWith('transformer.'))
 }
 
+/** Whether a layer is in a UNet's blocks under diffusers' names. */
+const isOwnBlock = ({ component, layer }: LoraModule) => component === 'denoiser' && /(?:down|mid|up)_blocks?[._]/.test(layer)
+
+/** Whether a layer is in a UNet's blocks under latent-diffusion's names. */
+const isLdmBlock = ({ component, layer }: LoraModule) =>
+  component === 'denoiser' && /^(?:input_blocks|middle_block|output_blocks)[._]/.test(layer)
+
+/** Which layers diffusers leaves out because the file has a UNet's blocks under both kinds of names: it takes those under its own. */
+export function repeatedBlocks({ modules }: Pick<LoraFile, 'modules'>, kind: NetworkKind): (module: LoraModule) => boolean {
+  return kind === 'unet' && modules.some(isOwnBlock) ? isLdmBlock : () => false
+}
+
 /** The layers outside the blocks that diffusers finds in FLUX.2 files of kohya's form. */
 const flux2Outside: ReadonlySet<string> = new Set([
   'img_in',

@@ -39,12 +39,11 @@ export class Connection {
       // Errors inside a call arrive as its result. This event means that the script did not load or the worker crashed.
       event.preventDefault()
       const { message } = event as Partial<ErrorEvent>
-      this.#die(
-        message === undefined || message === ''
-          ? 'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
-          : `The engine stopped: its worker failed (${message}).`,
-        message,
-      )
+      if (message !== undefined && message !== '')
+        return this.#die(`The engine stopped: its worker failed (${message}).`, message)
+      const blocked =
+        'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
+      return this.#end(new DeviceError('engine-blocked', blocked, {}))
     })
     void this.#guard(locks)
   }
@@ -55,7 +54,7 @@ export class Connection {
 
   /**
    * Makes a call. Rejects at once when `signal` aborts; the client also asks the worker to cancel, which the worker does at its next check.
-   * @throws DeviceError `engine-terminated` when the worker dies
+   * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` when it does not start
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
@@ -100,11 +99,15 @@ export class Connection {
   }
 
   #die(message: string, reason?: string): void {
+    this.#end(new DeviceError('engine-terminated', message, reason === undefined ? {} : { reason }))
+  }
+
+  #end(death: DeviceError): void {
     if (this.#death !== undefined) return
-    this.#death = new DeviceError('engine-terminated', message, reason === undefined ? {} : { reason })
+    this.#death = death
     this.#watch.abort()
     this.#worker.terminate()
-    for (const fail of this.#pending) fail(this.#death)
+    for (const fail of this.#pending) fail(death)
     this.#pending.clear()
     this.#engine[releaseProxy]()
   }

@@ -26,6 +26,10 @@ export class FileLocation {
   #current: string | undefined
   #resolving: Promise<void> | undefined
   #delivered = false
+  /** Whether a redirect's target has answered a second request. */
+  #reused = false
+  /** How many targets in a row had expired before a second request. */
+  #singleUses = 0
 
   /** @param headers sent to `origin`, and to a redirect's target on the same origin */
   constructor(origin: string, headers: Readonly<Record<string, string>> = {}) {
@@ -49,8 +53,11 @@ export class FileLocation {
       const current = this.#current
       if (current !== undefined) {
         const same = new URL(current).origin === new URL(this.origin).origin
-        return { url: current, headers: same ? this.#headers : {}, redirected: current !== this.origin, settle: () => {} }
+        const settle = (answeredAt?: string) => void (this.#reused ||= answeredAt !== undefined)
+        return { url: current, headers: same ? this.#headers : {}, redirected: current !== this.origin, settle }
       }
+      // Each target answers one request, so each request follows the redirect itself.
+      if (this.#singleUses >= 2) return { url: this.origin, headers: this.#headers, redirected: false, settle: () => {} }
       if (this.#resolving === undefined) return this.#resolve()
       await orAbort(this.#resolving, signal)
     }
@@ -58,7 +65,9 @@ export class FileLocation {
 
   /** Forgets a redirect's target that is no longer valid. */
   expire(url: string): void {
-    if (this.#current === url) this.#current = undefined
+    if (this.#current !== url) return
+    this.#current = undefined
+    if (!this.#reused) this.#singleUses++
   }
 
   #resolve(): RequestTarget {

@@ -45,6 +45,11 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
     const message = `${what}: the server rejected the access token (${reason}). Create a token on the Hub's settings page, and copy it as a whole.`
     return new HubError('forbidden', message, details)
   }
+  // Only the Hub gives access for a token.
+  if (status === 401 && URL.canParse(repository)) {
+    const message = `${what}: the server asks for a user name and a password (status 401), and Aquatint sends none. Make the files public, or let the user choose the folder.`
+    return new HubError('forbidden', message, details)
+  }
   if (code === 'RepoNotFound' || status === 401) {
     const message = `${repository} does not exist, or it is private and needs an access token.`
     return new HubError('repository-not-found', message, details)

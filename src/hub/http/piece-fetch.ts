@@ -15,11 +15,13 @@ export class RangesIgnored extends PassOn {}
 
 /**
  * Whether a request for the whole file may work where one for a range has failed. Some servers compress every answer, and browsers reject a compressed
- * range as a failed connection; others forbid ranges (status 403).
+ * range as a failed connection; others forbid ranges (status 403), fail at them (status 500), or answer them with nothing.
  */
 export function mayLackRanges(error: unknown, { location }: RemoteFile): boolean {
   if (error instanceof RangesIgnored || isAquatintError(error, 'range-not-honoured')) return true
-  return !location.hasDelivered && (isAquatintError(error, 'network') || isForbidden(error))
+  if (location.hasDelivered) return false
+  const isEmpty = isAquatintError(error, 'short-body') && error.details['actual'] === 0
+  return isEmpty || isAquatintError(error, 'network', 'server-error') || isForbidden(error)
 }
 
 /** The piece is whole, and the rest of the answer is not needed. */

@@ -7,7 +7,7 @@ import type { ByteRange } from '../types.js'
 import { FileLocation } from './file-location.js'
 import { badAnswer, fileNotFound, isForbidden, nameOf, type Requested } from './http-errors.js'
 import { isPage } from './answer-body.js'
-import { fetchRange, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
+import { fetchRange, isEncoded, PassOn, stalled, type RangeAnswer } from './range-fetch.js'
 import { retrying } from './retry.js'
 import type { Transport } from './transport.js'
 
@@ -41,8 +41,8 @@ export async function probeFile(
   const ask = { transport, location, requested, signal }
   const { answer, isPage } = await retrying(transport, signal, () => probeOnce(ask, { begin: 0, end: 1 })).catch(
     (error: unknown) => {
-      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file. Others forbid ranges.
-      if (isAquatintError(error, 'range-not-honoured') || isRangeFailure(error) || isForbidden(error))
+      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file. Others forbid ranges, or fail.
+      if (isAquatintError(error, 'range-not-honoured', 'server-error') || isRangeFailure(error) || isForbidden(error))
         return probeOnce(ask, undefined)
       throw error
     },
@@ -171,7 +171,7 @@ async function sizeByHead(
       signal: AbortSignal.any([signal, silence]),
     })
     const length = response.headers.get('content-length')
-    const isReported = response.ok && response.headers.get('content-encoding') === null && length !== null && /^\d+$/.test(length)
+    const isReported = response.ok && !isEncoded(response.headers) && length !== null && /^\d+$/.test(length)
     // Servers that make their answers while they send them say 0 here.
     return isReported && length !== '0' ? Number(length) : undefined
   } catch {
@@ -185,7 +185,7 @@ async function sizeByHead(
 
 /** Whether an error means that the host does not have the file. Some hosts answer 403 instead of 404. */
 export function isAbsent(error: unknown): boolean {
-  return isAquatintError(error) && (error.code === 'file-not-found' || error.code === 'forbidden')
+  return isAquatintError(error, 'file-not-found') || isForbidden(error)
 }
 
 /**
@@ -202,6 +202,7 @@ export class HostProbe {
   /** Whether the page could read an answer that says "not there". */
   #readsAbsence = false
   #sawPage = false
+  #sawDenial = false
 
   /** @param base absolute URL with a slash at its end */
   constructor(transport: Transport, base: string, signal: AbortSignal) {
@@ -214,6 +215,11 @@ export class HostProbe {
   /** Whether the host answered a request for a file with an HTML page. */
   get sawPage(): boolean {
     return this.#sawPage
+  }
+
+  /** Whether the host denied access with status 403. */
+  get sawDenial(): boolean {
+    return this.#sawDenial
   }
 
   /** Bytes of a file, or undefined when the host does not have it. @throws HubError `network` and others, AbortError */
@@ -229,14 +235,13 @@ export class HostProbe {
     return undefined
   }
 
-  /** Whether one request finds anything at `path`. Throws only when the signal is aborted. */
-  async has(path: string): Promise<boolean> {
+  /** Bytes of what one request finds at `path`; undefined when it finds nothing or fails. Throws only when the signal is aborted. */
+  async sizeAtOnce(path: string): Promise<number | undefined> {
     try {
-      await this.#probe(this.#singleTry, path)
-      return true
+      return await this.#probe(this.#singleTry, path)
     } catch (error) {
       if (this.#signal.aborted) throw error
-      return false
+      return undefined
     }
   }
 
@@ -249,6 +254,7 @@ export class HostProbe {
     } catch (error) {
       if (isAbsent(error)) this.#readsAbsence = true
       if (isAquatintError(error, 'file-not-found') && error.details['status'] === 200) this.#sawPage = true
+      if (isForbidden(error)) this.#sawDenial = true
       throw error
     }
   }

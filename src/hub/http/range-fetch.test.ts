@@ -20,3 +20,28 @@ it('ends when the sink aborts, although the body never ends', async () => {
   })
   await expect(request).rejects.toMatchObject({ name: 'AbortError' })
 })
+
+it.each([
+  ['gzip', undefined],
+  ['aws-chunked, br', undefined],
+  ['aws-chunked', 3],
+  ['utf-8', 3],
+])('takes the Content-Length of an answer with the encoding %s as %s bytes of the file', async (encoding, total) => {
+  const headers = { 'content-encoding': encoding, 'content-length': '3' }
+  let stated: number | undefined
+  await fetchRange({
+    transport: createTransport(defaultSettings, () => Promise.resolve(new Response('abc', { headers }))),
+    url: 'https://h.test/w',
+    headers: {},
+    range: undefined,
+    size: undefined,
+    requested: { repository: 'r', path: 'w' },
+    stallMs: 60_000,
+    signal: new AbortController().signal,
+    accept: (answer) => {
+      stated = answer.total
+      return () => undefined
+    },
+  })
+  expect(stated).toBe(total)
+})

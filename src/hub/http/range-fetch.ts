@@ -108,10 +108,12 @@ function wholeLength(response: Response): number | undefined {
   return length !== null && !isEncoded(response.headers) && /^\d{1,16}$/.test(length) ? Number(length) : undefined
 }
 
+/** The encodings that browsers decode. They pass on the bytes of others, such as `aws-chunked` and `utf-8`, which careless uploads leave behind. */
+const compressions = /(?:^|,)\s*(?:(?:x-)?gzip|(?:x-)?compress|deflate|br|zstd|dcb|dcz)\s*(?:,|$)/i
+
 /** Whether the body was compressed on its way, as far as the page can read that. */
-function isEncoded(headers: Headers): boolean {
-  const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? ''
-  return encoding !== '' && encoding !== 'identity'
+export function isEncoded(headers: Headers): boolean {
+  return compressions.test(headers.get('content-encoding') ?? '')
 }
 
 /**
@@ -174,6 +176,9 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
   }
 }
 
+/** The statuses by which servers and firewalls that know no ranges refuse a request for one. */
+const rangeRefusals: ReadonlySet<number> = new Set([400, 405, 406, 412, 417, 501])
+
 /** The error for an answer without bytes. */
 function refusal(response: Response, { range, size, requested }: RangeRequest): HubError {
   const { status } = response
@@ -182,7 +187,7 @@ function refusal(response: Response, { range, size, requested }: RangeRequest): 
     if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
       return notHonoured(requested, range, 'status 416, although the file has them')
     // Servers that know no ranges. If the file itself is the problem, a request for the whole file shows it.
-    if (status === 400 || status === 405 || status === 501) return notHonoured(requested, range, `status ${status}`, { status })
+    if (rangeRefusals.has(status)) return notHonoured(requested, range, `status ${status}`, { status })
   }
   return errorForAnswer(response, requested, Date.now())
 }

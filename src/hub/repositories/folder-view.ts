@@ -1,5 +1,6 @@
 /** What an address that names a folder of a repository opens: that folder, or the whole repository. */
 
+import { HubError } from '../../errors.js'
 import type { LayoutNames, OpenRepository, Repository } from '../types.js'
 
 /** A repository on a server, whose files are cached. */
@@ -9,6 +10,7 @@ type RemoteRepository = OpenRepository & Required<Pick<Repository, 'openHeaderOn
  * The folder as a repository of its own if it has the layout's index file, and so a whole pipeline. Else the whole repository, which reports
  * the folder to readers of one component: people paste the address of whatever folder they looked at last.
  * @param folder without a slash at its end
+ * @throws HubError `file-not-found` where no file is in the folder
  */
 export async function inFolder(
   repository: RemoteRepository,
@@ -16,6 +18,15 @@ export async function inFolder(
   layout: LayoutNames | undefined,
 ): Promise<OpenRepository> {
   const files = await repository.files()
+  // The page of a file whose name has no ending, such as LICENSE.
+  if (files.some(({ path }) => path === folder)) {
+    const parent = folder.slice(0, Math.max(0, folder.lastIndexOf('/')))
+    return parent === '' ? repository : inFolder(repository, parent, layout)
+  }
+  if (!files.some(({ path }) => path.startsWith(`${folder}/`))) {
+    const message = `${repository.id} has no folder ${JSON.stringify(folder)}.`
+    throw new HubError('file-not-found', message, { repository: repository.id, path: folder })
+  }
   const isPipeline = layout !== undefined && files.some(({ path }) => path === `${folder}/${layout.index}`)
   return isPipeline ? view(repository, `${folder}/`, undefined) : view(repository, '', folder)
 }

@@ -143,6 +143,22 @@ describe('a repository on the Hub', () => {
     expect((await repository.open('model_index.json')).byteLength).toBe(7)
   })
 
+  it.each([
+    ['owner/name@main/x', 'file-not-found', 'has no folder "x". If "main/x" is a branch or tag, write owner/name@main%2Fx.'],
+    ['owner/name@dev/x', 'revision-not-found', 'commit "dev". If "dev/x" is a branch or tag, write owner/name@dev%2Fx.'],
+    ['hf://owner/name/x', 'file-not-found', 'owner/name has no folder "x".'],
+  ])('says of %s that the folder or the revision does not exist', async (address, code, words) => {
+    const opening = open(await setUp(), address)
+    await expect(opening).rejects.toMatchObject({ code, message: expect.stringContaining(words) as string })
+  })
+
+  it('opens as a whole by the address of a file without an ending', async () => {
+    const hub = await setUp()
+    server.setRepository('owner/name', { LICENSE: 'x', 'unet/LICENSE': 'x' })
+    expect((await open(hub, 'https://huggingface.co/owner/name/blob/main/LICENSE')).folder).toBeUndefined()
+    expect((await open(hub, 'https://huggingface.co/owner/name/blob/main/unet/LICENSE')).folder).toBe('unet')
+  })
+
   it('downloads content that two repositories share once', async () => {
     const hub = await setUp()
     await (await open(hub)).open('unet/w.safetensors')

@@ -1,6 +1,6 @@
 /** Opens a repository by what a caller passes: a Hub id, a URL or a folder. */
 
-import { InputError } from '../../errors.js'
+import { HubError, InputError, isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
 import { FolderRepository } from './folder-repository.js'
 import { HubRepository } from './hub-repository.js'
@@ -35,7 +35,7 @@ const defaultEndpoint = 'https://huggingface.co'
 
 /**
  * Opens a repository at one revision.
- * @throws AbortError, InputError `bad-repository-id`, `bad-revision`, `bad-url`, `bad-token`; HubError `repository-not-found`, `revision-not-found`, `gated`, `network` …
+ * @throws AbortError, InputError `bad-repository-id`, `bad-revision`, `bad-url`, `bad-token`; HubError `repository-not-found`, `revision-not-found`, `file-not-found`, `gated`, `network` …
  */
 export async function openRepository(
   hub: Hub,
@@ -66,12 +66,28 @@ async function open(
   const revision = revisionOf(named, options.revision)
   // The token is for the endpoint that the caller set, not for a mirror whose address was pasted.
   const token = named.endpoint === endpoint ? checkToken(options.token) : undefined
-  const repository = await HubRepository.open(
-    hub,
-    { endpoint: named.endpoint, id: named.id, revision, token, revalidate },
-    signal,
-  )
-  return named.folder === undefined ? repository : inFolder(repository, named.folder, options.layout)
+  try {
+    const repository = await HubRepository.open(
+      hub,
+      { endpoint: named.endpoint, id: named.id, revision, token, revalidate },
+      signal,
+    )
+    return named.folder === undefined ? repository : await inFolder(repository, named.folder, options.layout)
+  } catch (error) {
+    throw withSlash(error, named)
+  }
+}
+
+/**
+ * The error of an address such as `owner/name@feature/x`, with how a revision that has a slash is written. The address means the folder `x` of
+ * the revision `feature`, as in huggingface_hub.
+ */
+function withSlash(error: unknown, { id, revision, folder }: NamedRepository): unknown {
+  if (!isAquatintError(error, 'revision-not-found', 'file-not-found')) return error
+  if (revision === undefined || folder === undefined) return error
+  const slash = `${id}@${encodeURIComponent(`${revision}/${folder}`)}`
+  const advice = `If ${JSON.stringify(`${revision}/${folder}`)} is a branch or tag, write ${slash}.`
+  return new HubError(error.code, `${error.message} ${advice}`, error.details, error.cause)
 }
 
 /** The revision that the caller requests or the address names. @throws InputError `bad-revision` where both do, and differ */

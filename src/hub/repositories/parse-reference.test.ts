@@ -33,6 +33,17 @@ describe('a repository of the Hub', () => {
     ['a/b.git', 'a/b'],
     ['a/b?library=diffusers', 'a/b'],
     ['a/b#usage', 'a/b'],
+    ['a/b?revision=fp16', 'a/b@fp16'],
+    ['a/b?library=diffusers&revision=refs%2Fpr%2F1#usage', 'a/b@refs/pr/1'],
+    ['a/b?revision=', 'a/b'],
+    ['a/b@v1?revision=v1', 'a/b@v1'],
+    ['https://huggingface.co/a/b?revision=fp16', 'a/b@fp16'],
+    ['https://huggingface.co/a/b/tree/v1/unet?revision=v1', 'a/b@v1:unet'],
+    ['hf://a/b/unet?revision=v1', 'a/b@v1:unet'],
+    // huggingface_hub reads a slash after the revision as the beginning of a path too.
+    ['a/b@feature/x', 'a/b@feature:x'],
+    ['a/b@feature%2Fx', 'a/b@feature/x'],
+    ['hf://a/b@feature%2Fx/unet', 'a/b@feature/x:unet'],
     ['a/b@fp16', 'a/b@fp16'],
     ['a/b@refs/pr/1', 'a/b@refs/pr/1'],
     ['a/b@', 'a/b'],
@@ -222,6 +233,8 @@ describe('what names no model says so', () => {
     ['https://me:secret@x.org/y', 'bad-url', 'user name or password'],
     ['https://x.org/model.safetensors?token=secret', 'bad-url', 'is the address of one file'],
     ['a/b@x..y', 'bad-revision', '"x..y"'],
+    ['a/b?revision=x..y', 'bad-revision', '"x..y"'],
+    ['a/b@v1?token=secret&revision=v2', 'bad-revision', 'names the revision "v1", and its query "v2". Give one of them'],
     ['https://huggingface.co/a/b/tree/%E0%A4%A', 'bad-revision', '%E0%A4%A'],
   ])('%j', (reference, code, words) => {
     const thrown = (() => {

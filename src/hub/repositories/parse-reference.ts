@@ -85,7 +85,7 @@ export function parseReference(reference: string, endpoint: string, baseUrl?: st
 }
 
 function parseUrl(text: string, endpoint: string): Named {
-  const hf = /^hf:\/\/(?:models\/)?(.*)$/is.exec(text)?.[1]
+  const hf = /^hf:\/\/(?:models\/)?(.*)$/is.exec(stripQuery(text))?.[1]
   if (hf !== undefined) return parseHubPath(hf, { endpoint, text, isPage: false, hasPath: true })
   const url = new URL(checkBaseUrl(text))
   const path = url.pathname.replace(/\/$/, '')
@@ -127,7 +127,20 @@ interface HubPath {
 }
 
 /** @param path what follows the Hub's host, or an id */
-function parseHubPath(path: string, { endpoint, text, isPage, hasPath }: HubPath): NamedRepository {
+function parseHubPath(path: string, page: HubPath): NamedRepository {
+  const named = withoutQuery(path, page)
+  const revision = new URLSearchParams(/\?([^#]*)/.exec(page.text)?.[1]).get('revision') ?? ''
+  if (revision === '' || revision === named.revision) return named
+  if (named.revision === undefined) return { ...named, revision: checkRevision(revision) }
+  throw new InputError(
+    'bad-revision',
+    `${quoted(page.text)} names the revision ${JSON.stringify(named.revision)}, and its query ${JSON.stringify(cut(revision))}. Give one of them.`,
+    { revision: cut(revision) },
+  )
+}
+
+/** @param path what follows the Hub's host, or an id */
+function withoutQuery(path: string, { endpoint, text, isPage, hasPath }: HubPath): NamedRepository {
   const parts = path
     .replace(/^api\/models\//, '')
     .replace(/^([\w.-]+)%2f/i, '$1/')

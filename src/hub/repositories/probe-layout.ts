@@ -9,8 +9,8 @@ import type { LayoutNames, RepositoryFile } from '../types.js'
 export interface LayoutProbe {
   /** Bytes of a file, or undefined when the host does not have it. */
   sizeOf(path: string): Promise<number | undefined>
-  /** Whether one request finds anything at the path. */
-  has(path: string): Promise<boolean>
+  /** Bytes of what one request finds at the path; undefined when it finds nothing or fails. */
+  sizeAtOnce(path: string): Promise<number | undefined>
   /** The JSON in a file that exists; undefined when it is not valid JSON. */
   json(path: string): Promise<unknown>
 }
@@ -21,10 +21,13 @@ const maxRequests = 2000
 /** Requests that run at the same time. */
 const atOnce = 6
 
-/** A name that no repository has. A host that finds it answers every path with something. */
-const absentName = 'aquatint-asks-whether-this-is-there.safetensors'
+/** Names that no repository has. A host that finds them answers every path with something. */
+const absentNames = ['aquatint-asks-whether-this-is-there.safetensors', 'aquatint-asks-this.safetensors'] as const
 
-/** The files found, sorted by path. None when the host has no checkpoint, or answers every path with something. */
+/**
+ * The files found, sorted by path. None when the host has no checkpoint. Where a host answers paths that it does not have with a text, which is known
+ * by its length, the text is no file; where that has another length for each path, there are no files.
+ */
 export async function probeLayout(probe: LayoutProbe, layout: LayoutNames): Promise<RepositoryFile[]> {
   const found = new Map<string, number>()
   let requestsLeft = maxRequests
@@ -34,12 +37,13 @@ export async function probeLayout(probe: LayoutProbe, layout: LayoutNames): Prom
     const work = async () => {
       for (let path = left.shift(); path !== undefined; path = left.shift()) {
         const size = await probe.sizeOf(path)
-        if (size !== undefined) found.set(path, size)
+        if (size !== undefined && size !== textBytes) found.set(path, size)
       }
     }
     await Promise.all(Array.from({ length: atOnce }, work))
   }
-  if (await probe.has(absentName)) return []
+  const textBytes = await probe.sizeAtOnce(absentNames[0])
+  if (textBytes !== undefined && (await probe.sizeAtOnce(absentNames[1])) !== textBytes) return []
   for (const round of layout.rounds) await probeAll(await round([...found.keys()], (path) => probe.json(path)))
   return [...found].map(([path, size]) => ({ path, size })).sort((a, b) => (a.path < b.path ? -1 : 1))
 }

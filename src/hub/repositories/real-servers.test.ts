@@ -7,6 +7,7 @@ import {
   sendPage,
   sendPlain,
   startOddServer,
+  type Exchange,
   type OddServer,
   type OddServerOptions,
 } from '../../../e2e/hub-server/odd-server.js'
@@ -62,6 +63,40 @@ describe('a server with', () => {
       code: 'file-not-found',
       message: expect.stringContaining('answers its address with an HTML page'),
     })
+  })
+
+  it.each([
+    ['an HTML page without a type', {}, '<!doctype html><title>Home</title>'],
+    [
+      'an XML document as JSON',
+      { 'content-type': 'application/json' },
+      '<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>',
+    ],
+    ['JSON', { 'content-type': 'application/json' }, '{"error":"not found"}'],
+    ['nothing', { 'content-type': 'application/octet-stream' }, ''],
+  ])('%s and status 200 for paths that it does not have: they are no files', async (_, headers, body) => {
+    const more = new Map([...files].filter(([, bytes]) => bytes.length > 0))
+    const repository = await start(sendPlain, {
+      files: more,
+      missing: (response) => response.writeHead(200, headers).end(body),
+    })
+    expect((await repository.files()).map((file) => file.path)).toEqual([...more.keys()].sort())
+  })
+
+  it("another program's files.json: files are found by their names", async () => {
+    const listing = Buffer.from('[{"name":"config.json","type":"file","size":32}]')
+    const repository = await start(sendPlain, { files: new Map([...files, ['files.json', listing]] as const) })
+    expect((await repository.files()).map((file) => file.path)).toEqual([...files.keys()].sort())
+  })
+
+  it.each([
+    [401, 'forbidden', 'asks for a user name and a password (status 401), and Aquatint sends none'],
+    [403, 'listing-unavailable', 'denies such requests (status 403), as storage services do'],
+    [451, 'forbidden', 'It is not available for legal reasons'],
+  ])('status %i for every path', async (status, code, words) => {
+    const deny = ({ response }: Pick<Exchange, 'response'>) => void response.writeHead(status).end()
+    const listing = start(deny, { missing: (response) => deny({ response }) }).then((repository) => repository.files())
+    await expect(listing).rejects.toMatchObject({ code, message: expect.stringContaining(words) as string })
   })
 
   it('a redirect to a login page, on another host', async () => {

@@ -82,7 +82,8 @@ export class StaticRepository implements Repository {
       const offline = isAquatintError(error, ...unreachableCodes)
       if (offline && known !== undefined) return new StaticRepository(hub, base, known, { revalidate: false, layout })
       // To a page on another origin, a host without the listing may seem not to answer, see HostProbe.
-      if (!offline || layout === undefined || !(await new HostProbe(hub.transport, base, signal).has(layout.index))) throw error
+      if (!offline || layout === undefined) throw error
+      if ((await new HostProbe(hub.transport, base, signal).sizeAtOnce(layout.index)) === undefined) throw error
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
@@ -107,7 +108,7 @@ export class StaticRepository implements Repository {
     const host = new HostProbe(this.#hub.transport, this.id, signal)
     const probe: LayoutProbe = {
       sizeOf: (path) => host.sizeOf(path),
-      has: (path) => host.has(path),
+      sizeAtOnce: (path) => host.sizeAtOnce(path),
       json: async (path) => {
         const source = await this.open(path, { signal, maxBytes: maxJsonBytes })
         const bytes = await source.read({ begin: 0, end: source.byteLength }, { signal })
@@ -123,7 +124,7 @@ export class StaticRepository implements Repository {
     if (files.length === 0) {
       throw new HubError(
         'listing-unavailable',
-        `No checkpoint was found at ${this.id}: it has no ${listingName}, no model_index.json and no config.json.${host.sawPage ? ' The server answers such requests with an HTML page, such as its home page or a login page. Check the address.' : ''}`,
+        `No checkpoint was found at ${this.id}: it has no ${listingName}, no model_index.json and no config.json.${whyNone(host)}`,
         { repository: this.id },
       )
     }
@@ -222,13 +223,28 @@ export class StaticRepository implements Repository {
   }
 }
 
-/** The files that files.json lists, or null when the host has no files.json. */
+/** What the answers of a host that has no file of a checkpoint have in common. Begins with a space, or is empty. */
+function whyNone({ sawPage, sawDenial }: HostProbe): string {
+  if (sawPage)
+    return ' The server answers such requests with an HTML page, such as its home page or a login page. Check the address.'
+  if (sawDenial)
+    return ' The server denies such requests (status 403), as storage services do for files that are not public or do not exist. Check the address, and that the files are public.'
+  return ''
+}
+
+/** What some hosts send with status 200 and any type in place of a file that they do not have. */
+const notFoundWords = new Set(['html-page', 'other-format', 'empty-file'])
+
+/** The files that files.json lists, or null when the host has no files.json, or has one of another kind. */
 async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
   const requested = { repository: base, path: listingName }
   try {
-    return parseFilesJson((await fetchJson(hub.transport, { url: base + listingName, requested, signal })).value, requested)
+    const { value } = await fetchJson(hub.transport, { url: base + listingName, requested, signal })
+    const isListing = typeof value === 'object' && value !== null && 'files' in value && Array.isArray(value.files)
+    return isListing ? parseFilesJson(value, requested) : null
   } catch (error) {
-    if (isAbsent(error)) return null
+    const { cause } = error as Error
+    if (isAbsent(error) || (isAquatintError(cause) && notFoundWords.has(cause.code))) return null
     throw error
   }
 }

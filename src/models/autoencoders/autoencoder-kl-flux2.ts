@@ -41,6 +41,8 @@ function readConfig(config: Config): AutoencoderKLFlux2Config {
   const epsilon = reader.number('batch_norm_eps', 1e-4, { min: 0, max: Number.MAX_VALUE })
   // Training alone uses it.
   reader.unused('batch_norm_momentum', 0.1)
+  // The published configs have this key of an older release of the class; this network always computes in float32.
+  reader.unused('force_upcast', true)
   readPatchSize(reader)
   return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
@@ -133,7 +135,7 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
         if (part === 'encoder') checkMultiples({ height, width }, scaleFactor)
         return (part === 'encoder' ? writeKlEncoder : writeKlDecoder)(config, { batch, height, width }, options, form)
       },
-      // It was trained in bfloat16, whose range is float32's, and its class has no key for it.
+      // It was trained in bfloat16, whose range is float32's, and its class has no key for it any more.
       upcast: true,
       latentChannels,
       scaleFactor,

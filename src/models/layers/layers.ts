@@ -12,6 +12,7 @@ import {
   instanceNormalization,
   layerNormalization,
   matMulNBits,
+  scaleChannels,
   skipLayerNormalization,
   type Pads,
   type QuantizedOperand,
@@ -131,17 +132,18 @@ export function addToResidual(graph: GraphBuilder, residual: ValueInfo, update: 
 }
 
 /**
- * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization, Reshape, Mul, Add: ai.onnx GroupNormalization would run partly on
- * the CPU, and com.microsoft's has no WebGPU kernel.
+ * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization, Reshape, and Mul and Add or on the CPU one operator: ai.onnx GroupNormalization would
+ * run partly on the CPU, and com.microsoft's has no WebGPU kernel.
  */
 export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
   const channels = dimension(x, 1)
-  const affine = [channels, ...x.dims.slice(2).map(() => 1)]
+  const isOnCpu = graph.options.weights === 'initializer'
+  const affine = isOnCpu ? [channels] : [channels, ...x.dims.slice(2).map(() => 1)]
   const weight = graph.weight(`${name}.weight`, affine)
   const bias = graph.weight(`${name}.bias`, affine)
   const grouped = reshape(graph, x, [dimension(x, 0), groups, (channels / groups) * elementCount(x.dims.slice(2))])
   const normalised = reshape(graph, instanceNormalization(graph, grouped, epsilon), x.dims)
-  return add(graph, mul(graph, normalised, weight), bias)
+  return isOnCpu ? scaleChannels(graph, normalised, weight, bias) : add(graph, mul(graph, normalised, weight), bias)
 }
 
 /** [batch, channels, height, width] → [batch · height · width, channels]. */

@@ -1,5 +1,6 @@
 /** diffusers' ResnetBlock2D, Upsample2D and Downsample2D, which UNets and autoencoders share. Weight names are relative to the block. */
 
+import { convOfDoubled } from '../../onnx/conv-of-doubled.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, scale, silu } from '../../onnx/ops-math.js'
 import { dimension, reshape, resizeNearest, transpose } from '../../onnx/ops-shape.js'
@@ -47,9 +48,14 @@ function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo):
   return transpose(graph, add(graph, last, reshape(graph, shift, [batch, 1, 1, channels])), [0, 3, 1, 2])
 }
 
-/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. */
+/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. On the CPU, both are one where the size is twice that of x. */
 export function upsample2D(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
-  return conv2d(graph, resizeNearest(graph, x, height, width), 'conv', dimension(x, 1), 3)
+  const channels = dimension(x, 1)
+  const kernel = [channels, channels, 3, 3]
+  const isDoubled = height === 2 * dimension(x, 2) && width === 2 * dimension(x, 3)
+  if (isDoubled && graph.options.weights === 'initializer' && graph.adapters('conv', kernel).length === 0)
+    return convOfDoubled(graph, x, graph.weight('conv.weight', kernel), graph.weight('conv.bias', [channels]))
+  return conv2d(graph, resizeNearest(graph, x, height, width), 'conv', channels, 3)
 }
 
 /** Downsample2D with convolution: 3×3, stride 2. Padding 0 means one row below and one column at the right, as in diffusers. */

@@ -72,10 +72,11 @@ export class HostPlan {
     this.#heldBytes = options.heldBytes ?? 0
   }
 
-  /** Bytes that buffers kept for reuse may fill: no more than the plan's peak, and than the budget. Undefined: there is no budget. */
+  /** Bytes that buffers kept for reuse may fill: no more than the plan's peak, and than the budget. Undefined: there is neither. */
   get limit(): number | undefined {
     const { limit } = this.#memory
-    return limit === undefined ? undefined : Math.min(limit, this.#plan?.peakBytes ?? limit)
+    const planned = this.#countsActivations ? this.#plan?.peakBytes : undefined
+    return limit === undefined || planned === undefined ? (limit ?? planned) : Math.min(limit, planned)
   }
 
   /** Where weights stay in this generation: too little memory makes it tighter. */

@@ -70,9 +70,9 @@ test('large images are made smaller as PIL does it', () => {
     string,
     Picture
   >
-  const image = asPixels({ dims: [from!.height, from!.width, 3], data: Float32Array.from(from!.bytes) })
-  const resized = resizeLanczos(image, to!.width, to!.height)
-  expect([...resized.data].filter((_, index) => index % 4 < 3)).toEqual(to!.bytes)
+  const image = { ...from!, data: Uint8ClampedArray.from(from!.bytes) }
+  // Half of it is transparent to some extent: what shows least counts least.
+  expect([...resizeLanczos(image, to!.width, to!.height).data]).toEqual(to!.bytes)
   const [large] = referenceImages(blank(1100, 1000), 16)
   expect([large!.width, large!.height]).toEqual([1072, 976])
 })

@@ -59,13 +59,37 @@ function resizeLines(
   }
 }
 
-/** An image of `width` × `height` pixels. Transparency is resized as the colors are. */
-export function resizeLanczos({ data, ...size }: PixelImage, width: number, height: number): PixelImage {
+/** PIL's mode RGBa: colors multiplied by their alpha, in bytes. */
+function premultiplied(data: Uint8ClampedArray): Uint8ClampedArray {
+  const result = new Uint8ClampedArray(data)
+  for (let at = 0; at < data.length; at += 4) {
+    const alpha = data[at + 3] ?? 0
+    for (let color = at; color < at + 3; color++) {
+      const product = (data[color] ?? 0) * alpha + 128
+      result[color] = ((product >> 8) + product) >> 8
+    }
+  }
+  return result
+}
+
+/** The inverse of {@link premultiplied}, in place. Where nothing shows, the colors stay as they are. */
+function divideByAlpha(data: Uint8ClampedArray): void {
+  for (let at = 0; at < data.length; at += 4) {
+    const alpha = data[at + 3] ?? 0
+    if (alpha === 0 || alpha === 255) continue
+    for (let color = at; color < at + 3; color++) data[color] = Math.floor((255 * (data[color] ?? 0)) / alpha)
+  }
+}
+
+/** An image of `width` × `height` pixels. As PIL does it with RGBA, a color counts as much as it shows. */
+export function resizeLanczos({ data: given, ...size }: PixelImage, width: number, height: number): PixelImage {
+  const data = premultiplied(given)
   const rows = new Uint8ClampedArray(width * size.height * 4)
   const each = Array.from({ length: size.height }, (_, row) => ({ from: row * size.width * 4, to: row * width * 4 }))
   resizeLines(data, rows, tapsOf(size.width, width), each, 4)
   const result = new Uint8ClampedArray(width * height * 4)
   const columns = Array.from({ length: width }, (_, column) => ({ from: column * 4, to: column * 4 }))
   resizeLines(rows, result, tapsOf(size.height, height), columns, width * 4)
+  divideByAlpha(result)
   return { width, height, data: result }
 }

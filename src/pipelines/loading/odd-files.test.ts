@@ -28,7 +28,8 @@ async function load(item: OddFilesCase): Promise<void> {
   const whole = findSpec(layout, families, run)
   const spec = changes.includes('tokenizer') ? whole : { ...whole, tokenizers: {} }
   const { sources } = await readParts({ layout, spec, options, open, run })
-  if (/safetensors|variant|model_index|stray|backup/.test(changes)) await readNetworkHeaders({ sources, options, run })
+  if (/safetensors|variant|model_index|stray|backup|max_position/.test(changes))
+    await readNetworkHeaders({ sources, options, run })
 }
 
 /** What diffusers runs with another image, and Aquatint refuses by name. transformers makes up weights that a text encoder's file lacks. */
@@ -61,6 +62,48 @@ const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | Unsupporte
   'safetensors-header': 'a guard of the code itself: JSON that begins with a brace is an object',
   'pickle-weights': 'diffusers runs the code in them',
 }
+
+/** The forms that diffusers fails at and that load here, as docs/models.md lists them, and the names of the cases of each. */
+const loadedHere: readonly (readonly [string, RegExp])[] = [
+  ['`null` for a component or its class in `model_index.json`', /^a component as null|^a class that is null/],
+  [
+    'a class under another library or module than its own',
+    /^\w+ as \w+ of (?:transformers\.models\.clip|diffusers|transformers)$/,
+  ],
+  [
+    "a pipeline class whose UNet takes no guidance scale, or whose config is another class's",
+    /^saved as LatentConsistency|^another class's config/,
+  ],
+  ['4.0 for 4, `true` for 1, `1E3` for 1000', /: \w+ (?:\d+\.0|True)$|^numbers as/],
+  [
+    'a length of prompts that is missing, `null`, or longer than the text encoder has positions',
+    /model_max_length (?:None|100|1e\+30|10{10}\d+)$|^no tokenizer_config|^neither of the two|^an empty tokenizer_config|without tokenizer_config/,
+  ],
+  [
+    'a type (`torch_dtype`, `dtype`) that the weights do not have, or tensors of several types in one file',
+    /: (?:torch_)?dtype |^one weight in float16/,
+  ],
+  [
+    '`null`, an empty text, an unknown word or 0 for a key that no image depends on, or that has a default',
+    /(?:skip_prk_steps|_class_name|_use_default_values|use_return_dict|bos_token_id|sample_size|layer_norm_eps) (?:None|''|False|'0'|'x'|0)$|special tokens that are null|^a config that is \{\}/,
+  ],
+  ['`beta_start: 0`', /beta_start 0$/],
+  ['`add_watermarker`', /^add_watermarker$/],
+  ['a byte order mark before JSON or text', /^a byte order mark/],
+  ['white space or empty lines after merges, merges of symbols that the vocabulary lacks', /^merges /],
+  [
+    'words of `added_tokens.json`, `added_tokens_decoder` or other tokens without a row in the table of words',
+    /added_tokens\.json with|added_tokens_decoder|additional_special_tokens|special_tokens_map\.json with/,
+  ],
+  [
+    '`vocab` and `merges` in `tokenizer_config.json`, a `tokenizer.model` beside the files',
+    /: (?:vocab|merges) |tokenizer\/tokenizer\.model/,
+  ],
+  ['a `vocab_size` that is not the number of rows', /vocab_size 2000/],
+  ['attention of an autoencoder as 1 × 1 convolutions', /1x1 convolutions/],
+  ['an index without `metadata`', /^an index (?:without|whose) metadata/],
+  ["a folder of a component that is never loaded, such as a safety checker's, is missing", /feature_extractor|safety_checker/],
+]
 
 const cases = readOddFilesCases()
 const errors = new Map<OddFilesCase, unknown>()
@@ -101,6 +144,20 @@ test('docs/models.md lists the codes that are decided elsewhere, and each test n
     expect(existsSync(join(root, where)), where).toBe(true)
     if (where.endsWith('.ts')) expect(readFileSync(join(root, where), 'utf8'), where).toContain(`'${code}'`)
   }
+})
+
+test('docs/models.md lists each form that diffusers fails at and that loads here', () => {
+  const docs = readFileSync(join(fixtures, '../docs/models.md'), 'utf8')
+  const [, table = ''] = /fail in diffusers and load here.*\n\n\|.*\n\|.*\n((?:\|.*\n)+)/.exec(docs) ?? []
+  const listed = table
+    .trimEnd()
+    .split('\n')
+    .map((row) => row.split(' | ')[0]?.replace(/^\| /, ''))
+  expect(listed).toEqual(loadedHere.map(([form]) => form))
+  const names = cases.filter((item) => item.judged === 'error' && !errors.has(item)).map(({ name }) => name)
+  const formsOf = (name: string) => loadedHere.filter(([, pattern]) => pattern.test(name)).length
+  expect(names.filter((name) => formsOf(name) !== 1)).toEqual([])
+  expect(loadedHere.filter(([, pattern]) => !names.some((name) => pattern.test(name)))).toEqual([])
 })
 
 test.each([

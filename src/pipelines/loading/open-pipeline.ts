@@ -42,9 +42,9 @@ export async function openPipeline<Spec extends PipelineSpec>(
     const { sources, ...read } = await readParts({ layout, spec, options, open, run })
     const known = await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
     const preparation =
-      known === undefined || options.prepareFor === undefined
+      known === undefined || options.prepareFor === undefined || options.prepareFor === null
         ? undefined
-        : new KernelPreparation({ placing, networks: known, options, spec })
+        : new KernelPreparation({ placing, networks: known, options, size: options.prepareFor, spec })
     found.onPreparation(preparation)
     const makeTable: MakeTable = async (request) => {
       const transformed = await transformWeights(request, await store?.(), run)

@@ -4,7 +4,7 @@ import { isRefusal } from '../../memory/refusal.js'
 import type { Network } from '../bind-network.js'
 import { graphsOn } from '../planning/memory-needs.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
-import type { LoadPipelineOptions } from '../types.js'
+import type { LoadPipelineOptions, PlannedSize } from '../types.js'
 import type { Device } from '../../runtime/device.js'
 import { planDevices } from './plan-networks.js'
 import type { OpenDevices } from './open-devices.js'
@@ -15,6 +15,8 @@ export interface PreparationRequest {
   /** From their headers. */
   readonly networks: ReadonlyMap<string, Network>
   readonly options: LoadPipelineOptions
+  /** The generation. */
+  readonly size: PlannedSize
   readonly spec: PipelineSpec
 }
 
@@ -24,11 +26,11 @@ export class KernelPreparation {
   readonly #devices: readonly Device[]
   readonly #work: Promise<void>
 
-  constructor({ placing, networks, options, spec }: PreparationRequest) {
+  constructor({ placing, networks, options, size, spec }: PreparationRequest) {
     this.#devices = [...placing.devices.values()]
     const { signal } = this.#stop
     this.#work = (async () => {
-      const planned = planDevices(placing, networks, { ...options, ...options.prepareFor }, spec)
+      const planned = planDevices(placing, networks, { ...options, ...size }, spec)
       for (const { device, request, plan } of isRefusal(planned) ? [] : planned.plans)
         for (const [owner, graph] of graphsOn(request, plan))
           await device.prepare([graph], { owner, room: plan.peakBytes, signal })

@@ -65,11 +65,14 @@ beforeAll(async () => {
   whole = await makeImage({ offload: 'resident' })
 })
 
-test('resident: all weights stay, to the byte, and none are left after dispose', () => {
-  const { needs, memory, offload } = whole
+test('resident: all weights stay, to the byte, within the plan, and none are left after dispose', () => {
+  const { needs, held, memory, offload } = whole
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
+  // Without a budget, too, no buffers that are kept for reuse go over it.
+  const plan = orThrow(planMemory(needs, { offload, maxMemory: 1e9, heldBytes: held }))
+  expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
 })
 
 test('model: the peak of weights is the largest component, the image is the same, and none are left after the image', async () => {

@@ -4,7 +4,7 @@
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
-import { readDroppedWeights } from './dropped-weights.js'
+import { isWeightsName, readDroppedWeights } from './dropped-weights.js'
 import { fromPngText, type PromptSettings } from '../parts/settings.js'
 
 /** What the page does with a dropped file or folder. */
@@ -61,8 +61,10 @@ async function takeFolder(item: DroppedItem, { onFolder, say }: DropActions): Pr
 }
 
 async function take(file: File, { onSettings, onPicture, onLora, onEmbedding, onCheckpoint, say }: DropActions): Promise<void> {
-  if (/\.(?:safetensors|gguf|ckpt)$/i.test(file.name)) {
+  if (isWeightsName(file.name)) {
     const weights = await readDroppedWeights(file)
+    if (weights.kind === 'pickle')
+      return say(`${file.name} is a pickle file, which can run code when it is read. Use a safetensors file instead.`)
     if (weights.kind === 'lora') {
       onLora(file)
       return say(`${file.name} was added to the LoRAs.`)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { safetensorsFile } from '../../checkpoint/testing.js'
-import { readDroppedWeights } from './dropped-weights.js'
+import { isWeightsName, readDroppedWeights } from './dropped-weights.js'
 
 const kindOf = (name: string, bytes: Uint8Array<ArrayBuffer>) => readDroppedWeights(new File([bytes], name))
 const fixture = (path: string) => new Uint8Array(readFileSync(`fixtures/${path}`))
@@ -25,4 +25,8 @@ test('what cannot be read is for the load to report', async () => {
   expect(await kindOf('x.safetensors', safetensorsFile('{"a":', 0))).toEqual({ kind: 'checkpoint' })
   expect(await kindOf('x.safetensors', safetensorsFile({}, 0))).toEqual({ kind: 'checkpoint' })
   expect(await kindOf('x.safetensors', safetensorsFile({ weight: { shape: [320, 4, 3, 3] } }, 0))).toEqual({ kind: 'checkpoint' })
+})
+
+test.each(['word.pt', 'model.ckpt', 'lora.BIN'])('%s is a pickle by its name, and not read', async (name) => {
+  expect([isWeightsName(name), await kindOf(name, new Uint8Array(3))]).toEqual([true, { kind: 'pickle' }])
 })

@@ -1,4 +1,4 @@
-/** Finds out from its header what a dropped safetensors file is: a LoRA, an embedding or a checkpoint. The load reports every other fault of the file. */
+/** Finds out from its header what a dropped file of weights is: a LoRA, an embedding or a checkpoint. The load reports every other fault of the file. */
 
 import { areEmbeddingNames, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
 
@@ -7,12 +7,19 @@ export type DroppedWeights =
   | { readonly kind: 'lora' }
   | { readonly kind: 'embedding'; readonly word: string }
   | { readonly kind: 'checkpoint' }
+  | { readonly kind: 'pickle' }
+
+/** Whether a file has weights, by its name. */
+export function isWeightsName(name: string): boolean {
+  return /\.(?:safetensors|gguf|ckpt|pt|pth|bin)$/i.test(name)
+}
 
 /** The longest headers of a LoRA's file and of an embedding's, in bytes. */
 const [longestHeader, longestEmbedding] = [12_500_000, 10_000]
 
 /** Reads the header of a file. */
 export async function readDroppedWeights(file: File): Promise<DroppedWeights> {
+  if (!/\.(?:safetensors|gguf)$/i.test(file.name)) return { kind: 'pickle' }
   const head = new DataView(await file.slice(0, 8).arrayBuffer())
   const length = head.byteLength === 8 ? Number(head.getBigUint64(0, true)) : 0
   if (length < 2 || length > longestHeader) return { kind: 'checkpoint' }

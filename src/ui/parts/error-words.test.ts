@@ -14,6 +14,16 @@ test('a model that does not fit is no failure of the device, and trying again is
   }
 })
 
+test('what only the owner of a page or a server can change says so, and does not advise the visitor to try again', () => {
+  const errors = [
+    new DeviceError('engine-blocked', '', {}),
+    new HubError('blocked-by-page', '', { path: '', url: '' }),
+    new HubError('cors', '', { path: '', url: '' }),
+  ]
+  for (const error of errors) expect(errorWords(error).advice).toMatch(/^The owner of the (?:page|server) has to change its/)
+  expect(errorWords(errors[0]).title).toBe('The page does not let Aquatint run')
+})
+
 test('other codes have the title of their class, and some have advice of their own', () => {
   expect(errorWords(new HubError('file-not-found', 'There is no a.json.', {}))).toEqual({
     title: 'The model could not be downloaded',

@@ -39,10 +39,26 @@ const doesNotFit = {
   advice: 'Choose a smaller picture, smaller weights (q8 or q4), or more memory.',
 }
 
+const checkName = { advice: 'Check the model’s name.' }
+/** What only the owner of the page or of the server can change. */
+const blocked = { title: 'The page does not let Aquatint run', advice: 'The owner of the page has to change its policy.' }
+
 /** Codes with other words than their class. */
 const byCode: Readonly<Record<string, Partial<Omit<ErrorWords, 'message'>>>> = {
-  'file-not-found': { advice: 'Check the model’s name.' },
-  'repository-not-found': { advice: 'Check the model’s name.' },
+  'file-not-found': checkName,
+  'repository-not-found': checkName,
+  'revision-not-found': checkName,
+  'listing-unavailable': checkName,
+  'html-page': checkName,
+  gated: { advice: 'Set the access token in the settings.' },
+  forbidden: { advice: 'Check the model’s name, the access token, and that the files are public.' },
+  cors: { advice: 'The owner of the server has to change its settings.' },
+  'blocked-by-page': { advice: blocked.advice },
+  'engine-blocked': blocked,
+  'runtime-not-loaded': {
+    title: 'The runtime could not be loaded',
+    advice: 'Reload the page. If that fails, its owner has to change it.',
+  },
   network: { advice: 'Check the model’s name and your connection. Downloaded data is kept; retrying resumes.' },
   stalled: { advice: 'Check your connection. Downloaded data is kept; retrying resumes.' },
   'does-not-fit': doesNotFit,

@@ -125,10 +125,9 @@ const rows: readonly Row[] = [
     settings: (steps) => ({ numInferenceSteps: steps, guidanceScale: 3.5 }),
     weight: 0.125,
   },
-  { ...dmd2, file: /^dmd2_sdxl_1step_unet(?:_fp16)?$/, settings: { ...one, scheduler: 'LCMScheduler', timesteps: [399] } },
   {
     ...dmd2,
-    file: /^dmd2_sdxl_4step_(?:unet|lora)(?:_fp16|_fp32)?$/,
+    file: /^dmd2_sdxl_4step_(?:unet|lora)(?:_fp16)?$/,
     settings: { numInferenceSteps: 4, guidanceScale: 0, scheduler: 'LCMScheduler', timesteps: [999, 749, 499, 249] },
   },
   {

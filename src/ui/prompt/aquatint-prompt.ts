@@ -211,7 +211,7 @@ export class AquatintPrompt extends FormControl {
   }
 
   get #preparingOptions(): LoadPipelineOptions {
-    return { ...this.loadOptions, prepareFor: preparedPicture(this.#form.read() ?? {}) }
+    return { prepareFor: preparedPicture(this.#form.read() ?? {}), ...this.loadOptions }
   }
 
   /** Cancels a load or a generation. Downloaded data stays in the cache. */

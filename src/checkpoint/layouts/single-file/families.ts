@@ -80,6 +80,28 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   return tables?.find((names) => (names.prefix === '' ? hasNames(tensors, { prefix: first }) : hasNames(tensors, names)))
 }
 
+/** How names begin in a file that has one component under the names of diffusers or transformers. */
+const ownNames: Readonly<Record<string, readonly string[]>> = {
+  unet: ['down_blocks.'],
+  transformer: ['transformer_blocks.'],
+  vae: ['decoder.mid_block.', 'decoder.layers.'],
+  text_encoder: ['text_model.', 'encoder.block.'],
+  text_encoder_2: ['text_model.', 'encoder.block.'],
+  text_encoder_3: ['encoder.block.'],
+}
+
+/**
+ * The table of a component's tensors in a file of which nothing else is needed: that of a whole checkpoint, or that of a file which has the component alone,
+ * under its original names without a prefix or under those of diffusers.
+ */
+export function namesAlone(component: string, tensors: Originals): OriginalNames | undefined {
+  const names = namesOf(component, tensors)
+  if (names !== undefined) return names
+  if (component === 'vae' && hasNames(tensors, { prefix: 'decoder.mid.block_1.' })) return vaeNames('')
+  const own = Object.hasOwn(ownNames, component) ? ownNames[component] : undefined
+  return own?.some((prefix) => hasNames(tensors, { prefix })) === true ? transformersNames('') : undefined
+}
+
 function isFlux2File(tensors: Originals): boolean {
   return denoiserTensor(tensors, 'single_stream_modulation.lin.weight') !== undefined
 }
@@ -211,17 +233,24 @@ function denoiserTensor(tensors: Originals, name: string): { readonly shape: rea
   return tensors.get(unet + name) ?? tensors.get(name)
 }
 
-/** Whether the weights have to be multiplied by scales, as ComfyUI publishes some. */
-function hasScaledWeights(tensors: Originals): boolean {
-  return [...tensors.keys()].some((name) => /(?:^|\.)scaled_fp8$|\.(?:scale_weight|weight_scale)$/.test(name))
-}
-
-const scaledWeights =
-  'has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read: choose a file in bfloat16, float16 or plain float8'
-
-/** A component is taken from a file of any family, but not one with scaled weights. @throws UnsupportedError `single-file-family` */
-export function refuseScaledWeights(tensors: Originals, file: string): void {
-  if (hasScaledWeights(tensors)) throw new UnsupportedError('single-file-family', `${file} ${scaledWeights}.`, { file })
+/**
+ * Refuses components whose weights have to be multiplied by scales, as ComfyUI publishes some. Scales of components that nothing needs do no harm.
+ * @param components the components that are taken from the file, and how the names of each begin
+ * @throws UnsupportedError `single-file-family`
+ */
+export function refuseScaledWeights(
+  tensors: Originals,
+  file: string,
+  components: ReadonlyMap<string, Pick<OriginalNames, 'prefix'>>,
+): void {
+  const scales = [...tensors.keys()].filter((name) => /(?:^|\.)scaled_fp8$|\.(?:scale_weight|weight_scale)$/.test(name))
+  for (const [component, { prefix }] of components)
+    if (scales.some((name) => name.startsWith(prefix)))
+      throw new UnsupportedError(
+        'single-file-family',
+        `The ${component} in ${file} has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read. Choose a file in bfloat16, float16 or plain float8, or name a repository that has this component: { ${component}: 'owner/name' }.`,
+        { file, component },
+      )
 }
 
 /** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
@@ -229,10 +258,6 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
   {
     what: 'is a LoRA: it changes a checkpoint and is none itself',
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
-  },
-  {
-    what: scaledWeights,
-    matches: hasScaledWeights,
   },
   {
     what: 'is an inpainting checkpoint, which needs a pipeline that is not supported',
@@ -264,15 +289,15 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
     matches: (tensors) => isFlux2File(tensors) && denoiserTensor(tensors, 'guidance_in.in_layer.weight') !== undefined,
   },
   {
-    what: "has diffusers' own names: it is a part of a repository in folders, which fromPretrained loads",
+    what: "has diffusers' own names: it is one component, which fromPretrained takes by its address, such as { unet: 'https://…/file.safetensors' }",
     matches: (tensors) =>
       ['down_blocks.', 'transformer_blocks.', 'decoder.mid_block.', 'text_model.'].some((prefix) =>
         hasNames(tensors, { prefix }),
       ),
   },
   {
-    what: 'holds an autoencoder or text encoders alone: they replace those of a checkpoint, and are none themselves',
-    matches: (tensors) => singleFileComponents.some((component) => namesOf(component, tensors) !== undefined),
+    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are none themselves",
+    matches: (tensors) => singleFileComponents.some((component) => namesAlone(component, tensors) !== undefined),
   },
 ]
 

@@ -11,10 +11,20 @@ import { transformTable } from '../../transforms/transform-table.js'
 import type { TensorEntry, WeightTable } from '../../types.js'
 import { chromaNames } from './chroma-names.js'
 import { namesOf, recognizeFamily } from './families.js'
+import { openFolderComponent } from '../diffusers-folder.js'
 import type { ComponentFiles } from '../layout.js'
 import { checkSingleFileName, openSingleFile, singleFileComponent } from './single-file.js'
 import { takeNetwork } from './tensor-pieces.js'
-import { fixtureFile, folderOf, folderTable, fullSize, recipes, singleFileOf, weightTable } from './testing.node.js'
+import {
+  componentFileOf,
+  fixtureFile,
+  folderOf,
+  folderTable,
+  fullSize,
+  recipes,
+  singleFileOf,
+  weightTable,
+} from './testing.node.js'
 
 const noBytes = { byteLength: 0, read: () => Promise.reject(new Error('No tensor is read.')) }
 
@@ -27,10 +37,19 @@ function tableOf(shapes: Readonly<Record<string, readonly number[]>>): WeightTab
   )
 }
 
+/** The bytes of a file of the fixtures. */
+async function folderFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const source = await fixtureFile(`${path}.safetensors`)
+  return source.read({ begin: 0, end: source.byteLength })
+}
+
+/** The name without `text_model`, which a CLIPTextModel has had since transformers 5. */
+const oldName = (tensor: string) => tensor.replace(/^text_model\./, '')
+
 const bytesOf = async ({ source, begin, end }: TensorEntry) => Buffer.from(await source.read({ begin, end }))
 
 /** Opens a fixture as a single file, with the configs of its folders. */
-async function open(fixture: string, file: Uint8Array<ArrayBuffer>) {
+async function open(fixture: string, file: Uint8Array<ArrayBuffer>, replaced: readonly string[] = []) {
   const warnings: string[] = []
   const repository = memoryRepository({ 'model.safetensors': file })
   const source = await repository.open('model.safetensors')
@@ -38,6 +57,7 @@ async function open(fixture: string, file: Uint8Array<ArrayBuffer>) {
     file: { repository, path: 'model.safetensors' },
     header: await readTensorFile(source, 'model.safetensors'),
     config: folderOf(fixture),
+    replaced,
     open: () => Promise.reject(new Error('The config is given.')),
     warn: (code) => warnings.push(code),
   })
@@ -198,12 +218,12 @@ describe('files that are no checkpoint', () => {
       { 'distilled_guidance_layer.in_proj.bias': [8], 'nerf_image_embedder.embedder.0.weight': [8, 8] },
       /is a Chroma Radiance checkpoint/,
     ],
-    ['a part of a folder', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names/],
+    ['one component', { 'down_blocks.0.resnets.0.conv1.weight': [8, 8, 3, 3] }, /diffusers' own names: it is one component/],
     ['an autoencoder alone', { 'first_stage_model.decoder.conv_in.weight': [8, 4, 3, 3] }, /autoencoder or text encoders alone/],
     [
-      'scaled values of 8 bits',
-      { [`${unet}scaled_fp8`]: [2], [`${unet}input_blocks.0.0.weight`]: [8, 4, 3, 3] },
-      /in 8 bits with a scale/,
+      'an autoencoder without a prefix',
+      { 'decoder.mid.block_1.conv1.weight': [8, 8, 3, 3] },
+      /autoencoder or text encoders alone/,
     ],
     ['something else', { 'a.b': [1] }, /no known family/],
     ['nothing', {}, /first tensor is none/],
@@ -219,16 +239,76 @@ describe('files that are no checkpoint', () => {
   })
 })
 
-it.each(['scaled_fp8', 'double_blocks.0.img_attn.proj.scale_weight', 'layers.0.attention.out.weight_scale'])(
-  'a component is not taken from a file with scaled weights: %s',
-  (name) => {
-    const file = { repository: memoryRepository({}), path: 'x.safetensors' }
-    const config = {} as ComponentFiles
-    expect(() => singleFileComponent('transformer', config, file, tableOf({ [name]: [2] }))).toThrow(
-      expect.objectContaining({ code: 'single-file-family', message: expect.stringMatching(/in 8 bits with a scale/) as string }),
-    )
-  },
-)
+/** The weights of a component in a file whose tensors are these, with the config of a fixture. */
+async function componentTable(fixture: string, name: string, file: Uint8Array<ArrayBuffer>) {
+  const repository = memoryRepository({ 'x.safetensors': file })
+  const { tensors } = await readTensorFile(await repository.open('x.safetensors'), 'x.safetensors')
+  const { files } = await openFolderComponent(folderOf(fixture), name, 'config.json', undefined)
+  const alone = singleFileComponent(name, files, { repository, path: 'x.safetensors' }, tensors)
+  const weights = await alone.chooseWeights({ library: 'diffusers', missingVariant: 'fallback' })
+  return transformTable(await weights.read(), weights.transforms)
+}
+
+describe('a file of one component', () => {
+  it.each([
+    ['an autoencoder under its original names', 'tiny-sd15', 'vae', () => componentFileOf('tiny-sd15', 'vae')],
+    ['an autoencoder under the names of a checkpoint', 'tiny-sd15', 'vae', () => singleFileOf('tiny-sd15')],
+    ['a UNet under its original names', 'tiny-sd15', 'unet', () => componentFileOf('tiny-sd15', 'unet')],
+    [
+      "a UNet under diffusers' names",
+      'few-steps/lcm',
+      'unet',
+      () => folderFile('few-steps/lcm/repo/unet/diffusion_pytorch_model'),
+    ],
+    [
+      "a text encoder under transformers' names",
+      'tiny-sd15',
+      'text_encoder',
+      () => folderFile('tiny-sd15/repo/text_encoder/model'),
+    ],
+  ])('%s has the bytes of its folder', async (_what, fixture, name, fileOf) => {
+    const table = await componentTable(fixture, name, await fileOf())
+    for (const [tensor, entry] of await folderTable(fixture, name)) {
+      if (tensor.endsWith('position_ids')) continue
+      const taken = table.get(tensor) ?? table.get(oldName(tensor))
+      if (taken === undefined) throw new Error(`${name} has no ${tensor}.`)
+      expect((await bytesOf(taken)).equals(await bytesOf(entry)), tensor).toBe(true)
+    }
+  })
+
+  it.each(['scaled_fp8', 'double_blocks.0.img_attn.proj.scale_weight', 'layers.0.attention.out.weight_scale'])(
+    'is refused where its weights are scaled: %s',
+    (name) => {
+      const file = { repository: memoryRepository({}), path: 'x.safetensors' }
+      expect(() => singleFileComponent('transformer', {} as ComponentFiles, file, tableOf({ [name]: [2] }))).toThrow(
+        expect.objectContaining({
+          code: 'single-file-family',
+          message: expect.stringMatching(/The transformer in x\.safetensors has weights in 8 bits with a scale/) as string,
+        }),
+      )
+    },
+  )
+})
+
+it('scaled weights are refused in components that are needed, and in no others', async () => {
+  const scale = {
+    name: 'text_encoders.t5xxl.transformer.scaled_fp8',
+    dtype: 'F8_E4M3',
+    shape: [0],
+    bytes: new Uint8Array(),
+  } as const
+  const file = await singleFileOf('tiny-sd3', [scale])
+  await expect(open('tiny-sd3', file)).rejects.toMatchObject({
+    code: 'single-file-family',
+    details: { component: 'text_encoder_3' },
+  })
+  expect((await open('tiny-sd3', file, ['text_encoder_3'])).layout.components.has('transformer')).toBe(true)
+})
+
+it('Playground v2.5 is recognized by the statistics of its latents', () => {
+  const file = tableOf({ ...fullSize['sdxl']?.tensors, edm_mean: [1, 4, 1, 1], edm_std: [1, 4, 1, 1] })
+  expect(recognizeFamily(file, 'model.safetensors').label).toBe('Playground v2.5')
+})
 
 it('names the component that a file lacks', async () => {
   const { layout } = await open('tiny-sd35', await singleFileOf('tiny-sd35'))

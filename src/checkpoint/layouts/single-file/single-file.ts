@@ -12,7 +12,7 @@ import { readArrivingTable, readWeightTable, type ReadWeightsOptions } from '../
 import type { WeightTransform } from '../../transforms/transform-table.js'
 import { openDiffusersFolder } from '../diffusers-folder.js'
 import type { ComponentFiles, ComponentWeights, Layout, LayoutComponent } from '../layout.js'
-import { namesOf, recognizeFamily, refuseScaledWeights, singleFileComponents } from './families.js'
+import { namesAlone, namesOf, recognizeFamily, refuseScaledWeights, singleFileComponents } from './families.js'
 import { takeNetwork, type OriginalNames, type Originals } from './tensor-pieces.js'
 import { wantedTensors } from './wanted-tensors.js'
 
@@ -58,10 +58,13 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   const layout = await openDiffusersFolder(config, options)
   warnOfPrediction(tensors, metadata, warn)
   const filled: string[] = []
-  const taken = [...layout.components].flatMap(([name, component]) =>
-    component === null || request.replaced?.includes(name) === true ? [] : (namesOf(name, tensors) ?? []),
-  )
-  const isWanted = wantedTensors(tensors, taken)
+  const taken = new Map<string, OriginalNames>()
+  for (const [name, component] of layout.components) {
+    const names = component === null || request.replaced?.includes(name) === true ? undefined : namesOf(name, tensors)
+    if (names !== undefined) taken.set(name, names)
+  }
+  refuseScaledWeights(tensors, file.path, taken)
+  const isWanted = wantedTensors(tensors, [...taken.values()])
   const components = [...layout.components].map(([name, component]): [string, LayoutComponent | null] => {
     if (component === null || !singleFileComponents.includes(name)) return [name, component]
     if ((isGgufName(file.path) || family.denoiserAlone === true) && namesOf(name, tensors) === undefined) {
@@ -95,8 +98,8 @@ export function singleFileComponent(
   file: FileInRepository,
   tensors: TensorFile['tensors'],
 ): ComponentFiles {
-  refuseScaledWeights(tensors, file.path)
-  const names = namesOf(name, tensors)
+  const names = namesAlone(name, tensors)
+  refuseScaledWeights(tensors, file.path, new Map([[name, names ?? { prefix: '' }]]))
   const isWanted = names && wantedTensors(tensors, [names])
   return new SingleFileComponent({ name, config, file, names, stored: names && storedBits(tensors, names.prefix), isWanted })
 }

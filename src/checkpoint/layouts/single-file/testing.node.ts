@@ -82,10 +82,11 @@ export async function singleFileOf(fixture: string, more: readonly FileTensor[] 
   return pack(tensors)
 }
 
-/** The denoiser of a fixture alone, as files of one network have it: without a prefix. */
-export async function denoiserFileOf(fixture: string): Promise<Uint8Array<ArrayBuffer>> {
-  const denoiser = recipes[fixture]?.['transformer'] === undefined ? 'unet' : 'transformer'
-  return pack(await tensorsOf(fixture, denoiser, (name) => name.replace('model.diffusion_model.', '')))
+/** A component of a fixture alone under its original names, as files of one network have them: without a prefix. */
+export async function componentFileOf(fixture: string, component: string): Promise<Uint8Array<ArrayBuffer>> {
+  return pack(
+    await tensorsOf(fixture, component, (name) => name.replace(/^(?:model\.diffusion_model|first_stage_model|vae)\./, '')),
+  )
 }
 
 async function tensorsOf(fixture: string, component: string, rename = (name: string) => name): Promise<FileTensor[]> {

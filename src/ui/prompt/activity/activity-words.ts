@@ -89,7 +89,9 @@ export function memoryNumbers({ memory, device }: Activity): string {
 /** What an idle box shows: a headline and a second line. */
 export type IdleWords = readonly [headline: string, more: string]
 
-const keys = 'Ctrl-Enter generates, Esc cancels'
+/** A touch screen has no such keys. */
+const isTouched = 'matchMedia' in globalThis && matchMedia('(pointer: coarse)').matches
+const keys = isTouched ? '' : 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]
 export const readyWords: IdleWords = ['Ready', keys]
 /** What the second line says before a picture that takes long on the CPU; empty before any other. */

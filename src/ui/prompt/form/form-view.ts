@@ -136,7 +136,6 @@ export class FormView {
         this.#timesteps = undefined
       })
     this.element.addEventListener('input', () => {
-      this.#showGuidance()
       this.#drawSummary()
       onEdit()
     })
@@ -223,7 +222,6 @@ export class FormView {
       this.setDefaults(this.#info)
     }
     this.#numbers.write(settings)
-    this.#showGuidance()
     if ('strength' in settings) this.startPicture.strength = settings.strength
     if ('loras' in settings) this.loras.settings = settings.loras ?? []
     if ('dtype' in settings) this.#dtype.value = settings.dtype ?? ''
@@ -244,7 +242,6 @@ export class FormView {
     this.referencePictures.supported = info && takesReferences
     this.#passOn()
     this.#guidanceRow.hidden = info?.guidance === 'none'
-    this.#showGuidance()
     for (const row of this.#clipRows) row.hidden = info?.promptWeighting === false
     this.#drawSummary()
   }
@@ -255,7 +252,13 @@ export class FormView {
     const { takesNegativePrompt = true, guidance } = this.#info ?? {}
     const byNegative = guidance === undefined || guidance === 'classifier-free'
     this.#trueCfgRow.hidden = guidance === undefined ? scale === '' : byNegative || !takesNegativePrompt
-    this.#negativeRow.hidden = !takesNegativePrompt || !(byNegative || Number(scale) > 1)
+    this.#negativeRow.hidden = !takesNegativePrompt || !((byNegative && this.#guides) || Number(scale) > 1)
+  }
+
+  /** Whether there is guidance. A scale of 0, which distilled models need, is none, except where the network takes the scale as an input. */
+  get #guides(): boolean {
+    if (this.#guidanceRow.hidden) return false
+    return this.#info?.guidance === 'embedded' || Number(this.#shown('guidanceScale') ?? 1) > 0
   }
 
   /** The seed of the last run, for the button that keeps it. */
@@ -346,6 +349,7 @@ export class FormView {
   /** Writes the settings in one line, visible while the section is closed. */
   #drawSummary(): void {
     this.#drawDefaults()
+    this.#showGuidance()
     const [width, height, steps, guidance, seed] = (
       ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed'] as const
     ).map((name) => this.#shown(name))
@@ -353,7 +357,7 @@ export class FormView {
     const parts = [
       width !== undefined && height !== undefined ? `${width} × ${height}` : '',
       steps === undefined ? '' : `${steps} steps`,
-      this.#guidanceRow.hidden ? 'no guidance' : guidance === undefined ? '' : `guidance ${guidance}`,
+      !this.#guides ? 'no guidance' : guidance === undefined ? '' : `guidance ${guidance}`,
       seed === undefined ? '' : `seed ${seed}`,
     ]
     // A line may break only between two settings.

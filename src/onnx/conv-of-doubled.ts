@@ -1,0 +1,37 @@
+/** A 3 × 3 convolution of an image that nearest neighbour has made twice as large, with four products for each of its pixels instead of nine. */
+
+import type { GraphBuilder } from './graph-builder.js'
+import { add } from './ops-math.js'
+import { conv } from './ops-network.js'
+import { concat, dimension, reshape, slice } from './ops-shape.js'
+import type { ValueInfo } from './types.js'
+
+/** The first or the second of the two pixels along an edge that a pixel becomes. */
+const places = [0, 1] as const
+
+/**
+ * The convolution of x [batch, in, height, width] with both edges doubled: [batch, out, 2 · height, 2 · width]. `weight` is [out, in, 3, 3], the padding is 1.
+ * The nine neighbours of a pixel of the doubled image are copies of four pixels of x, so for each of the four places that such a pixel can have, the result is a
+ * convolution of x whose 2 × 2 weights are sums. onnxruntime computes the sums once, while it makes the session, where the weight is an initializer.
+ */
+export function convOfDoubled(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias: ValueInfo): ValueInfo {
+  const [batch, height, width] = [dimension(x, 0), dimension(x, 2), dimension(x, 3)]
+  const out = dimension(weight, 0)
+  const rows = places.map((row) => {
+    const ofRow = neighbourSums(graph, weight, 2, row)
+    const columns = places.map((column) => {
+      const sums = neighbourSums(graph, ofRow, 3, column)
+      const pixels = conv(graph, x, sums, bias, { pads: [1 - row, 1 - column, row, column] })
+      return reshape(graph, pixels, [batch, out, height, width, 1])
+    })
+    return reshape(graph, concat(graph, columns, 4), [batch, out, height, 1, 2 * width])
+  })
+  return reshape(graph, concat(graph, rows, 3), [batch, out, 2 * height, 2 * width])
+}
+
+/** Adds the two of three weights along `axis` that meet copies of the same pixel: the last two for the first place, the first two for the second. */
+function neighbourSums(graph: GraphBuilder, weight: ValueInfo, axis: number, place: 0 | 1): ValueInfo {
+  const part = (index: number) => slice(graph, weight, axis, index, index + 1)
+  const sum = add(graph, part(1 - place), part(2 - place))
+  return concat(graph, place === 0 ? [part(0), sum] : [sum, part(2)], axis)
+}
