@@ -48,7 +48,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await dropFile(page, 'Hyper-SD15-8steps-lora.safetensors', lora)
   await expect(
     page.getByText(
-      'Empty fields mean what Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (from the card of ByteDance/Hyper-SD).',
+      'Empty fields mean what Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (published as ByteDance/Hyper-SD).',
     ),
   ).toBeVisible()
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({

@@ -34,15 +34,17 @@ export function looks(tab: Tab) {
   }, null)
 }
 
-/** Writes a screenshot of the top of the page. */
-export async function keepScreenshot(tab: Tab, engine: string, name: string): Promise<void> {
+/** Writes a screenshot of the top of the page, or of what is around a part of the prompt box. */
+export async function keepScreenshot(tab: Tab, engine: string, name: string, part?: string): Promise<void> {
   const folder = join('test-results/browsers', engine)
   mkdirSync(folder, { recursive: true })
-  await tab.evaluate(async () => {
+  await tab.evaluate(async (selector) => {
     window.scrollTo({ top: 0, behavior: 'instant' })
+    const root = document.querySelector('aquatint-prompt')?.shadowRoot
+    if (selector !== null) root?.querySelector(selector)?.scrollIntoView({ block: 'center', behavior: 'instant' })
     // The screenshot shows what was painted last.
     for (let frames = 0; frames < 2; frames++) await new Promise((resolve) => requestAnimationFrame(resolve))
-  }, null)
+  }, part ?? null)
   const png = await tab.screenshot()
   expect(Buffer.from(png.subarray(1, 4)).toString()).toBe('PNG')
   writeFileSync(join(folder, `${name}.png`), png)

@@ -131,7 +131,7 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
   await test.step('the page says that the model could not be downloaded, and still works', async () => {
     await see(tab, '*', 'The model could not be downloaded')
     expect((await looks(tab)).overflow).toBe(0)
-    await keepScreenshot(tab, engineName, 'error')
+    await keepScreenshot(tab, engineName, 'error', '.message.error')
     const failed = await generate(tab, 'a boat')
     expect(failed.code).toBe('repository-not-found')
     expect(failed.message).toContain('nobody/nothing')
@@ -142,7 +142,7 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     await click(tab, '.settings > summary')
     await see(tab, '#scheduler')
     expect((await looks(tab)).overflow).toBe(0)
-    await keepScreenshot(tab, engineName, 'settings')
+    await keepScreenshot(tab, engineName, 'settings', '.settings')
   })
 
   await test.step('the page says which GPU the browser offers, or why there is none', async () => {

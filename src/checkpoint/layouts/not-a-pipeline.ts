@@ -11,8 +11,11 @@ export function explainMissingIndex(repository: string, paths: readonly string[]
   const folders = paths
     .filter((path) => path.endsWith(`/${modelIndexName}`))
     .map((path) => path.slice(0, -modelIndexName.length - 1))
+  const [only] = folders
+  if (only !== undefined && folders.length === 1)
+    return `${none} in its root. A pipeline is in its folder ${JSON.stringify(only)}: choose that folder, or give its address.`
   if (folders.length > 0)
-    return `${none} in its root. Pipelines are in its folders ${folders.slice(0, 5).join(', ')}: give the address of one of them.`
+    return `${none} in its root. Pipelines are in its folders ${folders.slice(0, 5).join(', ')}: choose one of them, or give its address.`
   const adapter = inRoot(/^adapter_config\.json$|lora.*\.safetensors$/i)
   if (adapter !== undefined)
     return `${none}: it holds a LoRA adapter (${adapter}), which changes another model. Give the model that it was made for.`

@@ -27,7 +27,7 @@ export type ModelSettings = Partial<
 export interface PublishedSettings {
   /** What the model or the LoRA is called. */
   readonly name: string
-  /** The repository whose card has these settings. */
+  /** The repository that publishes the model. */
   readonly card: string
   readonly settings: ModelSettings
   /** The weight that the card recommends for a LoRA, if it is not 1. */
@@ -149,7 +149,8 @@ const rows: readonly Row[] = [
     card: 'Tongyi-MAI/Z-Image-Turbo',
     repositories: ['tongyi-mai/z-image-turbo'],
     file: /^z_image_turbo(?:_bf16)?$/,
-    settings: { numInferenceSteps: 9, guidanceScale: 0 },
+    // The card's first example has 9 steps, for a diffusers that left the last one out.
+    settings: { numInferenceSteps: 8, guidanceScale: 0 },
   },
 ]
 
@@ -197,5 +198,5 @@ export function settingsNote({ name, card, settings }: PublishedSettings): strin
     }),
     eta === undefined ? '' : `eta ${eta}`,
   ].filter((part) => part !== '')
-  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (from the card of ${card}).`
+  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (published as ${card}).`
 }
