@@ -1,7 +1,7 @@
 /** What a component takes of a device's memory, from its graph alone: its weights by stage, and the activations of a run. Pure. */
 
 import type { WeightTable, TensorEntry } from '../checkpoint/types.js'
-import type { ComponentGraph, ValueInfo, Stage, ElementType } from '../onnx/types.js'
+import type { ComponentGraph, ValueInfo, WeightInfo, Stage, ElementType } from '../onnx/types.js'
 import { valueBytes, checkConvertible } from '../checkpoint/element-types.js'
 import { storageBytes } from './storage-bytes.js'
 import { CheckpointError } from '../errors.js'
@@ -175,11 +175,13 @@ export interface WeightKey {
   readonly type: ElementType
   /** Bytes of its elements. */
   readonly bytes: number
+  /** The sizes [out, in, rows, columns] of a weight whose buffer has them in the order [rows, columns, in, out]. */
+  readonly channelsLast?: readonly number[] | undefined
 }
 
-/** The key of a tensor in a type. */
-export function weightKey(tensor: string, type: ElementType): string {
-  return `${type} ${tensor}`
+/** The key of a tensor in a type and an order. */
+export function weightKey(tensor: string, { type, channelsLast }: Pick<WeightInfo, 'type' | 'channelsLast'>): string {
+  return `${type}${channelsLast === true ? '/channels-last' : ''} ${tensor}`
 }
 
 /** The tensor of a key that {@link weightKey} made. */
@@ -191,16 +193,18 @@ export function tensorOf(key: string): string {
 export function weightsOf(stages: Iterable<Stage>, table: WeightTable): Map<string, WeightKey> {
   const found = new Map<string, WeightKey>()
   for (const stage of stages) {
-    for (const { name, type, dims } of stage.program.weights) {
+    for (const info of stage.program.weights) {
+      const { name, type, dims } = info
       const tensor = stage.weights[name] ?? name
-      const key = weightKey(tensor, type)
+      const key = weightKey(tensor, info)
       const entry = table.get(tensor)
       if (entry === undefined) {
         const message = `${stage.name} needs the tensor ${tensor}, which the checkpoint does not have.`
         throw new CheckpointError('tensor-missing', message, { tensor, stage: stage.name })
       }
       checkConvertible(entry, type, dims)
-      found.set(key, { key, entry, type, bytes: valueBytes(type, dims) })
+      const order = info.channelsLast === true ? { channelsLast: dims } : {}
+      found.set(key, { key, entry, type, bytes: valueBytes(type, dims), ...order })
     }
   }
   return found

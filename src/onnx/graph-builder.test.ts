@@ -7,6 +7,7 @@ import { contentKey } from './content-key.js'
 import { GraphBuilder } from './graph-builder.js'
 import { encodeModel } from './model-proto.js'
 import { add, gelu, matMul, mul, quickGelu, relu, scale, silu, softmax, sub } from './ops-math.js'
+import { conv } from './ops-network.js'
 import { concat, dimension, gather, reshape, resizeNearest, slice, split, transpose } from './ops-shape.js'
 import { ProtobufWriter } from './protobuf.js'
 import type { ValueInfo, WriteOptions } from './types.js'
@@ -288,4 +289,16 @@ test('float16 constants are rounded, int64 constants are not', () => {
   expect(model).toContain('003c00c0ff7b662e')
   expect(model).toContain('ffffffffffffffff0200000000000000')
   expect(encodeModel({ ...parts, constants: [] }).length).toBeLessThan(100)
+})
+
+test('only weights that nothing but convolutions reads have channels last', () => {
+  const graph = new GraphBuilder({ dtype: 'float32', weights: 'input', granularity: 'component', channelsLastWeights: true })
+  const x = graph.input('x', 'float32', [1, 4, 8, 8])
+  const weights = ['convolution', 'both', 'sum'].map((name) => graph.weight(name, [4, 4, 1, 1]))
+  const [convolution, both, sum] = weights as [ValueInfo, ValueInfo, ValueInfo]
+  const vector = graph.weight('vector', [1, 4, 1, 1])
+  graph.output('y', conv(graph, conv(graph, conv(graph, x, convolution, undefined), both, undefined), vector, undefined))
+  graph.output('z', add(graph, both, sum))
+  const marked = graph.finish('order').weights.filter(({ channelsLast }) => channelsLast === true)
+  expect(marked.map(({ name }) => name)).toEqual(['convolution'])
 })

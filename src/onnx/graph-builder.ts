@@ -6,7 +6,7 @@
 import { contentKey } from './content-key.js'
 import { activationBytes } from './liveness.js'
 import { byteLength, encodeModel, type Attribute, type GraphNode, type InlineTensor } from './model-proto.js'
-import type { AdapterBranch, ElementType, Program, QuantizedShape, ValueInfo, WriteOptions } from './types.js'
+import type { AdapterBranch, ElementType, Program, QuantizedShape, ValueInfo, WeightInfo, WriteOptions } from './types.js'
 
 /** The type and dims of a node's output; the builder chooses its name. */
 interface OutputSpec {
@@ -142,7 +142,7 @@ export class GraphBuilder {
   finish(name: string): Program {
     const nodes = this.#nameOutputs()
     const inputs = [...this.#inputs.values()]
-    const weights = [...this.#weights.values()]
+    const weights = [...this.#weights.values()].map((weight) => this.#ordered(weight, nodes))
     const outputs = [...this.#outputs.values()].map(({ info }) => info)
     const asInputs = this.options.weights === 'input'
     const model = encodeModel({
@@ -159,6 +159,17 @@ export class GraphBuilder {
     const made = this.#nodes.flatMap((node) => node.outputs.map((output) => ({ name: output, bytes: bytesOf(output) })))
     const largestValue = made.reduce((most, value) => (value.bytes > most.bytes ? value : most), { name: '', bytes: 0 })
     return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations, largestValue }
+  }
+
+  /** A weight with the order that its buffer is to have, given all nodes of the program. */
+  #ordered(weight: ValueInfo, nodes: readonly GraphNode[]): WeightInfo {
+    const [outputs = 0, inputs = 0] = weight.dims
+    if (this.options.channelsLastWeights !== true || weight.dims.length !== 4 || outputs < 2 || inputs < 2) return weight
+    const uses = nodes.flatMap((node) => node.inputs.flatMap((input, index) => (input === weight.name ? [{ node, index }] : [])))
+    const isForConvolutions = uses.every(
+      ({ node, index }) => node.opType === 'Conv' && index === 1 && !('group' in node.attributes),
+    )
+    return isForConvolutions ? { ...weight, channelsLast: true } : weight
   }
 
   /** Returns the nodes with their outputs renamed to the program's output names. Adds an Identity only if a value has two names or no node. */

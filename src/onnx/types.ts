@@ -13,6 +13,12 @@ export interface ValueInfo {
   readonly dims: readonly number[]
 }
 
+/** A weight of a program. */
+export interface WeightInfo extends ValueInfo {
+  /** Only convolutions read it, and its buffer has [out, in, rows, columns] in the order [rows, columns, in, out]. Absent: it has the checkpoint's order. */
+  readonly channelsLast?: true | undefined
+}
+
 /** A compiled unit: one ONNX model whose weights are graph inputs or external initializers. */
 export interface Program {
   /** Equal for programs with equal bytes. Programs with equal keys share a session. */
@@ -21,7 +27,7 @@ export interface Program {
   readonly model: Uint8Array<ArrayBuffer>
   readonly inputs: readonly ValueInfo[]
   /** The weights, by their names in this graph. As initializers, each is external data whose location is its name. */
-  readonly weights: readonly ValueInfo[]
+  readonly weights: readonly WeightInfo[]
   readonly outputs: readonly ValueInfo[]
   /** The estimated bytes of values that it needs at once while it runs, besides its inputs, weights and outputs. */
   readonly activationBytes: number
@@ -64,6 +70,8 @@ export interface WriteOptions {
   readonly fusesGeglu?: boolean | undefined
   /** The device's kernel of InstanceNormalization takes its epsilon, times this number, from its bias. Absent: it takes the attribute. */
   readonly epsilonInBias?: number | undefined
+  /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they have not. */
+  readonly channelsLastWeights?: boolean | undefined
   /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
   readonly sumsInParts?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */

@@ -78,9 +78,9 @@ export class WasmBackend implements Backend {
     const allocation = this.#device.memory.allocate(this.#name, 'weights', bytes)
     try {
       const data = await this.#read(wanted, signal, onBytes)
-      const externalData = stage.program.weights.flatMap(({ name, type }) => {
-        const found = data.get(weightKey(stage.weights[name] ?? name, type))
-        return found === undefined ? [] : [{ path: name, data: found }]
+      const externalData = stage.program.weights.flatMap((info) => {
+        const found = data.get(weightKey(stage.weights[info.name] ?? info.name, info))
+        return found === undefined ? [] : [{ path: info.name, data: found }]
       })
       await nextTurn()
       const session = await onnxruntimeLock.run(

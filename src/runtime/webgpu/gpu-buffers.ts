@@ -86,6 +86,11 @@ export class GpuBuffers implements BufferPool {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
   }
 
+  /** A buffer that an upload writes and a kernel reads; its `destroy()` destroys it. */
+  createStaging(owner: string, bytes: number): AskedBuffer {
+    return this.#make({ size: storageBytes(bytes), usage: usage.storage | usage.copyDst }, owner, 'activations', false)
+  }
+
   /** A buffer of shader parameters, a multiple of 16 bytes. */
   createUniforms(owner: string, data: Uint8Array<ArrayBuffer>): GPUBuffer {
     const buffer = this.#allocate({ size: data.byteLength, usage: usage.uniform | usage.copyDst }, owner, 'activations')
@@ -120,6 +125,11 @@ export class GpuBuffers implements BufferPool {
   reclaim(): void {
     this.#refusal = undefined
     this.trim()
+  }
+
+  /** Submits commands of an upload. A run beside it may have recorded commands that use shelved buffers, so these stay. */
+  submitUpload(commands: GPUCommandBuffer): void {
+    this.#submit([commands])
   }
 
   /** Resolves when the GPU has done all that was submitted. */
@@ -187,9 +197,12 @@ export class GpuBuffers implements BufferPool {
     return buffer
   }
 
-  #make(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): AskedBuffer {
-    const recyclable =
-      purpose === 'activations' && (descriptor.usage & usage.storage) !== 0 && descriptor.mappedAtCreation !== true
+  #make(
+    descriptor: GPUBufferDescriptor,
+    owner: string,
+    purpose: MemoryPurpose,
+    recyclable = purpose === 'activations' && (descriptor.usage & usage.storage) !== 0 && descriptor.mappedAtCreation !== true,
+  ): AskedBuffer {
     const shelf = `${descriptor.size}/${descriptor.usage}`
     if (recyclable) {
       const shelved = this.#shelves.get(shelf)?.pop()

@@ -9,8 +9,10 @@ import type { Program } from '../../onnx/types.js'
 import { MemoryAccount } from '../memory-account.js'
 import { explained, onnxruntimeLock, type OnnxRuntime, type Session } from '../onnxruntime.js'
 import { SessionCache } from '../session-cache.js'
+import { ChannelsLastUpload } from './channels-last-upload.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
+import { channelsLastWeights } from './kernels/dispatch-stream.js'
 import { LossWatch } from './loss-watch.js'
 
 /** Who uses onnxruntime, and for what: `doing` completes "while …". */
@@ -29,6 +31,7 @@ export class GpuRuntime {
   readonly runtime: OnnxRuntime
   readonly gpu: GPUDevice
   readonly buffers: GpuBuffers
+  readonly channelsLast: ChannelsLastUpload
   readonly sessions: SessionCache
   readonly #watch = new LossWatch()
   /** Why the device cannot be used any more. */
@@ -41,6 +44,7 @@ export class GpuRuntime {
     this.runtime = runtime
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
+    this.channelsLast = new ChannelsLastUpload(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {
@@ -75,11 +79,24 @@ export class GpuRuntime {
     const work = onnxruntimeLock.run(async () => {
       this.assertUsable()
       const done = this.buffers.runAs(use.owner, use.expected ?? 0, () =>
-        watched(this.gpu, use.doing, () => explained(use.doing, task)),
+        watched(this.gpu, use.doing, () => explained(use.doing, () => this.#checked(task))),
       )
       return this.#watch.outlast(done)
     }, signal)
     return this.orLost(work, signal)
+  }
+
+  /** Runs `task`. @throws Error if something read weights in another order than they have */
+  async #checked<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      const result = await task()
+      const error = channelsLastWeights(this.gpu)?.endRun()
+      if (error !== undefined) throw error
+      return result
+    } catch (error) {
+      channelsLastWeights(this.gpu)?.endRun()
+      throw error
+    }
   }
 
   /** Settles as `work` does, or rejects if the device is lost first. A failure that a loss caused rejects with the loss. `signal`: the caller's. */

@@ -84,8 +84,9 @@ export class WebGpuBackend implements Backend {
       if (tensor instanceof GpuTensor) feeds[name] = bound(tensor.buffer, type, dims)
       else if (tensor !== undefined) feeds[name] = new Tensor(type, tensor.data, dims)
     }
-    for (const { name, type, dims } of program.weights) {
-      const buffer = weights.get(weightKey(tensors[name] ?? name, type))
+    for (const info of program.weights) {
+      const { name, type, dims } = info
+      const buffer = weights.get(weightKey(tensors[name] ?? name, info))
       if (buffer !== undefined) feeds[name] = bound(buffer, type, dims)
     }
     const fetches: Record<string, OrtTensor> = {}

@@ -29,14 +29,25 @@ interface Opening {
   readonly kernels?: KernelSource | undefined
 }
 
+/** What the device's adapter adds. */
+interface Adapted {
+  readonly total: MemoryAccount | undefined
+  readonly architecture: string
+}
+
+/** Intel's GPUs for which onnxruntime has another convolution in float16, which reads weights in the checkpoint's order. */
+const convolvesByColumns = /^xe-[23]/
+
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
   readonly #tally: GpuTally
   /** Uses the sessions that {@link prepare} made, until networks use them. */
   readonly #preparation = {}
+  readonly #channelsLastWeights: boolean
 
-  private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice, total: MemoryAccount | undefined) {
+  private constructor(info: DeviceInfo, runtime: OnnxRuntime, gpu: GPUDevice, { total, architecture }: Adapted) {
     super(info, runtime, gpu, total)
+    this.#channelsLastWeights = info.kernels.source === 'aquatint' && !convolvesByColumns.test(architecture)
     this.#combine = new GpuCombine(gpu, this.buffers)
     this.#tally = new GpuTally(gpu, this.buffers)
   }
@@ -46,7 +57,8 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const described = describeAdapter(adapter, name)
     const runtime = await loadOnnxRuntime('webgpu')
     const gpu = await requestDevice(adapter)
-    return new WebGpuDevice({ ...described, kernels: installKernels(gpu, kernels) }, runtime, gpu, total)
+    const { architecture } = adapter.info
+    return new WebGpuDevice({ ...described, kernels: installKernels(gpu, kernels) }, runtime, gpu, { total, architecture })
   }
 
   writeOptions(wanted: Pick<WriteOptions, 'dtype' | 'granularity'>): WriteOptions {
@@ -56,6 +68,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       weights: this.info.capabilities.weightsAs,
       granularity: wanted.granularity,
       fusesGeglu: fusesGeglu(dtype, this.info),
+      channelsLastWeights: this.#channelsLastWeights,
       epsilonInBias: this.info.kernels.source === 'aquatint' ? epsilonScale : undefined,
     }
   }
@@ -64,6 +77,8 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     this.#combine.compile()
     this.#tally.compile()
     const programs = graphs.flatMap(({ stages }) => stages.map(({ program }) => program))
+    for (const { type, channelsLast } of programs.flatMap(({ weights }) => weights))
+      if (channelsLast === true) this.channelsLast.compile(type)
     await prepareKernels(this, { programs, owner, user: this.#preparation, room, signal })
   }
 

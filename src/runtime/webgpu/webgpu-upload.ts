@@ -53,23 +53,33 @@ async function fill(
   const total = wanted.reduce((sum, { bytes }) => sum + bytes, 0)
   let loaded = 0
   let queued = 0
-  if (total > 0) onProgress?.(0, total)
-  await streamWeights(
-    wanted,
-    async ({ wanted: { key }, byteOffset, bytes }) => {
-      const buffer = made.get(key)
-      if (buffer === undefined) return
-      buffers.write(buffer, byteOffset, bytes)
-      loaded += bytes.byteLength
-      queued += bytes.byteLength
-      if (queued >= queuedBytes) {
-        queued = 0
-        await buffers.submittedWorkDone()
-      }
-      onProgress?.(loaded, total)
-    },
-    signal,
-  )
+  const writer = await device.channelsLast.open(owner, wanted)
+  try {
+    if (total > 0) onProgress?.(0, total)
+    await streamWeights(
+      wanted,
+      async ({ wanted: weight, byteOffset, bytes }) => {
+        const buffer = made.get(weight.key)
+        if (buffer === undefined) return
+        if (writer !== undefined && weight.channelsLast !== undefined) writer.write(buffer, weight, byteOffset, bytes)
+        else buffers.write(buffer, byteOffset, bytes)
+        loaded += bytes.byteLength
+        queued += bytes.byteLength
+        if (queued >= queuedBytes) {
+          queued = 0
+          await buffers.submittedWorkDone()
+        }
+        onProgress?.(loaded, total)
+      },
+      signal,
+    )
+    for (const weight of wanted) {
+      const buffer = made.get(weight.key)
+      if (buffer !== undefined) writer?.finish(buffer, weight)
+    }
+  } finally {
+    writer?.destroy()
+  }
 }
 
 /** Reuses the buffers of `spare` that fit, destroys the others, and then makes those that are missing, so that both never exist together. */

@@ -4,6 +4,7 @@
  * uniforms of later passes into the same buffers.
  */
 
+import { ChannelsLastWeights } from './channels-last-weights.js'
 import type { CompiledKernel, Dispatch, Launch, Match, Sequence } from './dispatch.js'
 
 /** What onnxruntime has set on a pass. */
@@ -30,6 +31,7 @@ function isUniform({ buffer }: GPUBufferBinding): boolean {
 
 /** Watches what is recorded on one device. */
 class DispatchStream {
+  readonly weights = new ChannelsLastWeights()
   readonly #gpu: GPUDevice
   #sequences: readonly Sequence[] = []
   #replaced: (label: string) => void = () => undefined
@@ -54,6 +56,7 @@ class DispatchStream {
       const encoder = prototypeOf(gpu).createCommandEncoder.call(gpu, descriptor)
       const beginPass = encoder.beginComputePass.bind(encoder)
       encoder.beginComputePass = (given) => this.#watchPass(beginPass(given))
+      this.#watchCopies(encoder)
       return encoder
     }
   }
@@ -65,8 +68,9 @@ class DispatchStream {
     this.#gpu.createShaderModule = (descriptor) => {
       const shader = this.#compile(descriptor)
       const { code, label = '' } = descriptor
-      const bindings = [...code.matchAll(/@binding\(\d+\) var<storage, \w+> (\w+):/g)].map(([, name]) => name).join()
-      this.#modules.set(shader, { label, code, bindings })
+      const storage = [...code.matchAll(/@binding\(\d+\) var<storage, (\w+)> (\w+):/g)]
+      const bindings = storage.map(([, , name]) => name).join()
+      this.#modules.set(shader, { label, code, bindings, writes: storage.map(([, access]) => access !== 'read') })
       return shader
     }
   }
@@ -97,7 +101,22 @@ class DispatchStream {
     const prototype = Object.getPrototypeOf(queue) as GPUQueue
     queue.writeBuffer = (buffer, offset, data, begin, size) => {
       prototype.writeBuffer.call(queue, buffer, offset, data, begin, size)
+      this.weights.wrote(buffer)
       if (isUniform({ buffer })) this.#uniforms.set(buffer, words(data, offset, begin, size))
+    }
+  }
+
+  #watchCopies(encoder: GPUCommandEncoder): void {
+    const copy = encoder.copyBufferToBuffer.bind(encoder)
+    const clear = encoder.clearBuffer.bind(encoder)
+    encoder.copyBufferToBuffer = (source: GPUBuffer, ...rest: readonly unknown[]) => {
+      this.weights.read(source, 'A copy')
+      for (const target of rest) if (target instanceof GPUBuffer) this.weights.wrote(target)
+      Reflect.apply(copy, encoder, [source, ...rest])
+    }
+    encoder.clearBuffer = (buffer, offset, size) => {
+      this.weights.wrote(buffer)
+      clear(buffer, offset, size)
     }
   }
 
@@ -137,6 +156,7 @@ class DispatchStream {
       const kernel = pipeline === undefined ? undefined : this.#kernels.get(pipeline)
       const bound = group === undefined ? undefined : this.#groups.get(group)
       if (pipeline === undefined || group === undefined || kernel === undefined || bound === undefined) {
+        this.#assertReadable(bound)
         reduce(true)
         if (pipeline !== undefined) raw.setPipeline(pipeline)
         if (group !== undefined) raw.setBindGroup(0, group)
@@ -147,10 +167,14 @@ class DispatchStream {
       const known = binding === undefined ? undefined : this.#uniforms.get(binding.buffer)
       const uniforms = binding === undefined || known === undefined ? undefined : { binding, words: known }
       const storage = bound.filter((one) => !isUniform(one))
-      state.held.push({ kernel, pipeline, group, storage, uniforms, grid: [x, y, z] })
+      const given: Dispatch = { kernel, pipeline, group, storage, uniforms, grid: [x, y, z] }
+      const resolved = this.weights.resolve(given)
+      if (resolved === undefined) return
+      state.held.push(resolved === given ? given : this.#regrouped(resolved, bound))
       reduce(false)
     }
     pass.dispatchWorkgroupsIndirect = (buffer, offset) => {
+      this.#assertReadable(state.group === undefined ? undefined : this.#groups.get(state.group))
       reduce(true)
       if (state.pipeline !== undefined) raw.setPipeline(state.pipeline)
       if (state.group !== undefined) raw.setBindGroup(0, state.group)
@@ -161,6 +185,20 @@ class DispatchStream {
       raw.end()
     }
     return pass
+  }
+
+  /** A dispatch of a kernel whose text is not known binds these. */
+  #assertReadable(bound: readonly GPUBufferBinding[] = []): void {
+    for (const { buffer } of bound) this.weights.read(buffer, 'A kernel')
+  }
+
+  /** A dispatch with a bind group of its storage, in place of `bound`. */
+  #regrouped(dispatch: Dispatch, bound: readonly GPUBufferBinding[]): Dispatch {
+    const storage = [...dispatch.storage]
+    const resources = bound.map((one) => (isUniform(one) ? one : (storage.shift() ?? one)))
+    const entries = resources.map((resource, binding) => ({ binding, resource }))
+    const group = this.#group({ layout: dispatch.pipeline.getBindGroupLayout(0), entries })
+    return { ...dispatch, group }
   }
 
   /** Records what is decided of the dispatches held back: all of them if no other follows. */
@@ -222,6 +260,11 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
 
 /** A device has one, also if it is opened again: two would each know a part of the kernels. */
 const streams = new WeakMap<GPUDevice, DispatchStream>()
+
+/** The weights on a device that have channels last; undefined if it runs what onnxruntime records. */
+export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undefined {
+  return streams.get(gpu)?.weights
+}
 
 /**
  * From now on, `gpu` runs one kernel in place of each of these sequences. Without any, it runs what onnxruntime records. Calls `replaced` with the label of

@@ -8,6 +8,8 @@ export interface CompiledKernel {
   readonly code: string
   /** The names of its storage buffers, in order. */
   readonly bindings: string
+  /** For each of them, whether it can write there. */
+  readonly writes: readonly boolean[]
 }
 
 /** One dispatch of a kernel. */

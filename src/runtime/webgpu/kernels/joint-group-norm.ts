@@ -4,7 +4,8 @@
  * (models/group-norms.test.ts).
  */
 
-import { bufferAt, overlap, type CompiledKernel, type Dispatch, type Match, type Sequence } from './dispatch.js'
+import { permutation } from './channels-last-weights.js'
+import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
 
 /** The sizes of an image [batch, channels, pixels] with groups of channels. */
 interface Size {
@@ -101,14 +102,6 @@ const one = new Uint32Array(new Float32Array([1]).buffer)[0]
 /** SiLU: QuickGelu with alpha 1. */
 function isSilu({ kernel, uniforms }: Dispatch): boolean {
   return kernel.label === 'QuickGelu' && kernel.bindings === 'x,y' && uniforms?.words[1] === one
-}
-
-/** Axis i of the result of a Transpose is axis permutation[i]; undefined if the text does not say it. */
-function permutation({ code }: CompiledKernel): readonly number[] | undefined {
-  const rank = Number(/a_shape: vec(\d)<u32>/.exec(code)?.[1])
-  const pairs = [...code.matchAll(/^ *a\[(\d)\] = i\[(\d)\];$/gm)].map(([, from, to]) => [Number(from), Number(to)] as const)
-  if (pairs.length === 0 && rank === 2 && code.includes('var<workgroup> tile')) return [1, 0]
-  return pairs.length === rank ? pairs.toSorted((a, b) => a[1] - b[1]).map(([from]) => from) : undefined
 }
 
 /** Whether a dispatch moves the channels of an image behind its pixels. */

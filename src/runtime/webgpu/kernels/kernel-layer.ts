@@ -21,7 +21,7 @@ const float16Kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedP
 /** float16 kernels that move values, or round each result once: as exact as float16 can be. */
 const exact: ReadonlySet<string> = new Set(
   `Add BiasAdd Cast ComputeChannelScaleShift Concat CopyKVCache Expand Gather InPlaceSoftmax Mul Relu ResizeNearest ResizeNearestImpl Slice Split
-  Sub TransferBSDToBNSH Transpose`.split(/\s+/),
+  Sub ToChannelsLast TransferBSDToBNSH Transpose`.split(/\s+/),
 )
 
 /** Kernels whose inputs are written for the changed text: as onnxruntime has it, the kernel would compute other values. */

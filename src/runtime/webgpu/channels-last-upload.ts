@@ -1,0 +1,116 @@
+/**
+ * Uploads weights of convolutions in the order that the device's kernels read (kernels/channels-last-weights.ts): the queue writes pieces of the checkpoint's bytes into a small
+ * buffer, and a kernel moves each value to its place.
+ */
+
+import { elementBytes } from '../../checkpoint/element-types.js'
+import type { WeightKey } from '../../memory/needs.js'
+import type { ElementType } from '../../onnx/types.js'
+import type { GpuBuffers } from './gpu-buffers.js'
+import { channelsLastWeights } from './kernels/dispatch-stream.js'
+
+/** The most bytes that are moved at a time. */
+const stagingBytes = 2 ** 18
+
+const workgroupSize = 64
+
+/** What one upload writes through. */
+export interface ChannelsLastWriter {
+  /** Writes bytes of a tensor into its buffer, as {@link GpuBuffers.write} does. */
+  write(buffer: GPUBuffer, weight: WeightKey, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void
+  /** All bytes of the weight have been written into its buffer. */
+  finish(buffer: GPUBuffer, weight: WeightKey): void
+  destroy(): void
+}
+
+export class ChannelsLastUpload {
+  readonly #device: GPUDevice
+  readonly #buffers: GpuBuffers
+  readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
+
+  constructor(device: GPUDevice, buffers: GpuBuffers) {
+    this.#device = device
+    this.#buffers = buffers
+  }
+
+  /** The kernel for values of a type, compiled at the first call. */
+  compile(type: ElementType): GPUComputePipeline {
+    const known = this.#pipelines.get(type)
+    if (known !== undefined) return known
+    const device = this.#device
+    const shader = device.createShaderModule({ label: 'ToChannelsLast', code: textOf(type === 'float16' ? 'f16' : 'f32') })
+    const made = device.createComputePipeline({ layout: 'auto', compute: { module: shader, entryPoint: 'main' } })
+    this.#pipelines.set(type, made)
+    return made
+  }
+
+  /** Makes the buffers to upload such weights; undefined if there are none. @throws DeviceError `out-of-memory` */
+  async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
+    const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
+    if (most === 0) return undefined
+    const { buffer: staging, refusal } = this.#buffers.createStaging(owner, Math.min(most, stagingBytes))
+    const refused = await refusal
+    if (refused !== undefined) {
+      staging.destroy()
+      throw refused
+    }
+    const sizes = this.#buffers.createUniforms(owner, new Uint8Array(32))
+    return {
+      write: (buffer, weight, byteOffset, bytes) => {
+        for (let at = 0; at < bytes.byteLength; at += stagingBytes)
+          this.#move(staging, sizes, buffer, weight, byteOffset + at, bytes.subarray(at, at + stagingBytes))
+      },
+      finish: (buffer, { channelsLast }) => {
+        if (channelsLast !== undefined) channelsLastWeights(this.#device)?.add(buffer, channelsLast)
+      },
+      destroy: () => {
+        staging.destroy()
+        sizes.destroy()
+      },
+    }
+  }
+
+  #move(
+    staging: GPUBuffer,
+    sizes: GPUBuffer,
+    buffer: GPUBuffer,
+    { type, channelsLast = [] }: WeightKey,
+    byteOffset: number,
+    bytes: Uint8Array<ArrayBuffer>,
+  ): void {
+    const device = this.#device
+    const count = bytes.byteLength / elementBytes[type]
+    const [outputs = 0, inputs = 0, rows = 0, columns = 0] = channelsLast
+    this.#buffers.write(staging, 0, bytes)
+    const first = byteOffset / elementBytes[type]
+    device.queue.writeBuffer(sizes, 0, Uint32Array.of(first, count, outputs, inputs, rows * columns))
+    const pipeline = this.compile(type)
+    const entries = [staging, buffer, sizes].map((resource, binding) => ({ binding, resource: { buffer: resource } }))
+    const encoder = device.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    pass.setPipeline(pipeline)
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
+    pass.dispatchWorkgroups(Math.ceil(count / workgroupSize))
+    pass.end()
+    this.#buffers.submitUpload(encoder.finish())
+  }
+}
+
+/** One value for each thread: neighbours in `piece` are read together. Bound by writing memory. */
+function textOf(type: string): string {
+  return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> piece: array<${type}>;
+@group(0) @binding(1) var<storage, read_write> weight: array<${type}>;
+// Values from \`first\` on of a weight [outputs, inputs, pixels].
+struct Sizes { first: u32, count: u32, outputs: u32, inputs: u32, pixels: u32 }
+@group(0) @binding(2) var<uniform> sizes: Sizes;
+
+@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x >= sizes.count) { return; }
+  let at = sizes.first + id.x;
+  let pixel = at % sizes.pixels;
+  let row = at / sizes.pixels;
+  weight[(pixel * sizes.inputs + row % sizes.inputs) * sizes.outputs + row / sizes.inputs] = piece[id.x];
+}
+`
+}

@@ -1,0 +1,119 @@
+/**
+ * Weights of convolutions whose buffers have them in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
+ * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
+ * order already, the Transpose is left out, and what reads its result reads the weight.
+ *
+ * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. Only what is recorded counts:
+ * onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. What reads such a weight in another way, or never reads a result that was left out, is an
+ * error of the run.
+ */
+
+import type { CompiledKernel, Dispatch } from './dispatch.js'
+
+/** Axis i of the result of a Transpose is axis permutation[i]; undefined if the text does not say it. */
+export function permutation({ code }: CompiledKernel): readonly number[] | undefined {
+  const rank = Number(/a_shape: vec(\d)<u32>/.exec(code)?.[1])
+  const pairs = [...code.matchAll(/^ *a\[(\d)\] = i\[(\d)\];$/gm)].map(([, from, to]) => [Number(from), Number(to)] as const)
+  if (pairs.length === 0 && rank === 2 && code.includes('var<workgroup> tile')) return [1, 0]
+  return pairs.length === rank ? pairs.toSorted((a, b) => a[1] - b[1]).map(([from]) => from) : undefined
+}
+
+/** The axes of a result in order, as their places and sizes in what is read: without axes of size 1, and with neighbours that stay together as one. */
+function orderOf(dims: readonly number[], axes: readonly number[]): string {
+  const wide = axes.filter((axis) => dims[axis] !== 1)
+  const places = wide.toSorted((a, b) => a - b)
+  const found: { place: number; end: number; size: number }[] = []
+  for (const axis of wide) {
+    const place = places.indexOf(axis)
+    const last = found.at(-1)
+    const size = dims[axis] ?? 0
+    if (last?.end === place) Object.assign(last, { end: place + 1, size: last.size * size })
+    else found.push({ place, end: place + 1, size })
+  }
+  const starts = found.map(({ place }) => place).toSorted((a, b) => a - b)
+  return found.map(({ place, size }) => `${starts.indexOf(place)}:${size}`).join()
+}
+
+/** Whether a dispatch makes [rows, columns, in, out] of all of a weight [out, in, rows, columns]. */
+function isTranspose({ kernel, uniforms, storage }: Dispatch, sizes: readonly number[]): boolean {
+  const axes = kernel.label === 'Transpose' && kernel.bindings === 'a,output' ? permutation(kernel) : undefined
+  if (axes === undefined || uniforms === undefined || !storage.every(isWhole)) return false
+  const dims = [...uniforms.words.subarray(0, axes.length)]
+  return orderOf(dims, axes) === orderOf(sizes, [2, 3, 1, 0])
+}
+
+function isWhole({ offset = 0 }: GPUBufferBinding): boolean {
+  return offset === 0
+}
+
+function misread(reader: string): Error {
+  return new Error(
+    `${reader} reads a convolution’s weight as release 1.30.0 of onnxruntime does, and the values are wrong. Open the device with kernels: 'onnxruntime'`,
+  )
+}
+
+/** The weights of one device that have this order. */
+export class ChannelsLastWeights {
+  /** Their sizes [out, in, rows, columns]. */
+  readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
+  /** By the buffer of a Transpose's result that this run left out, the weight that is to be read instead, and whether it was. */
+  readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
+  #misread: Error | undefined
+
+  /** From now on, `buffer` is known to have a weight [out, in, rows, columns] in the order [rows, columns, in, out], until it is written. */
+  add(buffer: GPUBuffer, sizes: readonly number[]): void {
+    this.#sizes.set(buffer, sizes)
+  }
+
+  /** Something writes the buffer. */
+  wrote(buffer: GPUBuffer): void {
+    this.#sizes.delete(buffer)
+    const original = this.#originals.get(buffer)
+    if (original === undefined) return
+    this.#originals.delete(buffer)
+    if (!original.isRead) this.#misread ??= misread('Nothing')
+  }
+
+  /**
+   * Something that {@link resolve} does not know reads the buffer. If it has a weight in this order, or was to have one, the values that it reads are wrong, and
+   * {@link endRun} says so: onnxruntime does not survive an error that is thrown while it records.
+   */
+  read(buffer: GPUBuffer, reader: string): void {
+    if (!this.#sizes.has(buffer) && !this.#originals.has(buffer)) return
+    this.#misread ??= misread(reader)
+  }
+
+  /** All commands of a run of onnxruntime are recorded. Returns an error if something read a weight in another order than it has. */
+  endRun(): Error | undefined {
+    for (const { isRead } of this.#originals.values()) if (!isRead) this.#misread ??= misread('Nothing')
+    const error = this.#misread
+    this.#originals.clear()
+    this.#misread = undefined
+    return error
+  }
+
+  /** What to record for a dispatch: the same, one that reads the weights themselves, or nothing. */
+  resolve(dispatch: Dispatch): Dispatch | undefined {
+    const { kernel, storage } = dispatch
+    const [source, result] = storage
+    const sizes = source === undefined ? undefined : this.#sizes.get(source.buffer)
+    if (source !== undefined && sizes !== undefined && result !== undefined && isTranspose(dispatch, sizes)) {
+      this.wrote(result.buffer)
+      this.#originals.set(result.buffer, { weight: source.buffer, isRead: false })
+      return undefined
+    }
+    let changed = false
+    const bound = storage.map((binding, index) => {
+      const original = kernel.writes[index] === true ? undefined : this.#originals.get(binding.buffer)
+      if (original === undefined || !this.#sizes.has(original.weight) || !isWhole(binding)) return binding
+      original.isRead = true
+      changed = true
+      return { buffer: original.weight }
+    })
+    for (const [index, { buffer }] of storage.entries()) {
+      if (kernel.writes[index] === true) this.wrote(buffer)
+      else if (bound[index]?.buffer === buffer) this.read(buffer, kernel.label)
+    }
+    return changed ? { ...dispatch, storage: bound } : dispatch
+  }
+}
