@@ -9,8 +9,10 @@ import type { ElementType } from '../../onnx/types.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
 
-/** The most bytes that are moved at a time. */
-const stagingBytes = 2 ** 18
+/** The most bytes that are moved at a time, and the least for which a kernel is worth its call. */
+const stagingBytes = { most: 2 ** 18, least: 2 ** 12 } as const
+/** A weight is moved in this many pieces or less, unless they would be too large: then the pieces need little memory beside it. */
+const pieces = 16
 
 const workgroupSize = 64
 
@@ -48,17 +50,23 @@ export class ChannelsLastUpload {
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
     const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
     if (most === 0) return undefined
-    const { buffer: staging, refusal } = this.#buffers.createStaging(owner, Math.min(most, stagingBytes))
-    const refused = await refusal
-    if (refused !== undefined) {
+    // A multiple of 16: the queue writes units of 4 bytes.
+    const step = 16 * Math.ceil(Math.min(stagingBytes.most, Math.max(stagingBytes.least, most / pieces)) / 16)
+    const asked = [
+      this.#buffers.createStaging(owner, Math.min(most, step)),
+      this.#buffers.createStaging(owner, 32, true),
+    ] as const
+    const refusal = (await Promise.all(asked.map((one) => one.refusal))).find((error) => error !== undefined)
+    const [staging, sizes] = [asked[0].buffer, asked[1].buffer]
+    if (refusal !== undefined) {
       staging.destroy()
-      throw refused
+      sizes.destroy()
+      throw refusal
     }
-    const sizes = this.#buffers.createUniforms(owner, new Uint8Array(32))
     return {
       write: (buffer, weight, byteOffset, bytes) => {
-        for (let at = 0; at < bytes.byteLength; at += stagingBytes)
-          this.#move(staging, sizes, buffer, weight, byteOffset + at, bytes.subarray(at, at + stagingBytes))
+        for (let at = 0; at < bytes.byteLength; at += step)
+          this.#move(staging, sizes, buffer, weight, byteOffset + at, bytes.subarray(at, at + step))
       },
       finish: (buffer, { channelsLast }) => {
         if (channelsLast !== undefined) channelsLastWeights(this.#device)?.add(buffer, channelsLast)

@@ -86,9 +86,10 @@ export class GpuBuffers implements BufferPool {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
   }
 
-  /** A buffer that an upload writes and a kernel reads; its `destroy()` destroys it. */
-  createStaging(owner: string, bytes: number): AskedBuffer {
-    return this.#make({ size: storageBytes(bytes), usage: usage.storage | usage.copyDst }, owner, 'activations', false)
+  /** A buffer that an upload writes and a kernel reads, as a uniform or not; its `destroy()` destroys it. */
+  createStaging(owner: string, bytes: number, isUniform = false): AskedBuffer {
+    const access = isUniform ? usage.uniform : usage.storage
+    return this.#make({ size: storageBytes(bytes), usage: access | usage.copyDst }, owner, 'activations', false)
   }
 
   /** A buffer of shader parameters, a multiple of 16 bytes. */
