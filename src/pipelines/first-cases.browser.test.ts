@@ -1,14 +1,17 @@
 /**
  * A case of every fixture on WebGPU, from prompt to image, against the tensors of diffusers. `npm run parity -- --device webgpu` runs
- * all cases, through the public API and its worker. In float16, where the GPU has it, the errors are compared with those of diffusers in float16.
+ * all cases, through the public API and its worker. The memory that each takes is within its plan. In float16, where the GPU has it, the errors are compared with those of diffusers in float16.
  */
 import { expect, test } from 'vitest'
 import float16 from '../../fixtures/float16.json' with { type: 'json' }
 import type { Repository } from '../hub/types.js'
 import { TestSource } from '../runtime/testing.js'
-import { loadPipeline } from './diffusion-pipeline.js'
+import { planLoad } from './diffusion-pipeline.js'
+import { families } from './families.js'
+import { createPipeline } from './generation/loaded-pipeline.js'
+import { openPipeline } from './loading/open-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
-import { prepareFirst } from './testing-preparation.js'
+import { preparedCase, prepareFirst } from './testing-preparation.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import { capturedTensorNames } from './run.js'
 import type { PlainTensor } from './types.js'
@@ -47,15 +50,19 @@ const repositories: Readonly<Record<string, Repository>> = {
 /** The tensors of a fixture's case and those of diffusers; undefined if this browser's GPU does not compute in the type. */
 async function runCase(name: string, repository: Repository, dtype: 'float32' | 'float16', number = 0) {
   const { item, reference } = await fetchCase(name, number)
+  const loading = { device: 'webgpu', dtype, offload: 'model', ...caseLoading(item) } as const
+  const { numImagesPerPrompt } = caseOptions(item, '')
+  const { devices } = await planLoad(repository, { ...loading, ...preparedCase(item), numImagesPerPrompt })
   // In float16 the same programs are prepared; compiling them before the run would take a run of its own.
   const prepared = dtype === 'float32' ? prepareFirst(repository, item) : undefined
-  const loading = { device: 'webgpu', dtype, offload: 'model', ...caseLoading(item), ...prepared?.options } as const
-  const pipeline = await loadPipeline(prepared?.repository ?? repository, loading)
+  const opened = await openPipeline(prepared?.repository ?? repository, { ...loading, ...prepared?.options }, families)
+  const pipeline = createPipeline(opened)
   try {
     if (dtype === 'float16' && !Object.values(pipeline.info.devices).every(({ shaderF16 }) => shaderF16)) return undefined
     const options = caseOptions(item, pipeline.info.scheduler.className)
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture })
     const { image, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => !(tensor in item.extra)))
+    expect(opened.hosts.memory.peak).toBeLessThanOrEqual(devices.webgpu!.peakBytes)
     return { captured, tensors, psnr: psnr(captured['image']!, image!), compiled: prepared?.compiled() }
   } finally {
     prepared?.end()
