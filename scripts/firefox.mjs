@@ -19,6 +19,9 @@ const preferences = {
   'dom.webgpu.workers.enabled': true,
   'gfx.webgpu.ignore-blocklist': true,
   'browser.aboutwelcome.enabled': false,
+  // Otherwise each window prepares a page for its next tab, which costs seconds of a core.
+  'browser.newtab.preload': false,
+  'browser.newtabpage.enabled': false,
   'browser.sessionstore.resume_from_crash': false,
   'browser.shell.checkDefaultBrowser': false,
   'browser.startup.page': 0,
