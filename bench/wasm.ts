@@ -3,7 +3,7 @@
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
  *
  * `-- --network NAME [--export FILE.onnx] [--python PYTHON]`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one)
- * and beside PyTorch, in turn. `-- --network NAME --threads 2`: on one thread and on two, in turn. `--rounds 40`.
+ * and beside PyTorch, in turn, `--rounds 40`. `-- --threads`: a picture in Chromium on one thread and on all (wasm/threads.ts).
  */
 
 import { parseArgs } from 'node:util'
@@ -16,9 +16,11 @@ import { reshape, transpose } from '../src/onnx/ops-shape.js'
 import type { ValueInfo } from '../src/onnx/types.js'
 import { compare } from './wasm/compare.js'
 import { prepare, type Timed } from './wasm/sessions.js'
+import { compareThreads } from './wasm/threads.js'
 import { unets, unetStages, writing } from './wasm/unets.js'
 
-const rounds = 5
+/** For operators. */
+const operatorRounds = 5
 
 type Body = (graph: GraphBuilder, x: ValueInfo) => ValueInfo
 
@@ -38,7 +40,7 @@ function operator(dims: readonly number[], body: Body): Promise<Timed> {
 /** The least of the times of each form; the first run of each is not counted. */
 async function measure(forms: Readonly<Record<string, Timed>>): Promise<string[]> {
   const least: Record<string, number> = {}
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = 0; round <= operatorRounds; round++) {
     for (const [name, run] of Object.entries(forms)) {
       const { cpu: time } = await run()
       if (round > 0) least[name] = Math.min(least[name] ?? Number.POSITIVE_INFINITY, time)
@@ -105,17 +107,18 @@ export async function main(args: readonly string[]): Promise<void> {
   const option = { type: 'string' } as const
   const { values } = parseArgs({
     args: [...args],
-    options: { network: option, export: option, python: option, threads: option, rounds: { ...option, default: '40' } },
+    options: {
+      network: option,
+      export: option,
+      python: option,
+      threads: { type: 'boolean' },
+      rounds: { ...option, default: '40' },
+    },
   })
-  const { network, export: exported, python, threads } = values
-  if (network !== undefined)
-    return compare({
-      network,
-      exported,
-      python,
-      threads: threads === undefined ? undefined : Number(threads),
-      rounds: Number(values.rounds),
-    })
+  const { network, export: exported, python } = values
+  const rounds = Number(values.rounds)
+  if (values.threads === true) return compareThreads(rounds)
+  if (network !== undefined) return compare({ network, exported, python, rounds })
   ort.env.wasm.numThreads = 1
   await operators()
   await networks()

@@ -15,8 +15,6 @@ export interface Comparison {
   readonly exported?: string | undefined
   /** A Python with torch and diffusers. */
   readonly python?: string | undefined
-  /** A number of threads to compare with one. */
-  readonly threads?: number | undefined
   /** Rounds that count, after those that let the compilers finish. */
   readonly rounds: number
 }
@@ -60,11 +58,10 @@ class Contestant {
 
 const ours = 'Aquatint, a step'
 
-function contestants({ network, exported, python, threads }: Comparison): Map<string, Contestant> {
-  const own = (form: string, count = 1) =>
-    new Contestant(process.execPath, [optimized, path('../../scripts/run.mjs'), path('worker.ts'), form, network, String(count)])
+function contestants({ network, exported, python }: Comparison): Map<string, Contestant> {
+  const own = (form: string) =>
+    new Contestant(process.execPath, [optimized, path('../../scripts/run.mjs'), path('worker.ts'), form, network])
   const all = new Map([[ours, own('step')]])
-  if (threads !== undefined) return all.set(`Aquatint, a step on ${threads} threads`, own('step', threads))
   all.set('Aquatint, once a generation', own('once'))
   if (exported !== undefined) all.set('the export, a step', own(exported))
   if (python !== undefined) {
@@ -77,8 +74,6 @@ function contestants({ network, exported, python, threads }: Comparison): Map<st
 /** Prints the median milliseconds of each contestant, and the median and the quartiles of its ratio to Aquatint's step in the same round. */
 export async function compare(comparison: Comparison): Promise<void> {
   const all = contestants(comparison)
-  // Threads save time of the clock; otherwise CPU time is disturbed less by other processes.
-  const measure = comparison.threads === undefined ? 'cpu' : 'wall'
   try {
     for (const contestant of all.values()) await contestant.read()
     const taken = new Map([...all.keys()].map((name) => [name, [] as number[]]))
@@ -86,11 +81,11 @@ export async function compare(comparison: Comparison): Promise<void> {
       // Every other round in the reverse order, so that nobody always runs after the same one.
       const order = round % 2 === 0 ? [...all] : [...all].toReversed()
       for (const [name, contestant] of order) {
-        const { [measure]: time } = await contestant.run()
-        if (round >= 0) taken.get(name)?.push(time)
+        const { cpu } = await contestant.run()
+        if (round >= 0) taken.get(name)?.push(cpu)
       }
     }
-    console.log(`${comparison.network}, batch 2, latents 16 × 16, ${comparison.rounds} rounds, ms of ${measure} time:\n`)
+    console.log(`${comparison.network}, batch 2, latents 16 × 16, ${comparison.rounds} rounds, ms of CPU time:\n`)
     console.log('| | median | least | ratio to Aquatint’s step: median (quartiles) |\n| --- | ---: | ---: | ---: |')
     const step = taken.get(ours) ?? []
     for (const [name, times] of taken) {

@@ -1,5 +1,5 @@
 /**
- * A process of `npm run bench:wasm` that holds one network: `-- FORM NETWORK THREADS`, where FORM is `step`, `once` or the path of an ONNX file.
+ * A process of `npm run bench:wasm` that holds one network: `-- FORM NETWORK`, where FORM is `step`, `once` or the path of an ONNX file.
  * It writes a line of JSON when it is ready, then runs once for each line that it reads, and writes the milliseconds.
  */
 
@@ -13,11 +13,9 @@ async function open(form: string, network: string): Promise<Timed> {
   return prepare(unetStages(network).find(({ once }) => (once === true) === (form === 'once')))
 }
 
-export async function main([form = '', network = '', threads = '1']: readonly string[]): Promise<void> {
-  ort.env.wasm.numThreads = Number(threads)
+export async function main([form = '', network = '']: readonly string[]): Promise<void> {
+  ort.env.wasm.numThreads = 1
   const run = await open(form, network)
   console.log(JSON.stringify({ ready: true }))
   for await (const _ of createInterface({ input: process.stdin })) console.log(JSON.stringify(await run()))
-  // The threads of the WebAssembly build would keep the process alive.
-  process.exit()
 }
