@@ -57,6 +57,22 @@ export function resultSize(
   return { width: image.width, height: image.height }
 }
 
+/** The options with a given width and height rounded down to multiples; those that are not sizes at all stay as they are, to be refused. */
+export function roundedSize<Options extends GenerateOptions>(
+  options: Options,
+  multiple: number,
+  warn: (code: string, message: string) => void,
+): Options {
+  const rounded: { width?: number; height?: number } = {}
+  for (const name of ['width', 'height'] as const) {
+    const value = options[name]
+    if (value === undefined || !Number.isInteger(value) || value < multiple || value % multiple === 0) continue
+    rounded[name] = value - (value % multiple)
+    warn('size-rounded', `${name} ${value} is no multiple of ${multiple}; the image has ${rounded[name]}, as in diffusers.`)
+  }
+  return { ...options, ...rounded }
+}
+
 /** Whether `image` is a list, as pipelines with reference images take it. */
 export function isImageList(image: PixelImage | readonly PixelImage[]): image is readonly PixelImage[] {
   return Array.isArray(image)

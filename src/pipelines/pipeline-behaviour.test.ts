@@ -43,6 +43,22 @@ test('a component that is never used can be left out even if the repository has 
   await pipeline.dispose()
 })
 
+// With diffusers, the images of each pair of sizes are equal too, in all three classes.
+test.each(['tiny-flux', 'tiny-flux2-klein', 'tiny-chroma'])('%s rounds a size down, with a warning', async (name) => {
+  const pipeline = await load(join(fixtures, name, 'repo'), {}).promise()
+  const call = { numInferenceSteps: 1, maxSequenceLength: 64, seed: 1 }
+  const even = await pipeline.generate('a dog', { ...call, width: 16, height: 12 })
+  const odd = await pipeline.generate('a dog', { ...call, width: 17, height: 15 })
+  expect(odd.images).toEqual(even.images)
+  expect(odd.warnings).toEqual([
+    ...even.warnings,
+    'width 17 is no multiple of 4; the image has 16, as in diffusers.',
+    'height 15 is no multiple of 4; the image has 12, as in diffusers.',
+  ])
+  expect((await refusal(() => pipeline.generate('a dog', { ...call, width: 3 }))).code).toBe('size')
+  await pipeline.dispose()
+})
+
 test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipelineOptions, string, Record<string, unknown>]>([
   ['no model_index.json', sd15, { 'model_index.json': null }, {}, 'file-not-found', { path: 'model_index.json' }],
   [

@@ -32,6 +32,7 @@ export const chroma: PipelineFamily = {
   ignored: flux.ignored,
   defaults: { numInferenceSteps: 35, guidanceScale: 5, maxSequenceLength: fluxSequenceLength },
   imageToImage: { strength: 0.9, partialStepRuns: true },
+  roundsSize: true,
   guidance: 'classifier-free',
   promptWidths: ({ text_encoder: t5 }) => t5 && { hidden: t5.hidden, pooled: null },
   rescalesGuidance: false,

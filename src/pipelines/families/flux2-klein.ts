@@ -68,6 +68,7 @@ export const flux2Klein: PipelineFamily = {
   ignored: {},
   defaults: { numInferenceSteps: 50, guidanceScale: 4, maxSequenceLength: fluxSequenceLength },
   imageToImage: { strength: 1, partialStepRuns: false },
+  roundsSize: true,
   guidance: 'classifier-free',
   takesNegativePrompt: false,
   takesReferences: true,

@@ -1,6 +1,6 @@
 /** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
 
-import { checkAmounts, checkInputs, countImages, resultSize } from '../check-inputs.js'
+import { checkAmounts, checkInputs, countImages, resultSize, roundedSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
 import { guidanceOf } from '../pipeline-spec.js'
@@ -88,8 +88,13 @@ export function createPipeline({
     const { maxSequenceLength = family.defaults.maxSequenceLength } = given
     const { image, ...withoutImage } = given
     const references = family.takesReferences === true ? referenceImages(image, multiple) : []
-    const options = { ...(family.takesReferences === true ? withoutImage : given), maxSequenceLength }
-    const run = new Run(options)
+    const called: GenerateOptions & GenerateHooks = {
+      ...(family.takesReferences === true ? withoutImage : given),
+      maxSequenceLength,
+    }
+    const run = new Run(called)
+    const rounds = family.roundsSize === true && called.image === undefined
+    const options = rounds ? roundedSize(called, multiple, (code, message) => run.warn(code, message)) : called
     const size = resultSize(options, references[0] ?? defaults, multiple)
     const batch = promptBatch(prompt, options)
     checkInputs(options, size, multiple)
