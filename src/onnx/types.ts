@@ -70,7 +70,7 @@ export interface WriteOptions {
   readonly fusesGeglu?: boolean | undefined
   /** The device's kernel of InstanceNormalization takes its epsilon, times this number, from its bias. Absent: it takes the attribute. */
   readonly epsilonInBias?: number | undefined
-  /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they have not. */
+  /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they do not. */
   readonly channelsLastWeights?: boolean | undefined
   /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
   readonly sumsInParts?: boolean | undefined

@@ -57,7 +57,7 @@ export function resultSize(
   return { width: image.width, height: image.height }
 }
 
-/** The options with a given width and height rounded down to multiples; those that are not sizes at all stay as they are, to be refused. */
+/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkInputs} refuses it. */
 export function roundedSize<Options extends GenerateOptions>(
   options: Options,
   multiple: number,

@@ -46,7 +46,7 @@ export interface PipelineSpec {
   readonly takesNegativePrompt?: boolean | undefined
   /** Whether `image` are reference images, whose tokens the denoiser attends to. Absent: it is one image to start from. */
   readonly takesReferences?: boolean | undefined
-  /** Whether a width and a height that are no multiples are rounded down, with a warning, as diffusers does for packed latents. Absent: they are refused. */
+  /** Whether the pipeline rounds a width and a height down to multiples, with a warning, as diffusers does for packed latents. Absent: it refuses others. */
   readonly roundsSize?: boolean | undefined
   /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
   readonly settingsOf?: ((options: Config) => Partial<Pick<PipelineSpec, 'defaults' | 'guidance'>>) | undefined

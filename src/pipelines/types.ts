@@ -186,7 +186,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly cfgTruncation?: number | undefined
   /** 0 to 1: how much of the contrast that guidance adds is removed. Default 0. */
   readonly guidanceRescale?: number | undefined
-  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3 and Z-Image), at most 8192. FLUX and Chroma round down to 16, with a warning. Default: the model's size. */
+  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3 and Z-Image), at most 8192. FLUX and Chroma round down to one of 16, with a warning. Default: the model's size. */
   readonly width?: number | undefined
   /** As `width`. Default: the model's size. */
   readonly height?: number | undefined

@@ -9,9 +9,9 @@ import type { ElementType } from '../../onnx/types.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
 
-/** The most bytes that are moved at a time, and the least for which a kernel is worth its call. */
+/** The most bytes that one call of the kernel moves, and the least for which a call is worth it. */
 const stagingBytes = { most: 2 ** 18, least: 2 ** 12 } as const
-/** A weight is moved in this many pieces or less, unless they would be too large: then the pieces need little memory beside it. */
+/** An upload cuts its largest weight into about this many pieces, within those limits, so that the staging buffer is small beside it. */
 const pieces = 16
 
 const workgroupSize = 64

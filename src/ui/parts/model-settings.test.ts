@@ -79,7 +79,7 @@ test.each([
   const { className = 'EulerDiscreteScheduler', config = {} } = scheduler ?? {}
   expect(createScheduler(className, config).unexpectedKeys).toEqual([])
   // The guide names the card.
-  expect([found?.card, guide.includes(found?.card ?? 'no card')]).toEqual([found?.card, true])
+  expect([found?.publishedAs, guide.includes(found?.publishedAs ?? 'nothing')]).toEqual([found?.publishedAs, true])
 })
 
 test('a LoRA counts before its model, unless its weight is 0; the note says what is set and by whose card', () => {

@@ -7,7 +7,7 @@ import type { LoraSetting } from './lora-settings.js'
 import { choiceLabel, choiceNames, schedulerNames } from './scheduler-settings.js'
 import type { PromptSettings } from './settings.js'
 
-/** What a model's card sets. */
+/** What a published model sets. */
 export type ModelSettings = Partial<
   Pick<
     PromptSettings,
@@ -28,9 +28,9 @@ export interface PublishedSettings {
   /** What the model or the LoRA is called. */
   readonly name: string
   /** The repository that publishes the model. */
-  readonly card: string
+  readonly publishedAs: string
   readonly settings: ModelSettings
-  /** The weight that the card recommends for a LoRA, if it is not 1. */
+  /** The recommended weight of a LoRA, if it is not 1. */
   readonly weight?: number
 }
 
@@ -42,19 +42,19 @@ interface Row extends Omit<PublishedSettings, 'settings'> {
   readonly settings: ModelSettings | ((steps: number) => ModelSettings)
 }
 
-const lightning = { name: 'SDXL-Lightning', card: 'ByteDance/SDXL-Lightning' }
-const hyper = { name: 'Hyper-SD', card: 'ByteDance/Hyper-SD' }
-const dmd2 = { name: 'DMD2', card: 'tianweiy/DMD2' }
+const lightning = { name: 'SDXL-Lightning', publishedAs: 'ByteDance/SDXL-Lightning' }
+const hyper = { name: 'Hyper-SD', publishedAs: 'ByteDance/Hyper-SD' }
+const dmd2 = { name: 'DMD2', publishedAs: 'tianweiy/DMD2' }
 const trailing = { timestepSpacing: 'trailing' } as const
 const one = { numInferenceSteps: 1, guidanceScale: 0 } as const
 
 const rows: readonly Row[] = [
-  { name: 'SD-Turbo', card: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
-  { name: 'SDXL-Turbo', card: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
+  { name: 'SD-Turbo', publishedAs: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
+  { name: 'SDXL-Turbo', publishedAs: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
   // In one file they get the scheduler and the size of the model that was distilled.
   {
     name: 'SD-Turbo',
-    card: 'stabilityai/sd-turbo',
+    publishedAs: 'stabilityai/sd-turbo',
     file: /^sd_turbo$/,
     settings: {
       ...one,
@@ -67,26 +67,26 @@ const rows: readonly Row[] = [
   },
   {
     name: 'SDXL-Turbo',
-    card: 'stabilityai/sdxl-turbo',
+    publishedAs: 'stabilityai/sdxl-turbo',
     file: /^sd_xl_turbo_1\.0(?:_fp16)?$/,
     settings: { ...one, ...trailing, scheduler: 'EulerAncestralDiscreteScheduler', width: 512, height: 512 },
   },
   {
     name: 'Stable Diffusion 3.5 large turbo',
-    card: 'stabilityai/stable-diffusion-3.5-large-turbo',
+    publishedAs: 'stabilityai/stable-diffusion-3.5-large-turbo',
     repositories: ['stabilityai/stable-diffusion-3.5-large-turbo'],
     file: /^sd3\.5_large_turbo$/,
     settings: { numInferenceSteps: 4, guidanceScale: 0 },
   },
   {
     name: 'LCM Dreamshaper',
-    card: 'SimianLuo/LCM_Dreamshaper_v7',
+    publishedAs: 'SimianLuo/LCM_Dreamshaper_v7',
     repositories: ['simianluo/lcm_dreamshaper_v7'],
     settings: { numInferenceSteps: 4, guidanceScale: 8 },
   },
   {
     name: 'LCM-LoRA',
-    card: 'latent-consistency/lcm-lora-sdxl',
+    publishedAs: 'latent-consistency/lcm-lora-sdxl',
     repositories: ['sdv1-5', 'sdxl', 'ssd-1b'].map((base) => `latent-consistency/lcm-lora-${base}`),
     file: /^lcm[-_]lora[-_](?:sdv1-5|sdxl|ssd-1b)$/,
     settings: { numInferenceSteps: 4, guidanceScale: 1, scheduler: 'LCMScheduler' },
@@ -132,21 +132,21 @@ const rows: readonly Row[] = [
   },
   {
     name: 'Playground v2.5',
-    card: 'playgroundai/playground-v2.5-1024px-aesthetic',
+    publishedAs: 'playgroundai/playground-v2.5-1024px-aesthetic',
     repositories: ['playgroundai/playground-v2.5-1024px-aesthetic'],
     file: /^playground-v2\.5-1024px-aesthetic(?:\.fp16)?$/,
     settings: { guidanceScale: 3 },
   },
   {
     name: 'FLUX.1 schnell',
-    card: 'black-forest-labs/FLUX.1-schnell',
+    publishedAs: 'black-forest-labs/FLUX.1-schnell',
     repositories: ['black-forest-labs/flux.1-schnell'],
     file: /^flux1-schnell$/,
     settings: { numInferenceSteps: 4 },
   },
   {
     name: 'Z-Image-Turbo',
-    card: 'Tongyi-MAI/Z-Image-Turbo',
+    publishedAs: 'Tongyi-MAI/Z-Image-Turbo',
     repositories: ['tongyi-mai/z-image-turbo'],
     file: /^z_image_turbo(?:_bf16)?$/,
     // The card's first example has 9 steps, for a diffusers that left the last one out.
@@ -184,7 +184,7 @@ export function settingsFor(model: string, loras: readonly LoraSetting[] = []): 
 }
 
 /** Says what a row sets, and why. */
-export function settingsNote({ name, card, settings }: PublishedSettings): string {
+export function settingsNote({ name, publishedAs, settings }: PublishedSettings): string {
   const { numInferenceSteps, guidanceScale, scheduler, eta, timesteps, width, height } = settings
   const parts = [
     width === undefined || height === undefined ? '' : `${width} × ${height} pixels`,
@@ -198,5 +198,5 @@ export function settingsNote({ name, card, settings }: PublishedSettings): strin
     }),
     eta === undefined ? '' : `eta ${eta}`,
   ].filter((part) => part !== '')
-  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (published as ${card}).`
+  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (published as ${publishedAs}).`
 }

@@ -219,7 +219,7 @@ test('weights that are freed and loaded again, and others of the same shapes in 
   await other.dispose()
 })
 
-/** Returns x + x of a tensor whose buffer is said to have a weight with channels last. */
+/** Uploads x, tells the device that its buffer has a weight with channels last, calls `before`, and lets an Add read it: returns x + x. */
 async function sum(before: (tensor: GpuTensor) => void): Promise<Float32Array> {
   const builder = new ComponentBuilder('sum', gpu.writeOptions({ dtype: 'float32', granularity: 'component' }))
   const input = builder.input('x', 'float32', image)

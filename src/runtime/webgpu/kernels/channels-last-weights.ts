@@ -1,5 +1,5 @@
 /**
- * Weights of convolutions whose buffers have them in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
+ * Knows which buffers an upload has filled with a convolution's weight in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
  * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
  * order already, the Transpose is left out, and what reads its result reads the weight.
  *
@@ -60,7 +60,7 @@ export class ChannelsLastWeights {
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
   #misread: Error | undefined
 
-  /** From now on, `buffer` is known to have a weight [out, in, rows, columns] in the order [rows, columns, in, out], until it is written. */
+  /** Notes that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out]. The next write ends that. */
   add(buffer: GPUBuffer, sizes: readonly number[]): void {
     this.#sizes.set(buffer, sizes)
   }
