@@ -78,7 +78,7 @@ test.each([
   const { scheduler } = toGenerateOptions({ model: source, prompt: '', ...found?.settings }, 'EulerDiscreteScheduler')
   const { className = 'EulerDiscreteScheduler', config = {} } = scheduler ?? {}
   expect(createScheduler(className, config).unexpectedKeys).toEqual([])
-  // The guide names the card.
+  // The guide names the repository.
   expect([found?.publishedAs, guide.includes(found?.publishedAs ?? 'nothing')]).toEqual([found?.publishedAs, true])
 })
 
