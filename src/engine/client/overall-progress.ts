@@ -9,9 +9,9 @@ import type { PipelinePhase, PipelineProgress, StepInfo } from '../../pipelines/
 export interface OverallProgress {
   /** The part that is done, 0 to 1. Never falls. It is 1 with the last event: `ready` of a load, `complete` of a generation. */
   readonly fraction: number
-  /** Of a load: the bytes of all weight files that are present, including cached ones. 0 in a generation. Never falls. */
+  /** In a load, the bytes of all weight files that are present, including cached ones; 0 in a generation. Never falls. */
   readonly loadedBytes: number
-  /** Of a load: the bytes of all weight files, as far as they are known. 0 in a generation. */
+  /** In a load, the bytes of all weight files whose size is known; 0 in a generation. */
   readonly totalBytes: number
   /** The estimated seconds until the end, from the speed so far; undefined while there is too little to estimate from. */
   readonly secondsLeft?: number | undefined
@@ -27,7 +27,7 @@ export type ProgressMeter = (event: PipelineProgress, now: number) => ProgressRe
 const window = 5000
 /** A speed measured over less time than this, in milliseconds, is not reported. */
 const shortest = 500
-/** What the files can reach. The rest is for opening the model on its devices. */
+/** The largest fraction that downloaded files can reach. The rest is for opening the model on its devices. */
 const filesEnd = 0.99
 
 /** A file of a load. */

@@ -117,7 +117,7 @@ export class FailureExplainer {
     return this.#askHost(failed, url, pageOrigin)
   }
 
-  /** Tells apart a host that cannot be reached from one whose answers the page may not read. */
+  /** Distinguishes a host that cannot be reached from one whose answers the page may not read. */
   async #askHost(failed: FailedRequest, url: URL, pageOrigin: string): Promise<HubError> {
     const { requested, headers, error, signal } = failed
     const name = nameOf(requested)

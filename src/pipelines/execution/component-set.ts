@@ -30,7 +30,7 @@ export class ComponentSet {
     this.#dtype = dtype
   }
 
-  /** Of a network and variant on `device`. To leave blocks out takes no other weights, so it is another graph of the same component. */
+  /** The key of a network and a variant on `device`. A graph that leaves blocks out uses no other weights, so it is another graph of the same component. */
   get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
     const version = network.adapters?.version ?? ''
     const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })

@@ -75,7 +75,7 @@ export interface PipelineFamily extends PipelineSpec {
   /** How the repository's scheduler is used; absent: as the repository has it. */
   readonly scheduler?: {
     /** The repository's scheduler as the class uses it. */
-    readonly mend?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
+    readonly correct?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
     /** Whether each run sets the scheduler's begin index, 0 without an image, as the class in diffusers does. */
     readonly setsBeginIndex?: boolean | undefined
     /** The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps. */

@@ -26,7 +26,7 @@ export class StorageCount {
     this.#copies.push(copy)
   }
 
-  /** Of everything that was counted. */
+  /** The sum of everything that was counted. */
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)

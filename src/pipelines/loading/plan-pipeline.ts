@@ -1,6 +1,6 @@
 /**
  * Plans a pipeline before its weights are loaded: the bytes to download, and for each device which weights are on it when, and the expected
- * peak. Of weight files only the headers are read.
+ * peak. It reads only the headers of weight files.
  */
 
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
@@ -14,7 +14,7 @@ import type { PipelineSpec } from '../pipeline-spec.js'
 import type { LoadNote, PipelineInfo, PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 
-/** What loading a pipeline and generating an image would take. */
+/** The download, storage and memory that a load and a generation would need. */
 export interface PipelinePlan
   extends PlacedPlan, LoadStorage, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
   /** The warnings that `fromPretrained` would give. */
