@@ -3,7 +3,7 @@
  * noise. A scheduler's own file contains its config keys, its schedule and its step.
  */
 
-import { readConfig, type ConfigOf, type ConfigSpec } from './config.js'
+import { readSchedulerConfig, type ConfigOf, type ConfigSpec } from './config.js'
 import { mixNoise } from './noise-schedule.js'
 import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from './types.js'
@@ -34,7 +34,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   /** @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
   constructor(className: string, spec: S, config: SchedulerConfig) {
     this.className = className
-    const read = readConfig(className, config, spec)
+    const read = readSchedulerConfig(className, config, spec)
     this.config = read.config
     this.unusedKeys = read.unusedKeys
   }

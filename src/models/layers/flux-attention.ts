@@ -110,7 +110,7 @@ export function fluxAttention(
 }
 
 /** Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is cut. */
-export function jointAttention(
+export function promptAndImageAttention(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,
   inputs: FluxAttentionInputs,

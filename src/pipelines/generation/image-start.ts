@@ -16,7 +16,7 @@ export interface ImageStart {
 export interface ImageStartRules {
   /** The default of `strength`. */
   readonly strength: number
-  /** Whether a part of a step counts as a step that runs. */
+  /** Whether a fraction of a step is rounded up to a step that runs. */
   readonly partialStepRuns: boolean
 }
 

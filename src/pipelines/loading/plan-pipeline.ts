@@ -24,7 +24,7 @@ export interface PipelinePlan
 }
 
 /**
- * Plans what `fromPretrained` with these options and one generation would take. Devices are opened and closed again; small files are cached.
+ * Plans `fromPretrained` with these options, and one generation. Devices are opened and closed again; small files are cached.
  * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes needed and offered; and what
  * `fromPretrained` throws before weights
  */
