@@ -19,23 +19,40 @@ export async function main() {
   const order: string[] = []
   for (let i = 0; i < 34; i++) {
     await page.keyboard.press('Tab')
-    order.push(await page.evaluate(() => {
-      let e: Element | null = document.activeElement
-      while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
-      return `${e?.tagName} ${e?.getAttribute('aria-label') ?? ''} ${(e?.textContent ?? '').trim().slice(0, 30)} ${e?.id}`
-    }))
+    order.push(
+      await page.evaluate(() => {
+        let e: Element | null = document.activeElement
+        while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+        return `${e?.tagName} ${e?.getAttribute('aria-label') ?? ''} ${(e?.textContent ?? '').trim().slice(0, 30)} ${e?.id}`
+      }),
+    )
   }
   console.log(order.join('\n'))
   await shot('keyboard')
   // bad names
   await page.reload()
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
-  const field = page.locator('aquatint-prompt').getByRole('textbox', { name: /address|repository|model/i }).first()
-  for (const bad of ['stable difusion', 'C:\\models\\sd', 'https://example.com/', 'nobody/nothing', '../x', 'https://huggingface.co/datasets/foo/bar']) {
+  const field = page
+    .locator('aquatint-prompt')
+    .getByRole('textbox', { name: /address|repository|model/i })
+    .first()
+  for (const bad of [
+    'stable difusion',
+    'C:\\models\\sd',
+    'https://example.com/',
+    'nobody/nothing',
+    '../x',
+    'https://huggingface.co/datasets/foo/bar',
+  ]) {
     await field.fill(bad)
     await field.press('Tab')
     await page.waitForTimeout(2500)
-    const t = await page.evaluate(() => { const r = document.querySelector('aquatint-prompt')!.shadowRoot!; return [...r.querySelectorAll('.message,.field-error,.note,.headline,[role=alert]')].map((e) => (e as HTMLElement).innerText.trim()).filter(Boolean) })
+    const t = await page.evaluate(() => {
+      const r = document.querySelector('aquatint-prompt')!.shadowRoot!
+      return [...r.querySelectorAll('.message,.field-error,.note,.headline,[role=alert]')]
+        .map((e) => (e as HTMLElement).innerText.trim())
+        .filter(Boolean)
+    })
     console.log('BAD', bad, JSON.stringify(t))
   }
   await shot('bad')
@@ -44,5 +61,7 @@ export async function main() {
   await page.waitForTimeout(2500)
   await shot('bad-generate')
   await context.close()
-  await browser.close(); await site.close(); await server.close()
+  await browser.close()
+  await site.close()
+  await server.close()
 }
