@@ -18,7 +18,7 @@ const sdxl = fileURLToPath(new URL('../fixtures/tiny-sdxl/repo', import.meta.url
 const whole = readRepository(sdxl)
 const unet = readRepository(join(sdxl, 'unet'))
 const withoutUnet = Object.fromEntries(Object.entries(whole).filter(([path]) => !path.startsWith('unet/')))
-/** A UNet that says it is of another class. */
+/** A UNet whose config names another class. */
 const otherUnet = {
   ...unet,
   'config.json': JSON.stringify({

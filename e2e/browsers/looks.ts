@@ -18,7 +18,7 @@ export const colours = {
   dark: { paper: 'rgb(22, 23, 26)', ink: 'rgb(236, 229, 216)', run: 'rgb(227, 154, 107)', label: 'rgb(29, 18, 10)' },
 } as const
 
-/** What the page looks like: colours, and whether it is wider than its window. */
+/** Measures how the page looks: its colours, and whether it is wider than its window. */
 export function looks(tab: Tab) {
   return tab.evaluate(() => {
     const run = document.querySelector('aquatint-prompt')?.shadowRoot?.querySelector('[part=run]')
