@@ -74,7 +74,7 @@ test('a tokenizer and a scheduler come from their folders of another pipeline’
   expect(asked.some((entry) => entry.includes('/tokenizer/'))).toBe(true)
 })
 
-test('only the swapped component’s files are asked of its repository, and none of those it replaces', async () => {
+test('only the swapped component’s files are requested from its repository, and none of those that it replaces', async () => {
   await server.close()
   server = await startHubServer({
     repositories: { 'owner/sdxl': whole, 'someone/unet-sharded': unet, 'someone/other': otherUnet },

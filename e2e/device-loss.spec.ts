@@ -85,7 +85,7 @@ async function generate(page: Page, onTold: (told: Told) => Promise<void>): Prom
   return outcome
 }
 
-test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
+test('a GPU lost between two steps: no request, each step reported once, and the image of diffusers', async ({ box }) => {
   const { page, server, loseGpu } = box
   const steps: number[] = []
   let asked = 0
