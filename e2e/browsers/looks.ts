@@ -40,13 +40,12 @@ export async function keepScreenshot(tab: Tab, engine: string, name: string, par
   mkdirSync(folder, { recursive: true })
   await tab.evaluate(async (selector) => {
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
-    const frame = () => new Promise((resolve) => requestAnimationFrame(resolve))
     // Firefox may still be scrolling to the field that was filled. The screenshot shows the frame that was painted last.
     for (let place = -1; place !== scrollY;) {
       window.scrollTo({ top: 0, behavior: 'instant' })
       if (selector !== null) root?.querySelector(selector)?.scrollIntoView({ block: 'center', behavior: 'instant' })
       place = scrollY
-      for (let frames = 0; frames < 4; frames++) await frame()
+      for (let frames = 0; frames < 4; frames++) await new Promise((resolve) => requestAnimationFrame(resolve))
     }
   }, part ?? null)
   const png = await tab.screenshot()
