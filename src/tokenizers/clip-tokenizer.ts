@@ -17,6 +17,9 @@ const maxTextLength = 50_000
 
 const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 
+/** The parts of a word, which is a contraction's end, letters, a digit, symbols, or the text of a special token. */
+const parts = String.raw`'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}+|[^\p{L}\p{N}]+`
+
 /** CLIP's tokenizer with its vocabulary. */
 export class CLIPTokenizer implements Tokenizer {
   static readonly classNames = ['CLIPTokenizer', 'CLIPTokenizerFast']
@@ -73,7 +76,9 @@ export class CLIPTokenizer implements Tokenizer {
         type: 'Sequence',
         pretokenizers: [
           { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+          // What ByteLevel's own expression does to words without spaces. In JavaScript that one has U+FEFF among the spaces.
+          { type: 'Split', pattern: { Regex: parts }, behavior: 'Isolated', invert: false },
+          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
         ],
       },
       post_processor: {
