@@ -27,6 +27,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   readonly unusedKeys: readonly string[]
   readonly order: number = 1
   timesteps: readonly number[] = []
+  readonly startsFromImage: boolean = true
   /** Empty for schedulers that work with ᾱ. Otherwise the last one is where the run ends. */
   sigmas: readonly number[] = []
   #beginIndex: number | null = null
