@@ -75,6 +75,7 @@ const shots: readonly Shot[] = [
   {
     name: 'downloading-light',
     ...wide,
+    whole: true,
     slow: 60_000,
     query: { model: 'fixtures/tiny-sdxl' },
     reach: async (page) => {
@@ -106,8 +107,9 @@ const shots: readonly Shot[] = [
   {
     name: 'settings-light',
     ...wide,
+    whole: true,
     reach: async (page) => {
-      await write(page)
+      await idle(page)
       await page.getByText('Settings', { exact: true }).click()
     },
   },
@@ -134,6 +136,7 @@ const shots: readonly Shot[] = [
   {
     name: 'error-light',
     ...wide,
+    whole: true,
     query: { model: 'nobody/nothing' },
     reach: async (page) => {
       await page.getByText('The model could not be downloaded').waitFor()
