@@ -20,7 +20,7 @@ export interface CountedNetwork {
   readonly latents: number
 }
 
-/** What one kernel did in a run. */
+/** The dispatches of one kernel in a run. */
 export interface KernelCount {
   readonly kernel: string
   readonly dispatches: number

@@ -32,7 +32,7 @@ async function generate(options: LoadPipelineOptions): Promise<CapturedTensors> 
   return captured
 }
 
-test('streamed block by block, it makes the same as on the CPU', async () => {
+test('beside weights that are streamed block by block, a LoRA gives the same result as on the CPU', async () => {
   const expected = await generate({ device: 'wasm' })
   // Between the least that the UNet needs and what it needs with all weights on the GPU.
   const actual = await generate({ device: 'webgpu', offload: 'block', maxMemory: 34_600_000 })

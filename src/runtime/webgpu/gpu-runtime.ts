@@ -1,6 +1,5 @@
 /**
- * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and what becomes of calls when the device is
- * lost. It knows no networks.
+ * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and the end of running calls when the device is lost. It knows no networks.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -15,7 +14,7 @@ import { deviceLostError, watched, type Watched } from './gpu-device.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
 import { LossWatch } from './loss-watch.js'
 
-/** Who uses onnxruntime, and for what: `doing` completes "while …". */
+/** The user of onnxruntime and its task: `doing` completes "while …". */
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string
