@@ -47,7 +47,7 @@ const kinds = ['none', 'lora', 'dora'] as const
 /** The network without branches, with a LoRA, or with a LoRA and DoRA's magnitudes. */
 function network(kind: (typeof kinds)[number]): Network {
   const weights = plain.stages.flatMap(({ program }) => program.weights)
-  const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])))
+  const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])), model)
   if (kind !== 'none') {
     const linear = [...adaptableLayers(model)].filter(([, { length }]) => length === 2)
     const layers = new Map(

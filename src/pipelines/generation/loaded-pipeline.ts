@@ -34,8 +34,8 @@ export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   /**
-   * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
-   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
+   * Loads, activates, fuses or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse`
    */
   adapters(command: AdapterCommand<AdapterSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
@@ -93,6 +93,7 @@ export function createPipeline({
       maxSequenceLength,
     }
     const run = new Run(called)
+    loras.warn(run)
     const rounds = family.roundsSize === true && called.image === undefined
     const options = rounds ? roundedSize(called, multiple, (code, message) => run.warn(code, message)) : called
     const size = resultSize(options, references[0] ?? defaults, multiple)

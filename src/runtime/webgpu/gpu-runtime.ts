@@ -13,6 +13,7 @@ import { ChannelsLastUpload } from './channels-last-upload.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
+import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
 /** Who uses onnxruntime, and for what: `doing` completes "while …". */
@@ -32,6 +33,7 @@ export class GpuRuntime {
   readonly gpu: GPUDevice
   readonly buffers: GpuBuffers
   readonly channelsLast: ChannelsLastUpload
+  readonly loras: LoraUpload
   readonly sessions: SessionCache
   readonly #watch = new LossWatch()
   /** Why the device cannot be used any more. */
@@ -45,6 +47,7 @@ export class GpuRuntime {
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
     this.channelsLast = new ChannelsLastUpload(gpu, this.buffers)
+    this.loras = new LoraUpload(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {
