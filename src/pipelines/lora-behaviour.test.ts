@@ -126,7 +126,10 @@ test('what cannot be fused is refused before anything changes', async () => {
   await refused({ adapterNames: ['b', 'c'] }).toMatchObject({ code: 'adapter-name', details: { loaded: ['a', 'b'] } })
   await refused({ loraScale: Number.NaN }).toMatchObject({ code: 'adapter-weights' })
   // diffusers would leave the scale out without a word.
-  await refused({ adapterNames: ['b', 'a'], loraScale: 2 }).toMatchObject({ code: 'adapter-weights', details: { adapterName: 'a' } })
+  await refused({ adapterNames: ['b', 'a'], loraScale: 2 }).toMatchObject({
+    code: 'adapter-weights',
+    details: { adapterName: 'a' },
+  })
   for (const components of [[], ['vae'], ['unet', 'text_encoder_2']])
     await refused({ components }).toMatchObject({ code: 'components', details: { allowed: ['unet', 'text_encoder'] } })
   await expect(pipeline.adapters({ type: 'unfuse', options: { components: [] } })).rejects.toMatchObject({ code: 'components' })

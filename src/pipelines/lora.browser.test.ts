@@ -108,8 +108,7 @@ function countDispatches(): void {
 
 /** The dispatches since the last call: those of uploads that add a LoRA, and those of runs. */
 function counted(): { readonly added: number; readonly runs: number } {
-  const uploads = ['AddLora', 'ToChannelsLast']
-  const runs = [...dispatches].reduce((sum, [label, count]) => (uploads.includes(label) ? sum : sum + count), 0)
+  const runs = [...dispatches].reduce((sum, [label, count]) => (/^(AddLora|ToChannelsLast)$/.test(label) ? sum : sum + count), 0)
   const added = dispatches.get('AddLora') ?? 0
   dispatches.clear()
   return { added, runs }
@@ -117,59 +116,62 @@ function counted(): { readonly added: number; readonly runs: number } {
 
 const item = cases[float16.case] as unknown as FixtureCase
 
-test.each(['float32', 'float16'] as const)('%s: fused, it makes what diffusers makes, with the dispatches of a run without it', async (dtype) => {
-  const opened = await openPipeline(repository, { device: 'webgpu', dtype, offload: 'resident' }, families)
-  const pipeline = createPipeline(opened)
-  const { device } = opened.hosts.of('unet')
-  if (dtype === 'float16' && !device.info.shaderF16) return pipeline.dispose()
-  countDispatches()
-  const make = async (more: GenerateOptions = {}) => {
-    const options = { ...caseOptions(item, ''), capture: ['prompt_embeds', 'noise_pred', 'latents'] as const }
-    const { captured = {}, warnings } = await pipeline.generate(item.prompt, { ...options, ...more })
-    expect(warnings).toEqual([])
-    return { captured, ...counted() }
-  }
-  const one = { numInferenceSteps: 1 }
-  const plain = await make(one)
-  const [lora] = await pipeline.adapters({ type: 'load', source: await kohya() })
-  const branches = await make(one)
-  expect(branches.runs).toBeGreaterThan(plain.runs)
-  expect(branches.added).toBe(0)
+test.each(['float32', 'float16'] as const)(
+  '%s: fused, it makes what diffusers makes, with the dispatches of a run without it',
+  async (dtype) => {
+    const opened = await openPipeline(repository, { device: 'webgpu', dtype, offload: 'resident' }, families)
+    const pipeline = createPipeline(opened)
+    const { device } = opened.hosts.of('unet')
+    if (dtype === 'float16' && !device.info.shaderF16) return pipeline.dispose()
+    countDispatches()
+    const make = async (more: GenerateOptions = {}) => {
+      const options = { ...caseOptions(item, ''), capture: ['prompt_embeds', 'noise_pred', 'latents'] as const }
+      const { captured = {}, warnings } = await pipeline.generate(item.prompt, { ...options, ...more })
+      expect(warnings).toEqual([])
+      return { captured, ...counted() }
+    }
+    const one = { numInferenceSteps: 1 }
+    const plain = await make(one)
+    const [lora] = await pipeline.adapters({ type: 'load', source: await kohya() })
+    const branches = await make(one)
+    expect(branches.runs).toBeGreaterThan(plain.runs)
+    expect(branches.added).toBe(0)
 
-  await pipeline.adapters({ type: 'fuse' })
-  const stop = new AbortController()
-  const onProgress = ({ type, component }: { readonly type: string; readonly component?: unknown }) => {
-    if (type === 'weights' && component === 'unet') stop.abort()
-  }
-  await expect(
-    pipeline.generate(item.prompt, { ...caseOptions(item, ''), signal: stop.signal, onProgress }),
-  ).rejects.toMatchObject({ name: 'AbortError' })
-  const cancelled = counted()
-  device.buffers?.trim()
-  device.memory.resetPeaks()
-  const fused = await make(one)
-  expect(fused.runs).toBe(plain.runs)
-  // The text encoder was loaded before the cancel.
-  expect(cancelled.added + fused.added).toBe(lora!.layers)
-  const factor = autoencoderOf(opened.parts.networks)!.model.scaleFactor
-  const size = { width: item.width / factor, height: item.height / factor, guided: true }
-  const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size } as const
-  const needs = needsOn(request)
-  const plan = orThrow(planMemory(needs, { offload: 'resident', maxMemory: 1e9, heldBytes: heldOn(request, needs) }))
-  expect(device.memory.snapshot().peak).toBeLessThanOrEqual(plan.peakBytes)
+    await pipeline.adapters({ type: 'fuse' })
+    const stop = new AbortController()
+    const onProgress = ({ type, component }: { readonly type: string; readonly component?: unknown }) => {
+      if (type === 'weights' && component === 'unet') stop.abort()
+    }
+    await expect(
+      pipeline.generate(item.prompt, { ...caseOptions(item, ''), signal: stop.signal, onProgress }),
+    ).rejects.toMatchObject({ name: 'AbortError' })
+    const cancelled = counted()
+    device.buffers?.trim()
+    device.memory.resetPeaks()
+    const fused = await make(one)
+    expect(fused.runs).toBe(plain.runs)
+    // The text encoder was loaded before the cancel.
+    expect(cancelled.added + fused.added).toBe(lora!.layers)
+    const factor = autoencoderOf(opened.parts.networks)!.model.scaleFactor
+    const size = { width: item.width / factor, height: item.height / factor, guided: true }
+    const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size } as const
+    const needs = needsOn(request)
+    const plan = orThrow(planMemory(needs, { offload: 'resident', maxMemory: 1e9, heldBytes: heldOn(request, needs) }))
+    expect(device.memory.snapshot().peak).toBeLessThanOrEqual(plan.peakBytes)
 
-  const reference = parseReference(await fetchBytes(referenceUrl))
-  const { captured, added } = await make()
-  expect(added).toBe(0)
-  for (const [name, expected] of Object.entries(reference))
-    if (dtype === 'float32') expect.soft(relativeError(captured[name], expected), name).toBeLessThanOrEqual(1e-4)
-  if (dtype === 'float16')
-    for (const name of ['noise_pred_0', 'latents_1'] as const)
-      expect.soft(rms(captured[name], reference[name]!), name).toBeLessThanOrEqual(1.5 * float16.rms[name])
+    const reference = parseReference(await fetchBytes(referenceUrl))
+    const { captured, added } = await make()
+    expect(added).toBe(0)
+    for (const [name, expected] of Object.entries(reference))
+      if (dtype === 'float32') expect.soft(relativeError(captured[name], expected), name).toBeLessThanOrEqual(1e-4)
+    if (dtype === 'float16')
+      for (const name of ['noise_pred_0', 'latents_1'] as const)
+        expect.soft(rms(captured[name], reference[name]!), name).toBeLessThanOrEqual(1.5 * float16.rms[name])
 
-  await pipeline.adapters({ type: 'unfuse' })
-  await pipeline.adapters({ type: 'set', names: [] })
-  expect((await make(one)).captured).toEqual(plain.captured)
-  await pipeline.dispose()
-  expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
-})
+    await pipeline.adapters({ type: 'unfuse' })
+    await pipeline.adapters({ type: 'set', names: [] })
+    expect((await make(one)).captured).toEqual(plain.captured)
+    await pipeline.dispose()
+    expect(device.memory.snapshot()).toMatchObject({ live: 0, liveWeights: 0 })
+  },
+)

@@ -51,7 +51,6 @@ test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => f
     // The sums have another order: were the branches still there, the values would be the same.
     expect(await check()).not.toEqual(branches)
     await pipeline.adapters({ type: 'unfuse' })
-
   },
 )
 

@@ -179,7 +179,12 @@ function lengthOf(values: Float32Array): number {
 }
 
 /** Returns rows of left · right: left is [rows, rank], right is [rank, columns]. Each row is valid until the next one is computed. */
-function product(left = new Float32Array(), right = new Float32Array(), rank: number, columns: number): (row: number) => Float64Array {
+function product(
+  left = new Float32Array(),
+  right = new Float32Array(),
+  rank: number,
+  columns: number,
+): (row: number) => Float64Array {
   const sums = new Float64Array(columns)
   return (row) => {
     sums.fill(0)

@@ -2,6 +2,7 @@
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
+import { testCheckpoint } from '../../runtime/testing.js'
 import { fixtureComponent } from '../../runtime/testing-fixtures.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'

@@ -72,7 +72,11 @@ export class LoraUpload {
     return made
   }
 
-  #add(bound: readonly [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer], { type, channelsLast }: WeightKey, { rows, columns, rank }: Factors): void {
+  #add(
+    bound: readonly [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer],
+    { type, channelsLast }: WeightKey,
+    { rows, columns, rank }: Factors,
+  ): void {
     const device = this.#device
     const [, , tall = 1, wide = 1] = channelsLast ?? []
     device.queue.writeBuffer(bound[3], 0, Uint32Array.of(rows, columns, rank, tall * wide, channelsLast === undefined ? 0 : 1))
