@@ -10,7 +10,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesOf, decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
-import { cast } from '../src/checkpoint/transforms/cast.js'
+import { castWeights } from '../src/checkpoint/transforms/cast.js'
 import { quantize } from '../src/checkpoint/transforms/quantize.js'
 import { transformTable, type WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
@@ -104,7 +104,7 @@ async function dequantized(folder: string) {
     if (!definition.quantizable) continue
     const table = await readWeightTable(repository, { kind: 'single', path, variant: null })
     const sizeOf = (transforms: readonly WeightTransform[]) => measureWeights(transformTable(table, transforms)).bytes
-    formerBytes += sizeOf([quantize(former), cast('F16')])
+    formerBytes += sizeOf([quantize(former), castWeights('F16')])
     bytes += sizeOf(quantizingTransforms('q4', definition.sensitive))
     const tensors = await Promise.all(
       [...table.values()].filter(({ dtype }) => isFloatDType(dtype)).map((entry) => formerValues(entry, former)),

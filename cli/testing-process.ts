@@ -87,8 +87,8 @@ export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promi
 }
 
 /**
- * The Node option that delays each write to a file by a quarter of a second once the process has written so many bytes: so it is still
- * writing when a test interrupts it, however long the test takes to do so.
+ * The Node option that delays each write to a file by a quarter of a second once the process has written this many bytes. So the process is still
+ * writing when a test interrupts it, even if the test is slow.
  */
 export function slowWritesAfter(bytes: number): string {
   const code = `

@@ -54,10 +54,10 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
   },
 })
 
-/** What a generation tells while it runs: a step by its number, a warning by its code. */
+/** What a generation reports while it runs: a step by its number, a warning by its code. */
 type Told = { readonly step: number } | { readonly warning: string }
 
-/** Presses Generate; calls back with what it tells; resolves with the picture or the error. */
+/** Presses Generate, calls `onTold` with each report, and resolves with the picture or the error. */
 async function generate(page: Page, onTold: (told: Told) => Promise<void>): Promise<Outcome> {
   await page.exposeFunction('onTold', onTold)
   const outcome = page.evaluate(
@@ -105,7 +105,7 @@ test('a GPU lost between two steps: no request, each step told once, and the ima
 })
 
 test.describe('twice', () => {
-  // So many that the first loss comes before the last of them on any machine.
+  // Enough steps that the first loss happens before the last step on any machine.
   test.use({ steps: 50 })
 
   test('a GPU lost again as soon as it is back ends the generation, and the page says why', async ({ box }) => {

@@ -83,7 +83,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   expect(await together).toEqual([1, 1, 1])
   await expect.poll(bars).toEqual([1, 1, 1, 1])
 
-  // Beforehand: how long a large picture takes here.
+  // Before the run, the page estimates how long a large picture takes on this machine.
   await width.fill('1024')
   await page.getByLabel('Height').fill('1024')
   await expect(box.locator('.details')).toHaveText('On the CPU, 1024 × 1024 takes minutes')

@@ -23,7 +23,7 @@ export interface PublishedPipeline {
   readonly components: Readonly<Record<string, string>>
   /** Whether it predicts with and without the prompt. Default true. */
   readonly guided?: boolean
-  /** Of T5 or a language model. Default: that of Stable Diffusion 3. */
+  /** The prompt's tokens in T5 or a language model. Default: those of Stable Diffusion 3. */
   readonly maxSequenceLength?: number
   /** The pipeline's class, where it decides which tensors are used. */
   readonly className?: string

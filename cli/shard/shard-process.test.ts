@@ -126,7 +126,7 @@ describe('on a disk of its own', () => {
     const { bavail, bsize } = statfsSync(disk)
     return bavail * bsize
   }
-  /** Leaves so many bytes free. */
+  /** Fills the disk up to this many free bytes. */
   const leave = (bytes: number) => {
     rmSync(inTheWay, { force: true })
     writeFileSync(inTheWay, new Uint8Array(free() - bytes))

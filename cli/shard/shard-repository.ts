@@ -16,7 +16,7 @@ import {
   pathIn,
   planComponent,
   type ConversionOptions,
-  type ComponentPlan,
+  type ComponentShards,
   type OddComponent,
   type ShardedComponent,
 } from './shard-component.js'
@@ -55,7 +55,7 @@ const rulesVersion = 1
 
 /** What to do with each file. */
 interface Work {
-  readonly plans: readonly ComponentPlan[]
+  readonly plans: readonly ComponentShards[]
   /** Paths and sizes. */
   readonly copied: readonly { readonly path: string; readonly size: number }[]
   readonly configs: readonly { readonly path: string; readonly dtype: DTypeWord }[]
@@ -122,8 +122,8 @@ async function planAll(
   { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
-): Promise<{ readonly plans: readonly ComponentPlan[]; readonly odd: readonly OddComponent[] }> {
-  const plans: ComponentPlan[] = []
+): Promise<{ readonly plans: readonly ComponentShards[]; readonly odd: readonly OddComponent[] }> {
+  const plans: ComponentShards[] = []
   const odd: OddComponent[] = []
   for (const component of components) {
     try {

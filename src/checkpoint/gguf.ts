@@ -11,7 +11,7 @@ import { blockType, blockTypeNames, type BlockType } from './gguf-blocks.js'
 import { bytesOf } from './element-types.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
-/** What is read of a file with tensors. */
+/** The tensors of a file, and the texts of its metadata. */
 export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /** Texts of its metadata. */

@@ -68,7 +68,7 @@ export interface WeightNames {
 /** Tensors of a checkpoint that are neither downloaded nor loaded. */
 export interface SkippedTensors {
   readonly patterns: readonly RegExp[]
-  /** Names the choice, where not the class alone makes it: copies made of different choices differ. Absent: the class does. */
+  /** Names the choice of skipped tensors if it depends on more than the class: a copy that was made without other tensors is not reused. Absent: it depends on the class alone. */
   readonly choice?: string | undefined
 }
 
@@ -164,9 +164,9 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
 
 /** The widths of prompt embeddings. */
 export interface PromptWidths {
-  /** Of the hidden states. */
+  /** The width of the hidden states. */
   readonly hidden: number
-  /** Of the pooled prompt embeddings; null where there are none. */
+  /** The width of the pooled prompt embeddings; null if there are none. */
   readonly pooled: number | null
 }
 

@@ -71,7 +71,7 @@ export class AddedWords {
   }
 }
 
-/** The tokens of a word with so many vectors: `word`, `word_1`, `word_2`, …. */
+/** The tokens of a word with `count` vectors: `word`, `word_1`, `word_2`, …. */
 function tokensOf(token: string, count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => (index === 0 ? token : `${token}_${index}`))
 }

@@ -18,7 +18,7 @@ export interface Setup {
 }
 
 /** What to do before the next try. */
-export type Recovery =
+export type RecoveryStep =
   | { readonly action: 'rebuild' }
   | { readonly action: 'tighten'; readonly residence: Residence }
   | { readonly action: 'shrink' }
@@ -39,13 +39,13 @@ export class RecoveryLadder {
   }
 
   /** The next step after `error` on `device`. Errors that no device caused fail as they are. */
-  next(error: unknown, setup: Setup, device: object): Recovery {
+  next(error: unknown, setup: Setup, device: object): RecoveryStep {
     if (isAquatintError(error, 'device-lost')) return this.#afterLoss(error, device)
     if (isAquatintError(error, 'out-of-memory', 'does-not-fit')) return afterOutOfMemory(error, setup)
     return { action: 'fail', error: error instanceof Error ? error : new Error(String(error)) }
   }
 
-  #afterLoss(error: AquatintError, device: object): Recovery {
+  #afterLoss(error: AquatintError, device: object): RecoveryStep {
     const now = this.#now()
     const before = this.#loss
     // One loss may be reported several times before the device is replaced: for example, when no other can be opened.
@@ -61,7 +61,7 @@ export class RecoveryLadder {
 function afterOutOfMemory(
   error: AquatintErrorOf<'out-of-memory' | 'does-not-fit'>,
   { residence, canStream, canShrink, canTile }: Setup,
-): Recovery {
+): RecoveryStep {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
   if (residence === 'model' && canStream) return { action: 'tighten', residence: 'block' }
   // A plan that does not fit already has as few weights at once as possible.

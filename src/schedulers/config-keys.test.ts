@@ -32,7 +32,7 @@ function run(className: string, config: KeyCase['config']): number[] {
   const { scheduler } = createScheduler(className, config)
   scheduler.setTimesteps(steps, scheduler.config['use_dynamic_shifting'] === true ? { mu: 0.9 } : {})
   const values = [...scheduler.timesteps]
-  // diffusers' generator is seeded anew for each step.
+  // diffusers' generator is seeded again for each step.
   let generator = new TorchGenerator(7)
   const arithmetic: Arithmetic<Float32Array> = {
     sum: (parts, bound = Infinity) =>

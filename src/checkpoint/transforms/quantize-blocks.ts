@@ -8,7 +8,7 @@ import { quantize } from './quantize.js'
 import { dequantizeRows, quantizeVersions } from './quantize-rows.js'
 import type { WeightTransform } from './transform-table.js'
 
-/** Receives, once for each block type whose weights change, how far the first of them are off: the root of the mean square error, as a part of their own. */
+/** Called once for each block type whose weights change, with the error of its first weights: the root of the mean square error, relative to that of the weights. */
 export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
 
 /** The transform. Tensors that `sensitive` keeps are not quantized. `onRequantized` is called when tensors are read. */

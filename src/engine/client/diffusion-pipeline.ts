@@ -27,7 +27,7 @@ import { GeneratedImage } from './generated-image.js'
 import type { EncodePromptCallOptions, GenerateCallOptions, GenerateOutput } from './generate-options.js'
 import { startGeneration, type Generation } from './generation.js'
 import { readImage, withImages, type ImageInput } from './image-input.js'
-import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
+import { generationMeter, loadMeter, stepEvent, type OverallMeter, type ProgressReport } from './overall-progress.js'
 import {
   checkOptionNames,
   encodePromptOptionNames,
@@ -360,7 +360,7 @@ function adapt(
 /** A listener that adds the overall progress to each event. */
 function reportTo(
   onProgress: ((progress: ProgressReport) => void) | undefined,
-  meter: ProgressMeter,
+  meter: OverallMeter,
 ): ((event: PipelineProgress) => void) | undefined {
   return onProgress && ((event) => onProgress(meter(event, performance.now())))
 }

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { FileProgress } from '../../hub/types.js'
 import type { PipelineProgress } from '../../pipelines/types.js'
-import { generationMeter, loadMeter, type ProgressMeter } from './overall-progress.js'
+import { generationMeter, loadMeter, type OverallMeter } from './overall-progress.js'
 
 const file = (component: string, path: string, loaded: number, more: Partial<FileProgress> = {}): PipelineProgress => ({
   type: 'file',
@@ -13,7 +13,7 @@ const file = (component: string, path: string, loaded: number, more: Partial<Fil
 const downloading: PipelineProgress = { type: 'status', phase: 'downloading', components: ['unet', 'vae'] }
 
 /** The reports of events that arrive one second apart. */
-function reports(meter: ProgressMeter, events: readonly PipelineProgress[]) {
+function reports(meter: OverallMeter, events: readonly PipelineProgress[]) {
   return events.map((event, i) => meter(event, 1000 * i))
 }
 

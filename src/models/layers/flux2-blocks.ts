@@ -16,7 +16,7 @@ import {
   branches,
   branchNorm,
   fluxAttention,
-  jointAttention,
+  promptAndImageAttention,
   type Branch,
   type FluxAttentionInputs,
   type FluxAttentionSettings,
@@ -67,7 +67,7 @@ export function flux2TransformerBlock(
       context: branchNorm(graph, context, added.attention, epsilon),
     }
     const smaller = (x: ValueInfo) => scaledDown(graph, x, exponent)
-    const both = jointAttention(graph, normed, inputs, { ...settings, ...noBias }, smaller)
+    const both = promptAndImageAttention(graph, normed, inputs, { ...settings, ...noBias }, smaller)
     return {
       hidden: scaledBack(graph, both.hidden, 'to_out.0', channels),
       context: scaledBack(graph, both.context, 'to_add_out', channels),

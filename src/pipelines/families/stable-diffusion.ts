@@ -12,7 +12,7 @@ import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { scaledLatents } from '../images/latent-scaling.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide } from '../prompts/prompt-embeds.js'
-import { mendedSchedulerSource } from '../generation/schedule.js'
+import { correctedSchedulerSource } from '../generation/schedule.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../prompts/text-encoders.js'
 
 export const stableDiffusion: PipelineFamily = {
@@ -41,7 +41,7 @@ export const stableDiffusion: PipelineFamily = {
   promptWidths: ({ text_encoder: clip }) => clip && { hidden: clip.hidden, pooled: null },
   rescalesGuidance: true,
   stepsOffset: 1,
-  scheduler: { mend: mendedSchedulerSource },
+  scheduler: { correct: correctedSchedulerSource },
   latentScales: scaledLatents,
   preview: {
     channels: [

@@ -72,6 +72,7 @@ test('invalid images and strengths are refused before anything runs', async () =
     ['strength', { image, strength: 1.5 }],
     ['strength', { image, strength: Number.NaN }],
     ['strength', { image, strength: 0.2, numInferenceSteps: 4 }],
+    ['unsupported-config', { image, scheduler: { className: 'IPNDMScheduler' } }],
   ]
   for (const [code, options] of wrong) await expect(pipeline.generate('a dog', options)).rejects.toMatchObject({ code })
   await pipeline.dispose()

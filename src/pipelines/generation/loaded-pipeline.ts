@@ -61,7 +61,7 @@ export function createPipeline({
   const { denoiser, vae } = networks
   const loras = new LoraAdapters(parts)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
-  const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
+  const scheduler = family.scheduler?.correct?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
   const { channels, patch } = denoiser.model.latents
   const usual = usualLatents(denoiser.model.latents, scaleFactor)

@@ -36,7 +36,7 @@ function checkedWeight(scale = 1, option = 'scale'): number {
   throw new InputError('adapter-weights', `${option} is ${String(scale)}; allowed is a number.`, { [option]: String(scale) })
 }
 
-/** A rank to show. Of a Kronecker product it is the larger rank of its matrices. */
+/** A rank to show. For a Kronecker product, it is the larger rank of its two matrices. */
 function rankOf(form: AdapterForm): number {
   if (form.kind !== 'kronecker') return form.rank
   return Math.max(...[form.left, form.right].map(({ rows, columns, rank }) => rank ?? Math.min(rows, columns)))

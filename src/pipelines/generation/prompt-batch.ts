@@ -146,7 +146,7 @@ function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): Pr
       for (const [index, given] of positive.entries()) {
         const own = { ...options, prompt2: undefined, prompt3: undefined, ...negativeOf(options, index, size) }
         const encoded = await encoder.encode('', own, true, call)
-        // A family whose models take no negative prompt as zeros does so here too, whatever the number of tokens.
+        // A family whose models replace a missing negative prompt by zeros does so here too, for any number of tokens.
         const isEmpty = !hasText && encoded.negative?.embeds.parts.length === 0
         if (encoded.negative !== null) others.push(isEmpty ? emptyPrompt(given) : encoded.negative)
       }

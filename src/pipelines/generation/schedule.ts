@@ -19,10 +19,10 @@ export function schedulerSource(scheduler: { readonly className: string; readonl
 }
 
 /**
- * The scheduler with two keys that StableDiffusionPipeline mends in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
+ * The scheduler with two keys that StableDiffusionPipeline corrects in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
  * the config leaves them to the class's default, schedulers made from it keep their own defaults, as in diffusers.
  */
-export function mendedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
+export function correctedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
   const { className, config } = scheduler
   const inUse = createScheduler(className, config).scheduler.config
   const own: Record<string, unknown> = { ...config }

@@ -1,6 +1,6 @@
 /**
- * Forms of files that real checkpoints have, and that diffusers 0.42 loads without a word: they load here without a note. Of the forms that diffusers
- * refuses, each is refused by name. Each was tried with diffusers.
+ * Odd forms of the files of published checkpoints. Forms that diffusers 0.42 loads without a message load here without a note; forms that it refuses
+ * are refused by name. Each form was tried with diffusers.
  */
 
 import { readFileSync } from 'node:fs'

@@ -24,13 +24,13 @@ import type { ChosenDevices } from './choose-devices.js'
 
 /** The devices of components, and the memory that they take. */
 export interface PlacedPlan {
-  /** Of the image, in pixels. */
+  /** The image's width, in pixels. */
   readonly width: number
-  /** Of the image, in pixels. */
+  /** The image's height, in pixels. */
   readonly height: number
   /** The device of each component, by name. */
   readonly places: Readonly<Record<string, DeviceName>>
-  /** By the device's name. */
+  /** The plan of each device, by its name. */
   readonly devices: Readonly<Partial<Record<DeviceName, MemoryPlan>>>
 }
 
@@ -60,7 +60,7 @@ export function planNetworks(
 
 type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>
 
-/** The same, with the devices themselves and what their plans are made from. @throws as {@link planNetworks} */
+/** As {@link planNetworks}, but with the devices themselves and the input of their plans. @throws as {@link planNetworks} */
 export function planDevices<D extends PlannedDevice>(
   { devices, places, budget }: ChosenDevices<D>,
   networks: ReadonlyMap<string, Network>,

@@ -31,7 +31,7 @@ interface Outcome {
   readonly image: PlainTensor
   readonly offload: Residence
   readonly memory: MemorySnapshot
-  /** Of the networks for this image, in the order they run. */
+  /** The needs of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
   /** The bytes that stay beside the networks: prompt embeddings, latents. */
   readonly held: number

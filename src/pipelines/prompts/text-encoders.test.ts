@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { loadPipeline } from '../diffusion-pipeline.js'
-import { toFloat32 } from '../../runtime/tensors.js'
+import { float32Of } from '../../runtime/tensors.js'
 import type { Value } from '../execution/component-host.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { openPipeline } from '../loading/open-pipeline.js'
@@ -78,7 +78,7 @@ test.each([
   await expect(load(name, {}, { [component]: null })).rejects.toMatchObject({ code: 'components', details: { component } })
 })
 
-const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : toFloat32(value) })
+const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : float32Of(value) })
 
 test('padding that is masked changes no token: the hidden states are those of the text without padding', async () => {
   const opened = await openPipeline(diskRepository(folder('tiny-sd3')), { device: 'wasm' }, [stableDiffusion3])

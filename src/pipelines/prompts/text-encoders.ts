@@ -54,7 +54,7 @@ export interface TextEncoding {
   readonly first: number
 }
 
-/** What one run of a text encoder gives. */
+/** The outputs of one run of a text encoder. */
 type EncodedIds = Pick<TextEncoding, 'hiddenStates' | 'pooled'>
 
 /** A text encoder of a pipeline with its tokenizer. */

@@ -19,7 +19,7 @@ interface Encoded {
   readonly pooled: Value | null
 }
 
-/** What {@link encodeWeighted} encodes with. */
+/** The arguments of {@link encodeWeighted} besides the text. */
 export interface WeightedCall {
   readonly tokenizer: Tokenizer & { decode?: (ids: readonly number[]) => string }
   /** The number of ids that the text encoder takes. */
@@ -80,8 +80,8 @@ function keepingMean(state: Float32Array, weights: readonly number[]): Float32Ar
 }
 
 /**
- * compel's rule: a token's hidden state is moved from that of the empty prompt, by its weight. For each stretch of a weight below 1, the text is encoded once
- * more with that stretch masked, and the result blended in: the more, the smaller the weight.
+ * compel's rule: a token's hidden state is moved from that of the empty prompt, by its weight. For each stretch of a weight below 1, the text is
+ * encoded once more with that stretch masked, and the two results are blended: the smaller the weight, the larger the share of the masked one.
  */
 async function encodeBlend(text: string, { tokenizer, length, encode, run }: WeightedCall): Promise<Encoded> {
   const { chunk, below, removed } = compelTokens(text, tokenizer, length)

@@ -12,7 +12,7 @@ import type { OrtTensor } from '../onnxruntime.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 
 /** What is compiled, and for whom. */
-export interface Preparation {
+export interface KernelRequest {
   readonly programs: Iterable<Program>
   /** In the memory account. */
   readonly owner: string
@@ -24,7 +24,7 @@ export interface Preparation {
 }
 
 /** Compiles the programs one after the other, each once. @throws DeviceError, AbortError */
-export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: Preparation): Promise<void> {
+export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: KernelRequest): Promise<void> {
   const done = new Set<string>()
   for (const program of programs) {
     if (done.has(program.key)) continue

@@ -30,7 +30,7 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** The same for files of FLUX.1, whose second text encoder is another one. */
+/** The tables for files of FLUX.1, whose second text encoder differs. */
 const fluxComponentNames: typeof componentNames = {
   transformer: [fluxNames('model.diffusion_model.'), fluxNames('')],
   vae: [vaeNames('vae.')],
@@ -38,14 +38,14 @@ const fluxComponentNames: typeof componentNames = {
   text_encoder_2: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** The same for files of Chroma, whose only text encoder is T5. */
+/** The tables for files of Chroma, whose only text encoder is T5. */
 const chromaComponentNames: typeof componentNames = {
   transformer: [chromaNames('model.diffusion_model.'), chromaNames('')],
   vae: [vaeNames('vae.')],
   text_encoder: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** How names of a denoiser begin in files that hold it alone, and so without a prefix. */
+/** The beginnings of a denoiser's tensor names in files that contain it alone, without a prefix. */
 const firstNames: Readonly<Record<string, string>> = {
   unet: 'input_blocks.',
   transformer: 'joint_blocks.',
@@ -91,8 +91,8 @@ const ownNames: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * The table of a component's tensors in a file of which nothing else is needed: that of a whole checkpoint, or that of a file which has the component alone,
- * under its original names without a prefix or under those of diffusers.
+ * The table of a component's tensors in a file from which nothing else is needed: a whole checkpoint, or a file with this component alone, under its
+ * original names without a prefix or under those of diffusers.
  */
 export function namesAlone(component: string, tensors: Originals): OriginalNames | undefined {
   const names = namesOf(component, tensors)
@@ -143,10 +143,10 @@ const unet = 'model.diffusion_model.'
 /** The last dim of a tensor of the denoiser; 0 where there is none of that name. */
 const width = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape.at(-1) ?? 0
 
-/** The first dim of one. */
+/** The first dim of a tensor of the denoiser; 0 if there is none of that name. */
 const rows = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape[0] ?? 0
 
-/** The first that matches counts. */
+/** The first family that matches is used. */
 const rules: readonly Rule[] = [
   {
     label: 'Chroma',
@@ -253,7 +253,7 @@ export function refuseScaledWeights(
       )
 }
 
-/** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
+/** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, with the message for each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
     what: 'is a LoRA: it changes a checkpoint and is none itself',
