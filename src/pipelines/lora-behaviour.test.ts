@@ -108,7 +108,10 @@ test('a fused LoRA is in the weights until it is unfused, removed or given anoth
   await pipeline.adapters({ type: 'unfuse', options: { components: ['unet'] } })
   expect(await pixels()).toEqual(both)
   // Of those that are named, in the weights that are named.
-  expect(await fuse({ adapterNames: 'b', components: ['unet'] })).toMatchObject([{ fusedInto: [] }, { fusedInto: ['unet'] }])
+  expect(await fuse({ adapterNames: ['b', 'b'], components: ['unet', 'unet'] })).toMatchObject([
+    { fusedInto: [] },
+    { fusedInto: ['unet'] },
+  ])
   expect(await pixels()).toEqual(both)
   await fuse()
   await pipeline.adapters({ type: 'delete' })

@@ -7,7 +7,8 @@ import { afterEach, expect, test } from 'vitest'
 import cases from '../../fixtures/lora/cases.json' with { type: 'json' }
 import float16 from '../../fixtures/lora/fused-float16.json' with { type: 'json' }
 import kohyaUrl from '../../fixtures/lora/kohya.safetensors?url'
-import referenceUrl from '../../fixtures/lora/reference-3.safetensors?url'
+import peftUrl from '../../fixtures/lora/peft.safetensors?url'
+import referenceUrl from '../../fixtures/lora/reference-5.safetensors?url'
 import { memoryRepository } from '../checkpoint/testing.js'
 import { planMemory } from '../memory/plan.js'
 import { orThrow } from '../memory/refusal.js'
@@ -30,13 +31,13 @@ async function fetchBytes(url: string): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await (await fetch(url)).arrayBuffer())
 }
 
-async function kohya() {
-  return { repository: memoryRepository({ 'a.safetensors': await fetchBytes(kohyaUrl) }), path: 'a.safetensors' }
+async function lora(url: string) {
+  return { repository: memoryRepository({ 'a.safetensors': await fetchBytes(url) }), path: 'a.safetensors' }
 }
 
 async function generate(options: LoadPipelineOptions, isFused = false): Promise<CapturedTensors> {
   const pipeline = await loadPipeline(repository, options)
-  await pipeline.adapters({ type: 'load', source: await kohya(), options: { scale: 0.7 } })
+  await pipeline.adapters({ type: 'load', source: await lora(kohyaUrl), options: { scale: 0.7 } })
   if (isFused) await pipeline.adapters({ type: 'fuse' })
   const { captured = {}, warnings } = await pipeline.generate('a cute dog', {
     numInferenceSteps: 1,
@@ -114,7 +115,8 @@ function counted(): { readonly added: number; readonly runs: number } {
   return { added, runs }
 }
 
-const item = cases[float16.case] as unknown as FixtureCase
+/** Two LoRAs; the first has some of the second one's layers. */
+const item = cases[float16.case] as unknown as FixtureCase & { readonly weights: readonly number[] }
 
 test.each(['float32', 'float16'] as const)(
   '%s: fused, it makes what diffusers makes, with the dispatches of a run without it',
@@ -132,7 +134,10 @@ test.each(['float32', 'float16'] as const)(
     }
     const one = { numInferenceSteps: 1 }
     const plain = await make(one)
-    const [lora] = await pipeline.adapters({ type: 'load', source: await kohya() })
+    await pipeline.adapters({ type: 'load', source: await lora(peftUrl), options: { adapterName: 'peft' } })
+    await pipeline.adapters({ type: 'load', source: await lora(kohyaUrl), options: { adapterName: 'kohya' } })
+    const { weights } = item
+    const [, { layers }] = await pipeline.adapters({ type: 'set', names: ['peft', 'kohya'], weights })
     const branches = await make(one)
     expect(branches.runs).toBeGreaterThan(plain.runs)
     expect(branches.added).toBe(0)
@@ -151,7 +156,7 @@ test.each(['float32', 'float16'] as const)(
     const fused = await make(one)
     expect(fused.runs).toBe(plain.runs)
     // The text encoder was loaded before the cancel.
-    expect(cancelled.added + fused.added).toBe(lora!.layers)
+    expect(cancelled.added + fused.added).toBe(layers)
     const factor = autoencoderOf(opened.parts.networks)!.model.scaleFactor
     const size = { width: item.width / factor, height: item.height / factor, guided: true }
     const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size } as const

@@ -239,7 +239,7 @@ export class LoraAdapters {
     const known = new Map([...this.#networks].map(([component, { name }]) => [name, component]))
     if (names === undefined) return [...known.values()]
     const found = (Array.isArray(names) ? names : []).flatMap((name: string) => known.get(name) ?? [])
-    if (found.length > 0 && found.length === names.length) return found
+    if (found.length > 0 && found.length === names.length) return [...new Set(found)]
     const allowed = [...known.keys()]
     const message = `components is ${JSON.stringify(names)}; allowed is a list of one or more of ${allowed.join(', ')}.`
     throw new InputError('components', message, { components: names, allowed })
