@@ -57,11 +57,14 @@ export function resultSize(
   return { width: image.width, height: image.height }
 }
 
-/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkInputs} refuses it. */
-export function roundedSize<Options extends GenerateOptions>(
+/** A function that gives a warning. */
+export type Warn = (code: string, message: string) => void
+
+/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkSize} refuses it. */
+export function roundedSize<Options extends { readonly width?: number | undefined; readonly height?: number | undefined }>(
   options: Options,
   multiple: number,
-  warn: (code: string, message: string) => void,
+  warn: Warn,
 ): Options {
   const rounded: { width?: number; height?: number } = {}
   for (const name of ['width', 'height'] as const) {

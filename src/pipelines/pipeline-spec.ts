@@ -63,6 +63,14 @@ export interface PipelineSpec {
     | undefined
 }
 
+/** Whether a generation rounds the size that it is asked for. One that starts from an image has the size of the image, which must be one that can be generated. */
+export function roundsSize(
+  { roundsSize: rounds, takesReferences }: Pick<PipelineSpec, 'roundsSize' | 'takesReferences'>,
+  hasImage: boolean,
+): boolean {
+  return rounds === true && (!hasImage || takesReferences === true)
+}
+
 /**
  * The scale of classifier-free guidance, by which a run predicts with and without the prompt in one batch; null for a run without it. The caller leaves out
  * `trueCfgScale` where there is no negative prompt.

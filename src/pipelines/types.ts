@@ -79,10 +79,7 @@ export interface LoadPipelineOptions {
   readonly offload?: OffloadMode | undefined
   /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. Default: none; `auto` then plans with a guess. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
-  /**
-   * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole.
-   * `enable_vae_slicing` needs no option: images are always decoded one by one.
-   */
+  /** As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
    * The generation whose kernels a GPU compiles while weights download, so that its first step costs what the second does. Where the memory plan has no room,
@@ -377,6 +374,8 @@ export interface PipelineInfo {
     readonly height: number
     readonly numInferenceSteps: number
     readonly guidanceScale: number
+    /** Of image to image. */
+    readonly fromImage: { readonly numInferenceSteps: number; readonly guidanceScale: number }
   }
   /** The scheduler, with its complete config. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }

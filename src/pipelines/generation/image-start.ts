@@ -3,7 +3,7 @@
 import { InputError, UnsupportedError } from '../../errors.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { isImageList } from '../check-inputs.js'
-import type { GenerateOptions, PixelImage } from '../types.js'
+import type { GenerateOptions, PipelineInfo, PixelImage } from '../types.js'
 
 /** Where an image-to-image run begins. */
 export interface ImageStart {
@@ -18,6 +18,8 @@ export interface ImageStartRules {
   readonly strength: number
   /** Whether a fraction of a step is rounded up to a step that runs. */
   readonly partialStepRuns: boolean
+  /** Defaults that are others than from text, as in diffusers' class for image to image. Absent: none are. */
+  readonly defaults?: Partial<PipelineInfo['defaults']['fromImage']> | undefined
 }
 
 /**

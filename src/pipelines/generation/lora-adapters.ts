@@ -78,6 +78,13 @@ export class LoraAdapters {
       run.status('downloading', ['embedding'])
       const opened = await openEmbedding(command.source, { hub, options: { ...options, ...command.options }, run })
       this.#embeddings.add(opened)
+      const { token, vectors } = opened
+      const most = Math.max(...[...vectors.values()].map((rows) => rows.length))
+      if (most > 1 && token !== token.toLowerCase())
+        run.warn(
+          'embedding-capitals',
+          `The word ${token} has ${most} vectors and capital letters: as in diffusers, prompts without promptWeighting get its first vector alone. Pass { token: ${JSON.stringify(token.toLowerCase())} } and write the word like this to use all.`,
+        )
       run.status('ready')
     } else {
       const { source, options: own = {} } = command

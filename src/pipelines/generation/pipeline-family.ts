@@ -78,10 +78,15 @@ export interface PipelineFamily extends PipelineSpec {
     readonly correct?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
     /** Whether each run sets the scheduler's begin index, 0 without an image, as the class in diffusers does. */
     readonly setsBeginIndex?: boolean | undefined
-    /** The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps. */
-    readonly shift?: ((tokens: number, config: Config, steps: number) => number) | undefined
+    /**
+     * The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps, which are undefined
+     * where the caller gives sigmas alone.
+     */
+    readonly shift?: ((tokens: number, config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas of a run whose caller gives neither sigmas nor timesteps, for a number of steps; absent: the scheduler's own. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined
+    /** The runs in which a scheduler with `use_flow_sigmas` uses its own sigmas, neither the class's nor the caller's; absent: none. */
+    readonly ownFlowSigmas?: 'all' | 'from-text' | undefined
   }
   /** Whether `guidanceRescale` is an option of this class. */
   readonly rescalesGuidance: boolean

@@ -1,7 +1,7 @@
 /** Plans networks for one generation, from their headers alone: the device of each, and for each device which weights are on it when. */
 
 import type { MemoryPlan } from '../../memory/plan.js'
-import { checkAmounts, checkSize } from '../check-inputs.js'
+import { checkAmounts, checkSize, roundedSize, type Warn } from '../check-inputs.js'
 import {
   autoencoderOf,
   denoiserOf,
@@ -16,7 +16,7 @@ import type { Network } from '../bind-network.js'
 import { budgetOn } from '../../memory/budget.js'
 import { isRefusal, type Refusal } from '../../memory/refusal.js'
 import { planOn } from '../planning/residence.js'
-import { guidanceOf, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
+import { guidanceOf, roundsSize, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
@@ -42,7 +42,8 @@ export interface DevicePlan<D extends PlannedDevice> {
 }
 
 /**
- * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`.
+ * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`. `warn` receives the warnings
+ * that the generation would give.
  * @throws InputError `size`, `guidance-scale` and others of a generation's
  */
 export function planNetworks(
@@ -50,15 +51,16 @@ export function planNetworks(
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: GenerationSpec,
+  warn?: Warn,
 ): PlacedPlan | Refusal {
-  const planned = planDevices(chosen, networks, options, spec)
+  const planned = planDevices(chosen, networks, options, spec, warn)
   if (isRefusal(planned)) return planned
   const { width, height, placed, plans } = planned
   const devices = Object.fromEntries(plans.map(({ device, plan }) => [device.info.name, plan]))
   return { width, height, places: Object.fromEntries(placed), devices }
 }
 
-type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>
+type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences' | 'roundsSize'>
 
 /** As {@link planNetworks}, but with the devices themselves and the input of their plans. @throws as {@link planNetworks} */
 export function planDevices<D extends PlannedDevice>(
@@ -66,6 +68,7 @@ export function planDevices<D extends PlannedDevice>(
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: GenerationSpec,
+  warn: Warn = () => {},
 ):
   | {
       readonly width: number
@@ -74,7 +77,7 @@ export function planDevices<D extends PlannedDevice>(
       readonly plans: readonly DevicePlan<D>[]
     }
   | Refusal {
-  const { width, height, latent } = plannedSize(networks, options, spec)
+  const { width, height, latent } = plannedSize(networks, options, spec, warn)
   const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
   if (isRefusal(placing)) return placing
   const plans: DevicePlan<D>[] = []
@@ -90,12 +93,15 @@ export function planDevices<D extends PlannedDevice>(
   return { width, height, placed: placing.placed, plans }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, requested: PlannedSize, spec: GenerationSpec) {
+function plannedSize(networks: ReadonlyMap<string, Network>, requested: PlannedSize, spec: GenerationSpec, warn: Warn) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
-  const { width = own.width * factor, height = own.height * factor } = requested
   const denoiser = denoiserOf(networks)
-  checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
+  const multiple = factor * (denoiser?.model.latents.patch ?? 1)
+  const { width = own.width * factor, height = own.height * factor } = roundsSize(spec, requested.imageToImage === true)
+    ? roundedSize(requested, multiple, warn)
+    : requested
+  checkSize({ width, height }, multiple)
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
   const guided = guidanceOf(spec, requested, denoiser?.model) !== null

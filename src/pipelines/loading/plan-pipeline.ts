@@ -37,7 +37,7 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen: storage.onOpen, onCopy: storage.onCopy })
-    const plan = orThrow(planNetworks(placing, networks, options, spec))
+    const plan = orThrow(planNetworks(placing, networks, options, spec, (code, message) => run.warn(code, message)))
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {

@@ -17,7 +17,7 @@ test.each([
   ['textual-inversion/xl', { kind: 'embedding', word: 'mine' }],
   ['tiny-sd15/repo/vae/diffusion_pytorch_model', { kind: 'checkpoint' }],
 ])('%s', async (path, expected) => {
-  expect(await kindOf('mine.safetensors', fixture(`${path}.safetensors`))).toEqual(expected)
+  expect(await kindOf('Mine.safetensors', fixture(`${path}.safetensors`))).toEqual(expected)
 })
 
 test('what cannot be read is for the load to report', async () => {
