@@ -137,7 +137,7 @@ test.each(['float32', 'float16'] as const)(
     await pipeline.adapters({ type: 'load', source: await lora(peftUrl), options: { adapterName: 'peft' } })
     await pipeline.adapters({ type: 'load', source: await lora(kohyaUrl), options: { adapterName: 'kohya' } })
     const { weights } = item
-    const [, { layers }] = await pipeline.adapters({ type: 'set', names: ['peft', 'kohya'], weights })
+    const [, kohya] = await pipeline.adapters({ type: 'set', names: ['peft', 'kohya'], weights })
     const branches = await make(one)
     expect(branches.runs).toBeGreaterThan(plain.runs)
     expect(branches.added).toBe(0)
@@ -156,7 +156,7 @@ test.each(['float32', 'float16'] as const)(
     const fused = await make(one)
     expect(fused.runs).toBe(plain.runs)
     // The text encoder was loaded before the cancel.
-    expect(cancelled.added + fused.added).toBe(layers)
+    expect(cancelled.added + fused.added).toBe(kohya!.layers)
     const factor = autoencoderOf(opened.parts.networks)!.model.scaleFactor
     const size = { width: item.width / factor, height: item.height / factor, guided: true }
     const request = { device, networks: opened.parts.networks, here: () => true, dtype, vaeTiling: undefined, size } as const
