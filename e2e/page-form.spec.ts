@@ -2,7 +2,7 @@
 
 import { expect, nextEvent, openPage, state, test } from './ui/page-harness.js'
 
-test('invalid fields are marked when they are left and named in the message, which goes when they are right', async ({
+test('invalid fields are marked when they are left and named in the message, which disappears when they are valid', async ({
   page,
   server,
 }) => {

@@ -1,5 +1,5 @@
 /**
- * What the packed benchmark runs (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
+ * The script of the packed benchmark (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
  * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead.
  */
 

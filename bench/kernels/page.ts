@@ -25,7 +25,7 @@ export interface CountedNetwork {
   readonly lora?: 'branches' | 'fused' | undefined
 }
 
-/** What one kernel did in a run. */
+/** The dispatches of one kernel in a run. */
 export interface KernelCount {
   readonly kernel: string
   readonly dispatches: number

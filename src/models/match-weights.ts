@@ -23,7 +23,7 @@ export interface MatchedWeights {
   readonly unexpected: readonly string[]
 }
 
-/** What matching needs to know of a class. */
+/** The members of a class that matching needs. */
 export type NamedClass = Pick<NetworkDefinition, 'className' | 'weights'>
 
 const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F8_E4M3', 'F8_E5M2']

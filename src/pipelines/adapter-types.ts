@@ -45,9 +45,9 @@ export interface LoadEmbeddingOptions {
 /** A change of a pipeline's LoRAs and embeddings. `Source`: what a LoRA is loaded from. */
 export type AdapterCommand<Source = string | File> =
   | { readonly type: 'load'; readonly source: Source; readonly options?: LoadLoraOptions | undefined }
-  /** Makes these the active ones. A weight for all, or one for each; 1 without. */
+  /** Makes these the active ones, with a weight for all or one for each; the default is 1. */
   | { readonly type: 'set'; readonly names: readonly string[]; readonly weights?: number | readonly number[] | undefined }
-  /** Removes these, or all. */
+  /** Removes these, by default all. */
   | { readonly type: 'delete'; readonly names?: readonly string[] | undefined }
   | { readonly type: 'fuse'; readonly options?: FuseLoraOptions | undefined }
   | { readonly type: 'unfuse'; readonly options?: UnfuseLoraOptions | undefined }
@@ -67,13 +67,13 @@ export interface LoraInfo {
   readonly layers: number
   /** The largest rank of its factors. */
   readonly rank: number
-  /** Words that a prompt should have, from the file's metadata. Empty where it says nothing. */
+  /** Words that a prompt should have, from the file's metadata. Empty if the metadata names none. */
   readonly triggerWords: readonly string[]
   /** Bytes of its factors, as they are stored. */
   readonly bytes: number
   /** Its weight when it was last active; with `loraScale` since it was fused. */
   readonly weight: number
-  /** Whether it changes the images. */
+  /** Whether it is active. */
   readonly active: boolean
   /** The components into whose weights it is fused. */
   readonly fusedInto: readonly string[]

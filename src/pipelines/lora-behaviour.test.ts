@@ -307,7 +307,7 @@ test.each([
   expect(await warningsOf(fixture, loraFile(file))).toMatchObject([[code, expect.stringContaining(tensor) as string]])
 })
 
-test('a file of which diffusers reads nothing is refused with its first name', async () => {
+test('a file from which diffusers reads nothing is refused with the name of its first tensor', async () => {
   const name = 'lora_unet_joint_blocks_0_x_block_attn_proj'
   const shapes = { [`${name}.lora_down.weight`]: [2, 32], [`${name}.lora_up.weight`]: [32, 2] }
   await expect(warningsOf('tiny-sd3', loraOf(shapes))).rejects.toMatchObject({

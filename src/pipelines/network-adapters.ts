@@ -18,15 +18,15 @@ export interface LayerFactors {
   readonly form: AdapterForm
   /** The tensors by the part of their name after the layer's, such as `lora_A` [rank, in] and `lora_B` [out, rank]. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
-  /** alpha / rank: what the branch is multiplied by, besides the adapter's weight. */
+  /** alpha / rank, the factor of the branch besides the adapter's weight. */
   readonly scaling: number
 }
 
 /** The part of a loaded adapter that is for one network. */
 export interface NetworkAdapter {
-  /** Unique among all adapters that a pipeline has ever loaded: buffers of one cannot be taken for another's. */
+  /** Unique among all adapters that a pipeline has ever loaded: buffers of one adapter are never mistaken for another's. */
   readonly id: number
-  /** By the name of the layer: `down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`. */
+  /** The branches, by the name of their layer: `down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`. */
   readonly layers: ReadonlyMap<string, LayerFactors>
 }
 

@@ -1,6 +1,5 @@
 /**
- * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and what becomes of calls when the device is
- * lost. It knows no networks.
+ * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and the end of running calls when the device is lost. It knows no networks.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -16,7 +15,7 @@ import { channelsLastWeights } from './kernels/dispatch-stream.js'
 import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
-/** Who uses onnxruntime, and for what: `doing` completes "while …". */
+/** The user of onnxruntime and its task: `doing` completes "while …". */
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string

@@ -14,7 +14,7 @@ test('a model that does not fit is no failure of the device, and trying again is
   }
 })
 
-test('what only the owner of a page or a server can change says so, and does not advise the visitor to try again', () => {
+test('an error that only the owner of a page or a server can repair says so, and does not advise the visitor to try again', () => {
   const errors = [
     new DeviceError('engine-blocked', '', {}),
     new HubError('blocked-by-page', '', { path: '', url: '' }),
