@@ -157,7 +157,7 @@ test('incomplete and misshapen branches are refused by name, and a weight that i
   expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
 })
 
-test('DoRA is refused beside quantized weights, whose lengths it would need; LoKr is not', async () => {
+test('quantized weights refuse DoRA, which needs the lengths of the original weights, and take LoKr', async () => {
   const quantized = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
     device: 'wasm',
     dtype: { unet: 'q8' },

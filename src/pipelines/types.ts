@@ -20,7 +20,7 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1. */
+/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of a family in docs/single-files.md. */
 export interface SingleFileReference {
   /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
   readonly singleFile: string | File
@@ -101,7 +101,7 @@ export interface PlannedSize {
   readonly height?: number | undefined
   /** 1 to 64 images at once. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
-  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  /** How many tokens of T5 or of a language model are used, 1 to 512. Default 256 for Stable Diffusion 3, 512 for newer families. */
   readonly maxSequenceLength?: number | undefined
   /** At most 1: plans without guidance, for which the denoiser needs half the memory. By default with guidance. */
   readonly guidanceScale?: number | undefined
@@ -212,7 +212,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly timesteps?: readonly number[] | undefined
   /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly sigmas?: readonly number[] | undefined
-  /** Stable Diffusion 3: the number of T5's tokens, 1 to 512. Default 256. */
+  /** The number of tokens of T5 or of a language model, 1 to 512. Default 256 for Stable Diffusion 3, 512 for newer families. */
   readonly maxSequenceLength?: number | undefined
   /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. Default: none. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
