@@ -229,7 +229,7 @@ test('incomplete and misshapen branches are refused by name, and a weight that i
   expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
 })
 
-test('beside quantized weights, DoRA is refused, whose lengths it would need, and a fusion; LoKr is not', async () => {
+test('quantized weights refuse a fusion, and DoRA, which needs the lengths of the original weights, and take LoKr', async () => {
   const quantized = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
     device: 'wasm',
     dtype: { unet: 'q8' },

@@ -27,7 +27,7 @@ interface Streaming {
   /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
-  /** The first one of a run that follows another. */
+  /** The first streamed stage of a run that follows another run. */
   readonly first: StreamedStage | undefined
   readonly overlaps: boolean
 }
