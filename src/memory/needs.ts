@@ -104,7 +104,10 @@ export function weightBytes({ blocks, sharedBytes }: Pick<ComponentNeeds, 'block
 /** The memory that a component needs to run a graph on a GPU. `graph` has granularity `block`, so that its stages are the blocks. */
 export function needsOf(name: string, graph: ComponentGraph, table: WeightTable): ComponentNeeds {
   const { own, shared } = stageWeights(graph.stages, table)
-  const weights = [...own.flat(), ...shared].map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
+  const keys = [...own.flat(), ...shared]
+  const weights = keys.map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
+  const factors = factorBytes(keys.map(({ entry }) => entry))
+  const way = runNeedsOf(graph)
   return {
     name,
     blocks: graph.stages.map(({ name: block, once }, index) => ({
@@ -114,8 +117,26 @@ export function needsOf(name: string, graph: ComponentGraph, table: WeightTable)
     })),
     sharedBytes: bufferBytes(shared),
     largestWeight: largestOf(weights),
-    ways: [runNeedsOf(graph)],
+    ways: [{ ...way, activationBytes: way.activationBytes + stagingBytes(factors) }],
   }
+}
+
+/** Bytes of the buffers through which an upload adds these factors. */
+function stagingBytes({ a, b }: { readonly a: number; readonly b: number }): number {
+  return a === 0 ? 0 : storageBytes(a) + storageBytes(b) + 32
+}
+
+/** Bytes of the buffers for the factors A and B that an upload adds to these weights, one weight after the other: those of the largest. */
+export function factorBytes(entries: readonly TensorEntry[]): { readonly a: number; readonly b: number } {
+  let [a, b] = [0, 0]
+  for (const { fused } of entries) {
+    if (fused === undefined) continue
+    const [rows = 1, ...inner] = fused.base.shape
+    const rank = fused.products.reduce((sum, one) => sum + one.rank, 0)
+    a = Math.max(a, valueBytes('float32', [rank, ...inner]))
+    b = Math.max(b, valueBytes('float32', [rows, rank]))
+  }
+  return { a, b }
 }
 
 /** The memory that a run of a graph needs beside weights. */

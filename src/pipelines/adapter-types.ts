@@ -14,6 +14,22 @@ export interface LoadLoraOptions {
   readonly scale?: number | undefined
 }
 
+/** Options of `unfuseLora`. */
+export interface UnfuseLoraOptions {
+  /** The components that get the checkpoint's weights again, such as `['unet']`. Default: all that LoRAs can change. */
+  readonly components?: readonly string[] | undefined
+}
+
+/** Options of `fuseLora`. */
+export interface FuseLoraOptions {
+  /** The components whose weights get the changes of LoRAs, such as `['unet']`. Default: all that LoRAs can change. */
+  readonly components?: readonly string[] | undefined
+  /** The LoRAs to fuse. Default: the active ones of each component. */
+  readonly adapterNames?: string | readonly string[] | undefined
+  /** Multiplies the weights of the LoRAs that are fused, until `setAdapters` sets others. Default 1. */
+  readonly loraScale?: number | undefined
+}
+
 /** Options of `loadTextualInversion`. */
 export interface LoadEmbeddingOptions {
   /** The word for prompts. Default: the file's own; if it names none, the file's name. */
@@ -33,6 +49,8 @@ export type AdapterCommand<Source = string | File> =
   | { readonly type: 'set'; readonly names: readonly string[]; readonly weights?: number | readonly number[] | undefined }
   /** Removes these, by default all. */
   | { readonly type: 'delete'; readonly names?: readonly string[] | undefined }
+  | { readonly type: 'fuse'; readonly options?: FuseLoraOptions | undefined }
+  | { readonly type: 'unfuse'; readonly options?: UnfuseLoraOptions | undefined }
   /** Textual inversion. */
   | { readonly type: 'load-embedding'; readonly source: Source; readonly options?: LoadEmbeddingOptions | undefined }
   | { readonly type: 'delete-embeddings' }
@@ -53,8 +71,10 @@ export interface LoraInfo {
   readonly triggerWords: readonly string[]
   /** Bytes of its factors, as they are stored. */
   readonly bytes: number
-  /** Its weight when it was last active. */
+  /** Its weight when it was last active; with `loraScale` since it was fused. */
   readonly weight: number
   /** Whether it is active. */
   readonly active: boolean
+  /** The components into whose weights it is fused. */
+  readonly fusedInto: readonly string[]
 }

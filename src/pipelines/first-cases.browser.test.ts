@@ -12,9 +12,8 @@ import { createPipeline } from './generation/loaded-pipeline.js'
 import { openPipeline } from './loading/open-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
 import { preparedCase, prepareFirst } from './testing-preparation.js'
-import { asPixels, fetchCase, psnr, relativeError, servedRepository } from './testing.js'
+import { asPixels, fetchCase, psnr, relativeError, rms, servedRepository } from './testing.js'
 import { capturedTensorNames } from './run.js'
-import type { PlainTensor } from './types.js'
 import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
 
 shareGpuDevices()
@@ -93,16 +92,6 @@ test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('
   const { after } = run?.compiled ?? { after: [] }
   expect(after.filter((kernel) => name !== 'tiny-flux2-klein' || kernel !== 'Sub')).toEqual([])
 })
-
-/** The root of the mean square of the difference, as a part of the expected values' own. */
-function rms(actual: PlainTensor | undefined, expected: PlainTensor): number {
-  let [difference, size] = [0, 0]
-  for (const [i, value] of expected.data.entries()) {
-    difference += ((actual?.data[i] ?? Number.NaN) - value) ** 2
-    size += value ** 2
-  }
-  return Math.sqrt(difference / size)
-}
 
 interface OwnError {
   readonly case: number

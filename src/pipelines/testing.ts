@@ -50,6 +50,16 @@ export function relativeError(actual: PlainTensor | undefined, expected: PlainTe
   return peak === 0 ? worst : worst / peak
 }
 
+/** The root of the mean square of the difference, as a part of the expected values' own. */
+export function rms(actual: PlainTensor | undefined, expected: PlainTensor): number {
+  let [difference, size] = [0, 0]
+  for (const [i, value] of expected.data.entries()) {
+    difference += ((actual?.data[i] ?? Number.NaN) - value) ** 2
+    size += value ** 2
+  }
+  return Math.sqrt(difference / size)
+}
+
 /** Peak signal-to-noise ratio of images in 0…1, in dB. */
 export function psnr(actual: PlainTensor, expected: PlainTensor): number {
   const error =

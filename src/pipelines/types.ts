@@ -83,7 +83,8 @@ export interface LoadPipelineOptions {
   readonly vaeTiling?: boolean | undefined
   /**
    * The generation whose kernels a GPU compiles while weights download, so that its first step takes no longer than the second. A kernel for which
-   * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. null: every kernel is. Default `{}`: an image of the model's own size.
+   * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
+   * in `maxMemory`, the load is planned for this one. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
    */
   readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */

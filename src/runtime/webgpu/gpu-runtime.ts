@@ -12,6 +12,7 @@ import { ChannelsLastUpload } from './channels-last-upload.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
+import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
 /** The user of onnxruntime and its task: `doing` completes "while …". */
@@ -31,6 +32,7 @@ export class GpuRuntime {
   readonly gpu: GPUDevice
   readonly buffers: GpuBuffers
   readonly channelsLast: ChannelsLastUpload
+  readonly loras: LoraUpload
   readonly sessions: SessionCache
   readonly #watch = new LossWatch()
   /** Why the device cannot be used any more. */
@@ -44,6 +46,7 @@ export class GpuRuntime {
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
     this.channelsLast = new ChannelsLastUpload(gpu, this.buffers)
+    this.loras = new LoraUpload(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {

@@ -27,7 +27,7 @@ interface Streaming {
   /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
-  /** The first one of a run that follows another. */
+  /** The first streamed stage of a run that follows another run. */
   readonly first: StreamedStage | undefined
   readonly overlaps: boolean
 }
@@ -93,10 +93,11 @@ export class WebGpuWeights {
     this.#streaming = streaming
   }
 
-  /** Frees the weights whose tensors have left the table: those of adapters that are no longer used. */
+  /** Frees the weights whose tensors have left the table, or that others have replaced there: those of adapters that are no longer used, and those that a fused one changes. */
   #dropRemoved(): void {
     for (const [key, buffer] of this.#kept) {
-      if (this.#table.has(tensorOf(key))) continue
+      const tensor = tensorOf(key)
+      if (this.#table.get(tensor)?.name === tensor) continue
       buffer.destroy()
       this.#kept.delete(key)
     }
