@@ -1,8 +1,8 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
  * buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the same network (bench/kernels/export.py writes one). Also the
  * seconds of a run on the software adapter of headless Chromium or Firefox, to compare within one call. `--empty` counts only: the kernels do nothing, which takes
- * seconds instead of minutes.
+ * seconds instead of minutes. `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -24,12 +24,13 @@ const options = {
   network: { type: 'string' },
   export: { type: 'string' },
   empty: { type: 'boolean' },
+  lora: { type: 'boolean' },
   browser: { type: 'string', default: 'chromium' },
 } as const
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { network, export: file, empty, browser } = values
+  const { network, export: file, empty, lora, browser } = values
   const exported: Plugin = {
     name: 'export',
     configureServer: ({ middlewares }) => {
@@ -41,8 +42,20 @@ export async function main(args: readonly string[]): Promise<void> {
   }
   const measure = async (page: Tab) => {
     if (empty === true) await page.evaluate<unknown, null>(() => Reflect.get(globalThis, 'emptyKernels')(), null)
+    if (lora === true)
+      console.log(
+        '| dispatches of a step | without | branches | ratio | fused | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |',
+      )
     for (const [name, counted] of Object.entries(networks)) {
       if (network !== undefined && network !== name) continue
+      if (lora === true) {
+        const runs = [counted, { ...counted, lora: 'branches' }, { ...counted, lora: 'fused' }] as const
+        const steps: number[] = []
+        for (const run of runs) steps.push(dispatchesOf((await count(page, 'countOwn', run))[1]))
+        const [without = 0, ...others] = steps
+        console.log(`| ${[name, without, ...others.flatMap((step) => [step, (step / without).toFixed(2)])].join(' | ')} |`)
+        continue
+      }
       const [first, step] = await count(page, 'countOwn', counted)
       print(`${name}, first step, with the compilation of its kernels`, first)
       print(`${name}, each later step`, step)
@@ -62,10 +75,15 @@ function count(page: Tab, call: 'countOwn' | 'countExport', of: CountedNetwork |
   )
 }
 
+/** The dispatches of a run. */
+function dispatchesOf(run: CountedRun | undefined): number {
+  if (run === undefined) throw new Error('A run was not counted')
+  return run.kernels.reduce((sum, one) => sum + one.dispatches, 0)
+}
+
 function print(name: string, run: CountedRun | undefined): void {
-  if (run === undefined) throw new Error(`${name} was not counted`)
-  const { kernels, seconds } = run
-  const dispatches = kernels.reduce((sum, one) => sum + one.dispatches, 0)
+  const dispatches = dispatchesOf(run)
+  const { kernels = [], seconds = 0 } = run ?? {}
   const bytes = kernels.reduce((sum, one) => sum + one.bytes, 0)
   console.log(`\n${name}: ${dispatches} dispatches, ${megabytes(bytes)}, ${seconds.toFixed(2)} s`)
   for (const one of kernels.toSorted((a, b) => b.dispatches - a.dispatches))

@@ -79,7 +79,7 @@ async function fixtureTable(): Promise<string> {
   return lines.join('\n')
 }
 
-/** The weights that were kept before classes named theirs. */
+/** Weights that q4 kept before network classes named their sensitive weights. */
 const formerlyKept =
   /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
 

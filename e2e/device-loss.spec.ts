@@ -1,6 +1,6 @@
 /**
- * The GPU goes away under a generation in the built page: Aquatint opens a new device, the weights come from the cache without a request,
- * and the image is diffusers'. When it goes a second time, the page says so and stops.
+ * The GPU is lost during a generation in the built page: Aquatint opens a new device, the weights come from the cache without a request,
+ * and the image is diffusers'. When the GPU is lost a second time, the page says so and stops.
  */
 import { readFileSync } from 'node:fs'
 import { expect, test as base, type Browser, type Page } from '@playwright/test'
@@ -23,7 +23,7 @@ interface Box {
   readonly loseGpu: () => Promise<void>
 }
 
-// A browser of its own: after two losses one gives no adapter any more.
+// A browser of its own, because a browser gives no adapter after two losses.
 const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
   steps: [item.num_inference_steps, { option: true }],
   browserOfOwn: async ({ playwright }, use) => {
@@ -47,7 +47,7 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
     })
     await page.goto(`/?${query}`)
     await page.getByLabel('Prompt', { exact: true }).fill(item.prompt)
-    // Not awaited: the process that would answer is the one that ends.
+    // Not awaited, because the process that would answer has ended.
     await use({ page, server, loseGpu: async () => void session.send('Browser.crashGpuProcess').catch(() => {}) })
     await page.close()
     await server.close()
@@ -85,7 +85,7 @@ async function generate(page: Page, onTold: (told: Told) => Promise<void>): Prom
   return outcome
 }
 
-test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
+test('a GPU lost between two steps: no request, each step reported once, and the image of diffusers', async ({ box }) => {
   const { page, server, loseGpu } = box
   const steps: number[] = []
   let asked = 0

@@ -70,7 +70,7 @@ export const zImageTurbo: PublishedPipeline = {
   className: 'ZImagePipeline',
 }
 
-/** The models of this size too, in pixels. */
+/** Models that have a second table, with their size in pixels. */
 const small = 512
 
 const pipelines: readonly PublishedPipeline[] = [
@@ -137,7 +137,7 @@ export interface Needs {
   readonly held: number
 }
 
-/** What one image of the default size needs, with weights of one type. */
+/** The memory that one image of the default size needs, with weights of one type. */
 export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromImage: boolean): Needs {
   const { size: pixels, components, guided, maxSequenceLength, className } = pipeline
   const stored = Object.entries(components).map(([name, table]) =>

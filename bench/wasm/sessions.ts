@@ -1,4 +1,4 @@
-/** Sessions of onnxruntime-web's WebAssembly build in Node, with invented weights and inputs, and what a run of them takes. */
+/** Sessions of onnxruntime-web's WebAssembly build in Node, with invented weights and inputs, and the time of a run. */
 
 import { readFileSync } from 'node:fs'
 import * as ort from 'onnxruntime-web/wasm'

@@ -21,7 +21,7 @@ export interface ConversionOptions {
   readonly saveVariant: string | null
 }
 
-/** What the command reports about a component. */
+/** The command's report about a component. */
 export interface ShardedComponent {
   readonly name: string
   readonly className: string

@@ -57,7 +57,7 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   return (word === 'q8' || word === 'q4') && isAutoencoder(component.className) ? 'float16' : word
 }
 
-/** Checkpoints with networks that Aquatint does not run are sharded too: diffusers' naming tells which of their classes are autoencoders. */
+/** Checkpoints with networks that Aquatint does not run are sharded too: their class names show which of them are autoencoders. */
 function isAutoencoder(className: string): boolean {
   const definition = findNetworkDefinition(className)
   return definition === undefined

@@ -37,7 +37,7 @@ export interface ShardOptions extends ConversionOptions {
   readonly variant: string | null
 }
 
-/** What `aquatint shard --json` prints. */
+/** The document that `aquatint shard --json` prints. */
 export interface ShardResult {
   readonly out: string
   readonly components: readonly ShardedComponent[]
@@ -53,7 +53,7 @@ export interface ShardResult {
 /** The version of the rules by which files are written. A result of another version is not resumed. */
 const rulesVersion = 1
 
-/** What to do with each file. */
+/** The work for each file. */
 interface Work {
   readonly plans: readonly ComponentShards[]
   /** Paths and sizes. */

@@ -20,6 +20,25 @@ export interface TensorEntry {
   readonly end: number
   /** Where the file holds the tensor in quantized blocks, which `source` decodes: their type. */
   readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
+  /** Set if `source` adds products of LoRAs to a weight, and a device can add them itself. */
+  readonly fused?: FusedProducts | undefined
+}
+
+/** A product that a LoRA adds to a weight [rows, …]: `scale` · B·A. */
+export interface LoraProduct {
+  /** [rank, …], with the weight's dimensions after the first. */
+  readonly a: TensorEntry
+  /** [rows, rank]. */
+  readonly b: TensorEntry
+  readonly rank: number
+  readonly scale: number
+}
+
+/** A weight and the products to add to it. */
+export interface FusedProducts {
+  /** The weight without them. */
+  readonly base: TensorEntry
+  readonly products: readonly LoraProduct[]
 }
 
 /**

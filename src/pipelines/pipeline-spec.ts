@@ -1,4 +1,4 @@
-/** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
+/** The part of a pipeline class that loading and planning need: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
 import type { Config } from '../checkpoint/types.js'
 import type { DenoiserModel, NetworkDefinition, PromptWidths } from '../models/types.js'
@@ -48,10 +48,10 @@ export interface PipelineSpec {
   readonly takesReferences?: boolean | undefined
   /** Whether the pipeline rounds a width and a height down to multiples, with a warning, as diffusers does for packed latents. Absent: it refuses others. */
   readonly roundsSize?: boolean | undefined
-  /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
+  /** Changes to `defaults` and `guidance` by the checkpoint's own options in model_index.json. Absent: none. */
   readonly settingsOf?: ((options: Config) => Partial<Pick<PipelineSpec, 'defaults' | 'guidance'>>) | undefined
   /**
-   * What is added to the guidance scale to give that of classifier-free guidance as others count it, where 1 is none. Absent: 0.
+   * The number to add to the guidance scale so that 1 means no guidance, as in other classes. Absent: 0.
    */
   readonly guidanceOffset?: number | undefined
   /**
@@ -87,5 +87,5 @@ export function guidanceOf(
   return guidance === 'classifier-free' && scale > 1 && denoiser?.guidanceInputs === undefined ? scale : null
 }
 
-/** What decides whether a run has classifier-free guidance. */
+/** The members that decide whether a run has classifier-free guidance. */
 export type GuidanceSpec = Pick<PipelineSpec, 'guidance' | 'guidanceOffset' | 'takesTrueCfg' | 'defaults'>

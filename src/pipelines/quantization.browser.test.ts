@@ -178,7 +178,7 @@ describe('in the cache', () => {
     expect(again).toBeLessThan(fresh.source.reads)
   })
 
-  test('another content has another quantized copy', async () => {
+  test('a file with other content has another quantized copy', async () => {
     const [a, b] = [checkpoint(), checkpoint()]
     await make(a, 'q4')
     await make(b, 'q4')

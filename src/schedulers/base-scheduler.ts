@@ -1,5 +1,5 @@
 /**
- * What all schedulers have in common: reading the config, checking the arguments of `setTimesteps`, the position in the schedule, and adding
+ * The base class of all schedulers: reading the config, checking the arguments of `setTimesteps`, the position in the schedule, and adding
  * noise. A scheduler's own file contains its config keys, its schedule and its step.
  */
 

@@ -73,7 +73,7 @@ function equal(actual: readonly number[], trace: readonly number[]): boolean {
  */
 const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
 
-test('the one result that is not diffusers’ comes from the last digit of a square root', () => {
+test('the only result that differs from diffusers’ comes from the last digit of a square root', () => {
   const { fround, sqrt } = Math
   const { up, down } = ancestralStep(1762.307373046875, 1)
   // Nearest to the exact root; diffusers has the next float32 number.

@@ -17,7 +17,7 @@ interface Named {
 interface Key extends Named {
   /** The config that the key is in. */
   readonly config: SchedulerConfig
-  /** Takes down that the given value has no effect. */
+  /** Records that the given value has no effect. */
   readonly ignore: () => void
 }
 

@@ -33,7 +33,7 @@ test('a class uses its own keys of another class’s config, and its own default
   expect(createScheduler('DDIMScheduler', { ...stableDiffusion, made_up: 1 }).unexpectedKeys).toEqual(['made_up'])
 })
 
-test('values that would change something in another class are listed, but not what all configs carry along', () => {
+test('values that would change something in another class are listed, but not the keys that all configs contain', () => {
   const karras = { ...stableDiffusion, use_karras_sigmas: true, algorithm_type: 'dpmsolver++', rescale_betas_zero_snr: null }
   expect(createScheduler('DDIMScheduler', karras).otherClassKeys).toEqual(['use_karras_sigmas'])
   expect(createScheduler('EulerDiscreteScheduler', karras).otherClassKeys).toEqual([])

@@ -78,7 +78,7 @@ export class CLIPTokenizer implements Tokenizer {
         type: 'Sequence',
         pretokenizers: [
           { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-          // What ByteLevel's own expression does to words without spaces. In JavaScript that one has U+FEFF among the spaces.
+          // This expression splits words without spaces as ByteLevel's own does. ByteLevel's own is not used, because in JavaScript `\s` matches U+FEFF.
           { type: 'Split', pattern: { Regex: parts }, behavior: 'Isolated', invert: false },
           { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
         ],

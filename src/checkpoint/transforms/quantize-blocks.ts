@@ -1,6 +1,6 @@
 /**
- * Gives tensors that a file holds in blocks of its own (GGUF) Aquatint's form: those of Q8_0 and Q4_0 keep each code and each scale, all others
- * are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
+ * Converts the tensors that a GGUF file holds in its own blocks to Aquatint's blocks. Tensors of Q8_0 and Q4_0 keep each code and each scale; all
+ * others are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
  */
 
 import type { SensitiveWeights, TensorEntry, WeightTable } from '../types.js'

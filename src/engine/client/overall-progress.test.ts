@@ -105,7 +105,7 @@ test('the time left of a generation is that of the steps and the decoding', () =
   expect(left[13]).toBe(0)
 })
 
-test('a generation from an image has fewer steps than were asked for, and gets as far', () => {
+test('a generation from an image runs fewer steps than requested, and its progress reaches 1 as well', () => {
   const events: PipelineProgress[] = [
     { type: 'status', phase: 'denoising' },
     step(0),

@@ -226,7 +226,7 @@ function withoutOwner(text: string, name: string, isPage: boolean): InputError {
 function onDisk(text: string): InputError {
   return badId(
     text,
-    'is a path on a disk, which a web page cannot read. Let the user choose the folder, or serve it (aquatint serve) and give its address',
+    'is a path on a disk, which a web page cannot read. Pick the folder itself, or serve it (aquatint serve) and give its address',
   )
 }
 
@@ -245,5 +245,5 @@ function cut(text: string): string {
 
 /** The text for a message, without query and fragment, which may hold secrets. */
 function quoted(text: string): string {
-  return JSON.stringify(cut(stripQuery(text)))
+  return `"${cut(stripQuery(text))}"`
 }

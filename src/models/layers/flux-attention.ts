@@ -1,5 +1,5 @@
 /**
- * What the blocks of FLUX.1, FLUX.2 and Chroma have in common: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
+ * The parts that the blocks of FLUX.1, FLUX.2 and Chroma share: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
  * image together, which are turned by rotary positions. Weight names are relative to the block. Tokens are [batch, tokens, channels], the prompt's first.
  */
 
@@ -29,7 +29,7 @@ export interface FluxAttentionSettings {
 
 /** The inputs of attention besides the tokens: tables for all tokens. */
 export interface FluxAttentionInputs extends RotaryInputs {
-  /** What is added to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
+  /** The biases that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
   readonly biases?: readonly ValueInfo[] | undefined
 }
 

@@ -44,7 +44,7 @@ function scaledSwiGlu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return mul(graph, silu(graph, gate), scaledDown(graph, value, exponent))
 }
 
-/** A Linear on what was scaled down by {@link exponent}, in float32 and scaled back. */
+/** A Linear on values that were scaled down by {@link exponent}: its result is scaled back, in float32. */
 function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: number): ValueInfo {
   const product = tokenLinear(graph, x, name, channels, noBias)
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product

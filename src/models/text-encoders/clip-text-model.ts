@@ -76,7 +76,7 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
   reader.requireFalse('use_attention_mask')
-  // The config of every CLIP has a width for it.
+  // CLIPTextModel has no projection, but its configs name the width of one.
   if (className === 'CLIPTextModel' && !Number.isInteger(reader.raw('projection_dim') ?? 0)) reader.unused('projection_dim')
   // Keys for training, for generating text, or for the form of Python's results.
   reader.unused('attention_dropout', 0)

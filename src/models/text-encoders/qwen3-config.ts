@@ -26,7 +26,7 @@ export interface Qwen3Config {
   readonly theta: number
 }
 
-/** transformers' activations that are written, by the function that they are. */
+/** The activations that Aquatint writes, by their names in transformers. */
 const activations = {
   silu: 'silu',
   swish: 'silu',

@@ -44,7 +44,7 @@ interface T5Config {
   readonly gated: boolean
 }
 
-/** transformers' activations that are written, by the function that they are. */
+/** The activations that Aquatint writes, by their names in transformers. */
 const activations = {
   relu: 'relu',
   gelu: 'gelu',

@@ -94,7 +94,7 @@ function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }
   return { ...Object.fromEntries(places), out: next(2) }
 }
 
-/** The name of what attention adds to the scores of one row of the batch. */
+/** The name of the bias that attention adds to the scores of one row of the batch. */
 type BiasName = `bias_${number}`
 
 /** The values that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */

@@ -74,7 +74,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  // Layers that there are not.
+  // Indexes beyond the last layer.
   if (dual.some((layer) => layer < 0 || layer >= layers)) reader.unused('dual_attention_layers')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
@@ -256,7 +256,6 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
         timestep_proj: { dims: [timesteps.length, timeSettings.width], data: timestepEmbedding(timesteps, timeSettings) },
       }),
       tableInputs: (size) => ({ pos_embed: positionRows(config, size) }),
-      // The last block has no text stream to go on with, so it cannot be left out.
       skippableLayers: config.layers,
     }
   },

@@ -1,6 +1,6 @@
 /**
  * Reads and checks the config of UNet2DConditionModel: Stable Diffusion 1.x and 2.x, SDXL, its refiner, SSD-1B and models derived from them.
- * The result has one record per block with everything that the graph needs of it.
+ * The result has one record per block, with everything that the graph needs to know about it.
  */
 
 import type { Config } from '../../checkpoint/types.js'

@@ -35,7 +35,7 @@ export const flux: PipelineFamily = {
   defaults: { numInferenceSteps: 28, guidanceScale: 3.5, maxSequenceLength: fluxSequenceLength },
   imageToImage: { strength: 0.6, partialStepRuns: true, defaults: { guidanceScale: 7 } },
   roundsSize: true,
-  // dev takes the guidance scale as an input; schnell does not look at it.
+  // dev takes the guidance scale as an input; schnell ignores it.
   guidance: 'embedded',
   takesTrueCfg: true,
   promptWidths: ({ text_encoder: clip, text_encoder_2: t5 }) => clip && t5 && { hidden: t5.hidden, pooled: clip.hidden },

@@ -84,7 +84,7 @@ export const stableDiffusion3: PipelineFamily = {
       check: ({ clipSkip }) => {
         for (const encoder of encoders.clips) checkClipSkip(clipSkip, encoder.layers)
       },
-      // `clipSkip` counts for the prompt, not for the negative one.
+      // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, options, guided, call) => {
         const { clipSkip, maxSequenceLength: length = defaultMaxSequenceLength, prompt2, prompt3 } = options
         const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
@@ -111,7 +111,7 @@ export const stableDiffusion3: PipelineFamily = {
 interface TextEncoders {
   readonly clips: readonly [LoadedTextEncoder, LoadedTextEncoder]
   readonly t5: LoadedTextEncoder | null
-  /** Of the denoiser's context, which the embeddings have where there is no T5. */
+  /** The width of the denoiser's context, which the embeddings have if there is no T5. */
   readonly width: number
 }
 

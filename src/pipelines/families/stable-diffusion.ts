@@ -20,7 +20,7 @@ export const stableDiffusion: PipelineFamily = {
   savedAs: [
     'StableDiffusionImg2ImgPipeline',
     'StableDiffusionInpaintPipeline',
-    // Without the options that only they have, these make the same images of the same components.
+    // Without the options that only these classes have, they make the same images from the same components.
     'AltDiffusionPipeline',
     'SemanticStableDiffusionPipeline',
     'StableDiffusionModelEditingPipeline',
@@ -60,7 +60,7 @@ export const stableDiffusion: PipelineFamily = {
     return {
       weighted: [encoder],
       check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
-      // `clipSkip` counts for the prompt, not for the negative one.
+      // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
         // One variant of the graph gives both outputs.
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]

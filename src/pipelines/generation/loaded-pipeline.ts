@@ -35,8 +35,8 @@ export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   /**
-   * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
-   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
+   * Loads, activates, fuses or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse`
    */
   adapters(command: AdapterCommand<AdapterSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
@@ -99,6 +99,7 @@ export function createPipeline({
       maxSequenceLength,
     }
     const run = new Run(called)
+    loras.warn(run)
     const options = roundsSize(family, image !== undefined)
       ? roundedSize(called, multiple, (code, message) => run.warn(code, message))
       : called

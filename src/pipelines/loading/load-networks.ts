@@ -57,7 +57,7 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
         const quantization = bits === null ? wanted : undefined
         const stored = bits === null && compute === undefined && model.quantizable ? weights.stored : undefined
         const table = await loadTable(source, weights, stored === undefined ? quantization : 'stored', request)
-        const adapters = new NetworkAdapters(table)
+        const adapters = new NetworkAdapters(table, model)
         const network: Network = {
           name,
           model,

@@ -60,7 +60,8 @@ export function planNetworks(
   return { width, height, places: Object.fromEntries(placed), devices }
 }
 
-type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences' | 'roundsSize'>
+/** What a pipeline class says about the size of its generations. */
+export type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences' | 'roundsSize'>
 
 /** As {@link planNetworks}, but with the devices themselves and the input of their plans. @throws as {@link planNetworks} */
 export function planDevices<D extends PlannedDevice>(
@@ -78,7 +79,7 @@ export function planDevices<D extends PlannedDevice>(
     }
   | Refusal {
   const { width, height, latent } = plannedSize(networks, options, spec, warn)
-  const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
+  const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options, wanted: () => latent })
   if (isRefusal(placing)) return placing
   const plans: DevicePlan<D>[] = []
   for (const { device, offload } of placing.used) {
@@ -93,7 +94,16 @@ export function planDevices<D extends PlannedDevice>(
   return { width, height, placed: placing.placed, plans }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, requested: PlannedSize, spec: GenerationSpec, warn: Warn) {
+/**
+ * The generation that these options describe: its size in pixels, and what its memory depends on, in latent pixels.
+ * @throws InputError `size`, `guidance-scale` and others of a generation's
+ */
+export function plannedSize(
+  networks: ReadonlyMap<string, Network>,
+  requested: PlannedSize,
+  spec: GenerationSpec,
+  warn: Warn = () => {},
+) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
   const denoiser = denoiserOf(networks)

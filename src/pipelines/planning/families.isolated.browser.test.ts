@@ -185,7 +185,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     })
 
   if (name === 'tiny-sd15')
-    test('a decode without room ends up in tiles, and says so', async () => {
+    test('a decode that does not fit uses tiles, with a warning', async () => {
       const { opened, device, generate } = loaded
       const large = { width: 160, height: 64, guidanceScale: 1, capture: ['image', 'latents'] } as const
       const whole = await generate(large)

@@ -195,7 +195,7 @@ export const mostKeptLatents = 5
 
 /**
  * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the latents
- * and the copies of them that the scheduler keeps; with skip-layer guidance a copy of the half of the condition that the prompt made.
+ * and the copies of them that the scheduler keeps; and, with skip-layer guidance, a copy of the prompt's inputs without those of the negative prompt.
  */
 export function heldBytes(
   { ways }: ComponentNeeds,

@@ -42,19 +42,23 @@ export interface PlacingRequest<D extends PlannedDevice> {
   readonly budget: Budget
   readonly networks: ReadonlyMap<string, Network>
   readonly options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>
+  /** The generation that the caller wants, computed only where one of the model's own size does not fit. */
+  readonly wanted: () => GenerationSize
 }
 
 /**
- * Decides where networks go, for a generation of the model's own size. A refusal says `does-not-fit` with bytes needed and offered, or
- * `buffer-too-large` with the tensor.
+ * Decides where networks go: for a generation of the model's own size, with guidance or without, or else for the one that is wanted, which may need less
+ * memory. A refusal is about the wanted one, and says `does-not-fit` with bytes needed and offered, or `buffer-too-large` with the tensor.
+ * @throws what `wanted` throws
  */
 export function decidePlaces<D extends PlannedDevice>(request: PlacingRequest<D>): Placing<D> | Refusal {
   const usual = latentSize(request.networks)
-  const guided = placesFor(usual, request)
-  if (!isRefusal(guided) || guided.refused !== 'does-not-fit') return guided
-  // Distilled models run without guidance: do not refuse them for the memory that guidance would take.
-  const unguided = placesFor({ ...usual, guided: false }, request)
-  return isRefusal(unguided) ? guided : unguided
+  // Distilled models run without guidance: they are not refused for the memory that guidance would take.
+  for (const size of [usual, { ...usual, guided: false }]) {
+    const placing = placesFor(size, request)
+    if (!isRefusal(placing)) return placing
+  }
+  return placesFor(request.wanted(), request)
 }
 
 function placesFor<D extends PlannedDevice>(size: GenerationSize, request: PlacingRequest<D>): Placing<D> | Refusal {

@@ -11,14 +11,14 @@ import { throwIfAborted } from '../../util/abort.js'
 import type { OrtTensor } from '../onnxruntime.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 
-/** What is compiled, and for whom. */
+/** The programs to compile, and the network that they are for. */
 export interface KernelRequest {
   readonly programs: Iterable<Program>
-  /** In the memory account. */
+  /** The name in the memory account. */
   readonly owner: string
-  /** Uses the sessions until it leaves them (SessionCache.leave). */
+  /** The user of the sessions, until it leaves them (SessionCache.leave). */
   readonly user: object
-  /** Bytes that there are for buffers. A program that needs more gets a session only. */
+  /** Bytes that buffers may use. A program that needs more gets a session only. */
   readonly room: number
   readonly signal: AbortSignal
 }

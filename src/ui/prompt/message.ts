@@ -37,6 +37,7 @@ export class Message {
       h('button', { type: 'button', onclick: act }, answer),
     )
     this.element.hidden = false
+    this.element.scrollIntoView({ block: 'nearest' })
   }
 
   /** Removes the message if `isSettled` returns true after an edit. */
