@@ -28,11 +28,13 @@ export function servedRepository(name: string, modules: Readonly<Record<string, 
 export async function fetchCase(
   name: string,
   number = 0,
+  kind: 'case' | 'edit' = 'case',
 ): Promise<{ readonly item: FixtureCase; readonly reference: CapturedTensors }> {
-  const items = JSON.parse(new TextDecoder().decode(await fetched(`${name}/case.json`))) as FixtureCase[]
+  const items = JSON.parse(new TextDecoder().decode(await fetched(`${name}/${kind}.json`))) as FixtureCase[]
   const item = items[number]
-  if (item === undefined) throw new Error(`fixtures/${name} has no case ${number}`)
-  return { item, reference: parseReference(await fetched(`${name}/reference-${number}.safetensors`)) }
+  if (item === undefined) throw new Error(`fixtures/${name} has no ${kind} ${number}`)
+  const file = kind === 'case' ? 'reference' : kind
+  return { item, reference: parseReference(await fetched(`${name}/${file}-${number}.safetensors`)) }
 }
 
 /** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */
