@@ -11,7 +11,7 @@ import { families } from './families.js'
 import { createPipeline } from './generation/loaded-pipeline.js'
 import { openPipeline } from './loading/open-pipeline.js'
 import { caseLoading, caseOptions } from './testing-cases.js'
-import { preparedCase, prepareFirst } from './testing-preparation.js'
+import { preparedCase } from './testing-preparation.js'
 import { fetchCase, psnr, relativeError, servedRepository } from './testing.js'
 import { capturedTensorNames } from './run.js'
 import type { PlainTensor } from './types.js'
@@ -47,15 +47,32 @@ const repositories: Readonly<Record<string, Repository>> = {
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
 }
 
+/** In float32 the Node tests hold these, with graphs of the same classes. */
+const float16Repositories: Readonly<Record<string, Repository>> = {
+  ...repositories,
+  'tiny-flux2-klein-base': servedRepository(
+    'tiny-flux2-klein-base',
+    import.meta.glob('../../fixtures/tiny-flux2-klein-base/repo/**'),
+  ),
+  'few-steps/edm': servedRepository('few-steps/edm', import.meta.glob('../../fixtures/few-steps/edm/repo/**')),
+  'few-steps/flux-schnell': servedRepository(
+    'few-steps/flux-schnell',
+    import.meta.glob('../../fixtures/few-steps/flux-schnell/repo/**'),
+  ),
+  'few-steps/lcm': servedRepository('few-steps/lcm', import.meta.glob('../../fixtures/few-steps/lcm/repo/**')),
+  'few-steps/sd35-large': servedRepository(
+    'few-steps/sd35-large',
+    import.meta.glob('../../fixtures/few-steps/sd35-large/repo/**'),
+  ),
+}
+
 /** The tensors of a fixture's case and those of diffusers; undefined if this browser's GPU does not compute in the type. */
 async function runCase(name: string, repository: Repository, dtype: 'float32' | 'float16', number = 0) {
   const { item, reference } = await fetchCase(name, number)
   const loading = { device: 'webgpu', dtype, offload: 'model', ...caseLoading(item) } as const
   const { numImagesPerPrompt } = caseOptions(item, '')
   const { devices } = await planLoad(repository, { ...loading, ...preparedCase(item), numImagesPerPrompt })
-  // In float16 the same programs are prepared; compiling them before the run would take a run of its own.
-  const prepared = dtype === 'float32' ? prepareFirst(repository, item) : undefined
-  const opened = await openPipeline(prepared?.repository ?? repository, { ...loading, ...prepared?.options }, families)
+  const opened = await openPipeline(repository, loading, families)
   const pipeline = createPipeline(opened)
   try {
     if (dtype === 'float16' && !Object.values(pipeline.info.devices).every(({ shaderF16 }) => shaderF16)) return undefined
@@ -63,9 +80,8 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, capture })
     const { image, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => !(tensor in item.extra)))
     expect(opened.hosts.memory.peak).toBeLessThanOrEqual(devices.webgpu!.peakBytes)
-    return { captured, tensors, psnr: psnr(captured['image']!, image!), compiled: prepared?.compiled() }
+    return { captured, tensors, psnr: psnr(captured['image']!, image!) }
   } finally {
-    prepared?.end()
     await pipeline.dispose()
   }
 }
@@ -78,8 +94,6 @@ test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('
   for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
     expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
   expect(run?.psnr).toBeGreaterThanOrEqual(80)
-  // Encoders, denoiser and decoder had all their kernels before the weights arrived, except one of FLUX.2's.
-  expect(run?.compiled?.after.filter((kernel) => name !== 'tiny-flux2-klein' || kernel !== 'Sub')).toEqual([])
 })
 
 /** The root of the mean square of the difference, as a part of the expected values' own. */
@@ -101,7 +115,7 @@ interface OwnError {
 const diffusers: Readonly<Record<string, OwnError>> = float16
 
 test.each(Object.entries(diffusers))('%s in float16', async (name, own) => {
-  const run = await runCase(name, repositories[name]!, 'float16', own.case)
+  const run = await runCase(name, float16Repositories[name]!, 'float16', own.case)
   if (run === undefined) return
   for (const [tensor, most] of Object.entries(own.rms))
     expect.soft(rms(run.captured[tensor], run.tensors[tensor]!), tensor).toBeLessThanOrEqual(1.5 * most)
