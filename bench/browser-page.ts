@@ -6,7 +6,7 @@ import { engines } from '../e2e/browsers/drivers/engines.js'
 import type { Tab } from '../e2e/browsers/drivers/types.js'
 import { ensureChromium } from '../scripts/chromium.mjs'
 
-/** What `--browser` says: Chromium with SwiftShader, or Firefox with Mesa's lavapipe, which has float16. */
+/** The browsers that `--browser` can name: Chromium with SwiftShader, or Firefox with Mesa's lavapipe, which has float16. */
 export type BenchBrowser = 'chromium' | 'firefox'
 
 /** Checks the name of a browser. */
@@ -17,7 +17,7 @@ export function benchBrowser(name: string): BenchBrowser {
 
 /** Which page is opened, and where. */
 export interface BenchPage {
-  /** Below the project's folder. */
+  /** The page's path below the project's folder. */
   readonly path: string
   /** A global function of the page that exists when it has loaded. */
   readonly ready: string

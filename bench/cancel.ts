@@ -11,7 +11,7 @@ import { startFolder } from '../e2e/ui/site-server.js'
 const model = 'fixtures/tiny-sd15'
 const rounds = 5
 
-/** What the page reports when a phase begins: the phase of a status, or `weights` for a read of weights. */
+/** The name of a phase: that of a `status` event, or `weights` while weights are read. */
 const moments = ['encoding', 'weights', 'denoising', 'decoding'] as const
 
 export async function main(): Promise<void> {
@@ -86,7 +86,7 @@ async function cancelAt(page: Page, url: string, moment: (typeof moments)[number
       new Promise<Times>((resolve, reject) => {
         const box = document.querySelector('aquatint-prompt')
         if (box === null) throw new Error('The page has no prompt box')
-        // Only a cancelled generation ends within 500 steps; the picture of decoding needs to arrive there.
+        // A generation of 500 steps ends only by Cancel, except for the phase of decoding, which a short generation has to reach.
         if (wanted === 'decoding') box.settings = { ...box.settings, numInferenceSteps: 2 }
         let pressed = 0
         let ready = 0

@@ -2,8 +2,8 @@
  * `node scripts/run.mjs bench/full-size-blocks.ts [--model t5-xxl|qwen3-4b|flux2-klein-4b] [--blocks N] [--dtype q8|q4] [--max-memory SIZE] [--tokens N] [--runs N]`
  *
  * Runs a published network of many blocks at its real dimensions, with random float16 weights in shards, in headless Chromium, block by block within a budget.
- * The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. Of Qwen3-4B these are the layers that FLUX.2-klein
- * uses. Takes minutes and up to 13 GB of disk; it is not part of `npm test`.
+ * The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. Of Qwen3-4B these are the 35 layers that
+ * Z-Image uses; `--blocks 27` are those of FLUX.2-klein. Takes minutes and up to 13 GB of disk; it is not part of `npm test`.
  */
 
 import { parseArgs } from 'node:util'
@@ -45,7 +45,7 @@ const models: Readonly<Record<string, Model>> = {
     name: 'text_encoder',
     base: 'model',
     blocks: { 'model.layers.': ['num_hidden_layers'] },
-    most: 27,
+    most: 35,
     left: /embed_tokens|lm_head/,
     shapes: embeddings('hidden_size'),
   },

@@ -14,7 +14,7 @@ import { readGroups } from './gpu/networks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
-/** What is packed, before it is compressed. */
+/** Bytes of the packed folder, before it is compressed. */
 const contents = `${root}dist/gpu-bench-contents`
 /** The machines on which it runs take no larger folders. */
 const largest = 60_000_000
@@ -41,7 +41,7 @@ export async function packLibrary(folder: string): Promise<void> {
     root,
     configFile: false,
     logLevel: 'error',
-    // Nothing else is installed where the script runs.
+    // Where the script runs, nothing else is installed.
     ssr: { noExternal: true, external: ['onnxruntime-web'] },
     build: {
       outDir: `${folder}/bench/gpu`,

@@ -1,8 +1,8 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
  * and the bytes of the buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the network that is named (bench/kernels/export.py writes one).
  * Then both run in turn, every other round in reverse order, for the seconds and the browser's CPU seconds of a run on the software adapter of headless Chromium or Firefox. `--empty` counts only: the
- * kernels do nothing, which takes seconds instead of minutes.
+ * kernels do nothing, which takes seconds instead of minutes. `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -26,12 +26,13 @@ const options = {
   export: { type: 'string' },
   rounds: { type: 'string', default: '5' },
   empty: { type: 'boolean' },
+  lora: { type: 'boolean' },
   browser: { type: 'string', default: 'chromium' },
 } as const
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { network, export: file, empty, browser } = values
+  const { network, export: file, empty, lora, browser } = values
   if (file !== undefined && network === undefined) throw new Error('--export needs --network, the network of the file')
   const exported: Plugin = {
     name: 'export',
@@ -44,8 +45,24 @@ export async function main(args: readonly string[]): Promise<void> {
   }
   const measure = async (page: Tab) => {
     if (empty === true) await call<unknown>(page, 'emptyKernels', null)
+    if (lora === true)
+      console.log(
+        '| dispatches of a step | without | branches | ratio | fused | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |',
+      )
     for (const [name, counted] of Object.entries(networks)) {
       if (network !== undefined && network !== name) continue
+      if (lora === true) {
+        const runs = [counted, { ...counted, lora: 'branches' }, { ...counted, lora: 'fused' }] as const
+        const steps: number[] = []
+        for (const run of runs) {
+          await call<CountedRun>(page, 'openRunner', run)
+          steps.push(dispatchesOf(await call<CountedRun>(page, 'runAgain', 'own')))
+          await call<null>(page, 'closeAll', null)
+        }
+        const [without = 0, ...others] = steps
+        console.log(`| ${[name, without, ...others.flatMap((step) => [step, (step / without).toFixed(2)])].join(' | ')} |`)
+        continue
+      }
       print(`${name}, first step, with the compilation of its kernels`, await call<CountedRun>(page, 'openRunner', counted))
       print(`${name}, each later step`, await call<CountedRun>(page, 'runAgain', 'own'))
       if (file !== undefined) {
@@ -105,8 +122,13 @@ function quantile(values: readonly number[], part: number): number {
   return sorted[Math.round(part * (sorted.length - 1))] ?? Number.NaN
 }
 
-function print(name: string, { kernels, seconds }: CountedRun): void {
-  const dispatches = kernels.reduce((sum, one) => sum + one.dispatches, 0)
+function dispatchesOf({ kernels }: CountedRun): number {
+  return kernels.reduce((sum, one) => sum + one.dispatches, 0)
+}
+
+function print(name: string, run: CountedRun): void {
+  const { kernels, seconds } = run
+  const dispatches = dispatchesOf(run)
   const bytes = kernels.reduce((sum, one) => sum + one.bytes, 0)
   console.log(`\n${name}: ${dispatches} dispatches, ${megabytes(bytes)}, ${seconds.toFixed(2)} s`)
   for (const one of kernels.toSorted((a, b) => b.dispatches - a.dispatches))

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run, and what the same branches with DoRA's magnitudes
- * add. Three networks run alternately in one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes
- * disturb them little. Also counts the operators of the graphs, which are the dispatches of a run on a GPU.
+ * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run, what the same branches with DoRA's magnitudes
+ * add, and what the LoRA costs if it is fused into the weights. Four networks run alternately in one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes
+ * disturb them little. Also counts the operators of the graphs. `npm run bench:kernels -- --lora` counts the dispatches on a GPU.
  */
 
 import { parseArgs } from 'node:util'
@@ -10,6 +10,7 @@ import { UNet2DConditionModel } from '../src/models/unets/unet-2d-condition.js'
 import { adaptableLayers, bindNetwork, type Network } from '../src/pipelines/bind-network.js'
 import { NetworkAdapters, type LayerFactors } from '../src/pipelines/network-adapters.js'
 import { float32Tensor } from '../src/pipelines/tensors.js'
+import type { BoundNetwork } from '../src/runtime/bound-network.js'
 import { openDevice } from '../src/runtime/open-device.js'
 import { elementCount } from '../src/util/element-count.js'
 
@@ -42,12 +43,12 @@ const shapes = model.shapes({ height: 16, width: 16, guided: true })
 const plain = model.write(shapes, { dtype: 'float32', weights: 'input', granularity: 'component' })
 
 /** The networks that are compared. */
-const kinds = ['none', 'lora', 'dora'] as const
+const kinds = ['none', 'lora', 'dora', 'fused'] as const
 
-/** The network without branches, with a LoRA, or with a LoRA and DoRA's magnitudes. */
+/** The network without branches, with a LoRA, with a LoRA and DoRA's magnitudes, or with a LoRA in its weights. */
 function network(kind: (typeof kinds)[number]): Network {
   const weights = plain.stages.flatMap(({ program }) => program.weights)
-  const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])))
+  const adapters = new NetworkAdapters(new Map(weights.map(({ name, dims }) => [name, tensor(name, dims)])), model)
   if (kind !== 'none') {
     const linear = [...adaptableLayers(model)].filter(([, { length }]) => length === 2)
     const layers = new Map(
@@ -64,7 +65,8 @@ function network(kind: (typeof kinds)[number]): Network {
         },
       ]),
     )
-    adapters.activate([{ adapter: { id: 0, layers }, weight: 1 }])
+    const active = [{ adapter: { id: 0, layers }, weight: 1 }]
+    adapters.activate(kind === 'fused' ? [] : active, kind === 'fused' ? active : [])
   }
   return { name: 'unet', model, table: adapters.table, adapters, repo: 'made up' }
 }
@@ -106,6 +108,14 @@ function row(what: string, base: number, values: readonly number[]): string {
   return `| ${[what, base.toFixed(0), ...cells].join(' | ')} |`
 }
 
+/** Milliseconds of CPU time that some work takes. */
+async function cpuTime(work: () => Promise<void>): Promise<number> {
+  const before = process.cpuUsage()
+  await work()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000
+}
+
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: { rounds: { type: 'string', default: '3' } } })
   const device = await openDevice({ kind: 'wasm' })
@@ -126,31 +136,38 @@ export async function main(args: readonly string[]): Promise<void> {
       ),
     ]),
   )
-  // The first round is not counted: it loads the weights.
+  const runOnce = (bound: BoundNetwork) =>
+    cpuTime(async () => {
+      for (const output of Object.values(await bound.run(inputs))) output.dispose()
+    })
+  // The first round is not counted: it loads the weights. A load is measured at the end, when all code has been compiled.
   for (let round = 0; round <= Number(values.rounds); round++)
     for (const { bound, times } of all) {
-      const before = process.cpuUsage()
-      const outputs = await bound.run(inputs)
-      const { user, system } = process.cpuUsage(before)
-      if (round > 0) times.push((user + system) / 1000)
-      for (const output of Object.values(outputs)) output.dispose()
+      const time = await runOnce(bound)
+      if (round > 0) times.push(time)
     }
-  const [none, ...others] = all.map(({ times, nodes }) => ({ nodes, ms: Math.min(...times) }))
+  const figures: { readonly nodes: number; readonly run: number; readonly first: number }[] = []
+  for (const { bound, nodes, times } of all) {
+    await bound.unload()
+    figures.push({ nodes, run: Math.min(...times), first: await runOnce(bound) })
+  }
+  const [none, ...others] = figures
   if (none === undefined) return
-  const ms = row(
-    'ms of CPU time a run on wasm',
-    none.ms,
-    others.map((own) => own.ms),
-  )
-  const operators = row(
-    'operators of the graph',
-    none.nodes,
-    others.map(({ nodes }) => nodes),
-  )
-  console.log('| | without | LoRA | ratio | DoRA | ratio |')
-  console.log('| --- | ---: | ---: | ---: | ---: | ---: |')
-  console.log(ms)
-  console.log(operators)
+  const rows = {
+    'ms of CPU time a run on wasm': 'run',
+    'of a run that loads the weights first': 'first',
+    'operators of the graph': 'nodes',
+  } as const
+  console.log('| | without | LoRA | ratio | DoRA | ratio | fused | ratio |')
+  console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
+  for (const [what, figure] of Object.entries(rows))
+    console.log(
+      row(
+        what,
+        none[figure],
+        others.map((own) => own[figure]),
+      ),
+    )
   for (const { bound } of all) await bound.dispose()
   await device.dispose()
 }

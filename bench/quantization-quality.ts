@@ -10,7 +10,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesOf, decodeFloats, isFloatDType } from '../src/checkpoint/element-types.js'
-import { cast } from '../src/checkpoint/transforms/cast.js'
+import { castWeights } from '../src/checkpoint/transforms/cast.js'
 import { quantize } from '../src/checkpoint/transforms/quantize.js'
 import { transformTable, type WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import type { TensorEntry } from '../src/checkpoint/types.js'
@@ -79,7 +79,7 @@ async function fixtureTable(): Promise<string> {
   return lines.join('\n')
 }
 
-/** The weights that were kept before classes named theirs. */
+/** Weights that q4 kept before network classes named their sensitive weights. */
 const formerlyKept =
   /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
 
@@ -104,7 +104,7 @@ async function dequantized(folder: string) {
     if (!definition.quantizable) continue
     const table = await readWeightTable(repository, { kind: 'single', path, variant: null })
     const sizeOf = (transforms: readonly WeightTransform[]) => measureWeights(transformTable(table, transforms)).bytes
-    formerBytes += sizeOf([quantize(former), cast('F16')])
+    formerBytes += sizeOf([quantize(former), castWeights('F16')])
     bytes += sizeOf(quantizingTransforms('q4', definition.sensitive))
     const tensors = await Promise.all(
       [...table.values()].filter(({ dtype }) => isFloatDType(dtype)).map((entry) => formerValues(entry, former)),

@@ -7,7 +7,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { cast } from '../src/checkpoint/transforms/cast.js'
+import { castWeights } from '../src/checkpoint/transforms/cast.js'
 import { quantize } from '../src/checkpoint/transforms/quantize.js'
 import { transformTable, type WeightTransform } from '../src/checkpoint/transforms/transform-table.js'
 import {
@@ -43,12 +43,12 @@ interface Measured {
 function formsOf(className: string): readonly (readonly [string, readonly WeightTransform[]])[] {
   const { sensitive } = networkDefinition(className)
   return [
-    ['float32', [cast('F32')]],
-    ['float16', [cast('F16')]],
+    ['float32', [castWeights('F32')]],
+    ['float16', [castWeights('F16')]],
     ['q8', quantizingTransforms('q8', sensitive)],
     ['q4', quantizingTransforms('q4', sensitive)],
-    ['q4, scales by range', [quantize({ bits: 4, scales: 'range', sensitive }), cast('F16')]],
-    ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true, sensitive }), cast('F16')]],
+    ['q4, scales by range', [quantize({ bits: 4, scales: 'range', sensitive }), castWeights('F16')]],
+    ['q4 with zero points', [quantize({ bits: 4, zeroPoints: true, sensitive }), castWeights('F16')]],
   ]
 }
 

@@ -1,5 +1,5 @@
 /**
- * `npm run bench:wasm`: what onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
+ * `npm run bench:wasm`: the time that onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
  *
  * `-- --network NAME [--export FILE.onnx] [--python PYTHON]`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one)

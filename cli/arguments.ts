@@ -5,7 +5,7 @@ import { InputError } from '../src/errors.js'
 
 /** The arguments that a command takes. */
 export interface ArgumentNames {
-  /** What the command's one positional argument is, for messages. */
+  /** The name of the command's one positional argument, for messages. */
   readonly target: string
   /** Options with one value. */
   readonly texts?: readonly string[]

@@ -1,4 +1,4 @@
-/** What a command of `aquatint` is. */
+/** The interface of a command of `aquatint`. */
 
 import type { CommandIO } from './output.js'
 

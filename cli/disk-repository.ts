@@ -19,7 +19,7 @@ export class DiskRepository implements Repository {
     this.id = basename(this.folder)
   }
 
-  /** The repository of one file alone: the others of its folder are not listed. */
+  /** The repository of a single file: other files of its folder are not listed. */
   static ofFile(path: string): DiskRepository {
     const repository = new DiskRepository(dirname(resolve(path)))
     const name = basename(path)

@@ -1,4 +1,4 @@
-/** What all commands share: help, the version, and one document on stdout with `--json`. */
+/** Tests what all commands share: help, the version, and one document on stdout with `--json`. */
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

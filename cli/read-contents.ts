@@ -1,4 +1,4 @@
-/** What a repository holds, for `inspect` and `shard`: its pipeline, its components, and which files hold their weights. Reads configs, no weights. */
+/** Lists the content of a repository, for `inspect` and `shard`: its pipeline, its components, and the files that contain their weights. Reads configs, no weights. */
 
 import { classOf, FolderFiles } from '../src/checkpoint/layouts/diffusers-folder.js'
 import { modelIndexName } from '../src/checkpoint/layouts/diffusers-names.js'
@@ -23,7 +23,7 @@ export interface ComponentContents {
   readonly weightLibrary: WeightLibrary
   /** Null for components without weights (schedulers, tokenizers), and where `faults` say why they cannot be read. */
   readonly weights: ComponentWeights | null
-  /** What is wrong with its config and its weight files. A faulty component does not keep the others from being listed. */
+  /** The faults of its config and its weight files. The other components are listed in spite of a faulty one. */
   readonly faults: readonly AquatintError[]
 }
 

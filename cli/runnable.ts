@@ -1,4 +1,4 @@
-/** Whether Aquatint can run a checkpoint: all of it is loaded as a page would load it, without the tensors, and every error is collected. */
+/** Finds out whether Aquatint can run a checkpoint: loads all of it as a page would, without the tensors, and collects every error. */
 
 import { AquatintError } from '../src/errors.js'
 import { networkDefinition } from '../src/models/registry.js'
@@ -46,7 +46,7 @@ export class Findings {
   }
 }
 
-/** What loading a checkpoint without its tensors came to. */
+/** The result of loading a checkpoint without its tensors. */
 export interface Verdict {
   /** Undefined for one component, and for a pipeline that is not supported. */
   readonly spec: PipelineSpec | undefined
@@ -55,7 +55,7 @@ export interface Verdict {
   readonly networks: ReadonlyMap<string, Network>
   /** Errors by component. Those under '' concern the checkpoint as a whole. */
   readonly faults: ReadonlyMap<string, readonly AquatintError[]>
-  /** What a load would ignore, assume or replace. */
+  /** Notes on what a load would ignore, assume or replace. */
   readonly notes: readonly LoadNote[]
 }
 
@@ -115,7 +115,7 @@ async function readNetworks(
   return (await Promise.all(read)).filter((source) => source !== undefined)
 }
 
-/** Adds what is to be said about one component. `more`: errors that were met before it was loaded. */
+/** Adds the findings on one component. `more`: errors that occurred before it was loaded. */
 export function noteComponent(
   { name, faults: own }: ComponentContents,
   { spec, faults, notes }: Verdict,

@@ -29,11 +29,11 @@ export interface Exit {
   readonly stderr: string
 }
 
-/** A process and what it says. */
+/** A running process and its output. */
 export interface Started {
   readonly child: ChildProcess
   readonly exit: Promise<Exit>
-  /** The first match in what it has said so far. @throws when it ends without */
+  /** The first match in its output so far. @throws if the process ends without one */
   readonly until: (stream: 'stdout' | 'stderr', pattern: RegExp) => Promise<RegExpExecArray>
 }
 
@@ -47,7 +47,7 @@ export function start(program: string, args: readonly string[], cwd = root): Sta
       said[name] += text
       for (const listener of listeners) listener()
     })
-  // Whatever becomes of us, it must not stay.
+  // The process must not outlive the tests.
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   const exit = new Promise<Exit>((resolve, reject) => {
@@ -87,8 +87,8 @@ export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promi
 }
 
 /**
- * The Node option that delays each write to a file by a quarter of a second once the process has written so many bytes: so it is still
- * writing when a test interrupts it, however long the test takes to do so.
+ * The Node option that delays each write to a file by a quarter of a second once the process has written this many bytes. So the process is still
+ * writing when a test interrupts it, even if the test is slow.
  */
 export function slowWritesAfter(bytes: number): string {
   const code = `
@@ -107,7 +107,7 @@ export function slowWritesAfter(bytes: number): string {
   return `--import=data:text/javascript,${encodeURIComponent(code)}`
 }
 
-/** A component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no room on the disk: for its size only. */
+/** A component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no space on the disk; only its size matters. */
 export async function writeSparse(folder: string, rows: number): Promise<void> {
   await writeWeights(folder, [['proj.weight', [rows, 4096]]], async (handle, begin, bytes) => handle.truncate(begin + bytes))
 }

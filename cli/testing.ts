@@ -1,4 +1,4 @@
-/** What the tests of the command line share: running a command in this process, temporary folders, fixtures. Not part of the tool. */
+/** Helpers for the tests of the command line: running a command in this process, temporary folders, fixtures. Not part of the tool. */
 
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

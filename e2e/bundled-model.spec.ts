@@ -43,7 +43,7 @@ test('the bundled model names in the browser what it names in diffusers; a red a
   test.setTimeout(600_000 + prompts.length * 30_000)
   await page.goto('/?device=wasm')
 
-  // With the page's own number of steps.
+  // This picture has the page's own number of steps.
   const apple = { prompt: 'a red apple on a white background', seed: 1 }
   const picture = await draw(page, apple)
   expect([picture.width, picture.height]).toEqual([128, 128])

@@ -18,7 +18,7 @@ const sdxl = fileURLToPath(new URL('../fixtures/tiny-sdxl/repo', import.meta.url
 const whole = readRepository(sdxl)
 const unet = readRepository(join(sdxl, 'unet'))
 const withoutUnet = Object.fromEntries(Object.entries(whole).filter(([path]) => !path.startsWith('unet/')))
-/** A UNet that says it is of another class. */
+/** A UNet whose config names another class. */
 const otherUnet = {
   ...unet,
   'config.json': JSON.stringify({
@@ -74,7 +74,7 @@ test('a tokenizer and a scheduler come from their folders of another pipeline’
   expect(asked.some((entry) => entry.includes('/tokenizer/'))).toBe(true)
 })
 
-test('only the swapped component’s files are asked of its repository, and none of those it replaces', async () => {
+test('only the swapped component’s files are requested from its repository, and none of those that it replaces', async () => {
   await server.close()
   server = await startHubServer({
     repositories: { 'owner/sdxl': whole, 'someone/unet-sharded': unet, 'someone/other': otherUnet },

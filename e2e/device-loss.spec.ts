@@ -1,6 +1,6 @@
 /**
- * The GPU goes away under a generation in the built page: Aquatint opens a new device, the weights come from the cache without a request,
- * and the image is diffusers'. When it goes a second time, the page says so and stops.
+ * The GPU is lost during a generation in the built page: Aquatint opens a new device, the weights come from the cache without a request,
+ * and the image is diffusers'. When the GPU is lost a second time, the page says so and stops.
  */
 import { readFileSync } from 'node:fs'
 import { expect, test as base, type Browser, type Page } from '@playwright/test'
@@ -23,7 +23,7 @@ interface Box {
   readonly loseGpu: () => Promise<void>
 }
 
-// A browser of its own: after two losses one gives no adapter any more.
+// A browser of its own, because a browser gives no adapter after two losses.
 const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
   steps: [item.num_inference_steps, { option: true }],
   browserOfOwn: async ({ playwright }, use) => {
@@ -47,17 +47,17 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
     })
     await page.goto(`/?${query}`)
     await page.getByLabel('Prompt', { exact: true }).fill(item.prompt)
-    // Not awaited: the process that would answer is the one that ends.
+    // Not awaited, because the process that would answer has ended.
     await use({ page, server, loseGpu: async () => void session.send('Browser.crashGpuProcess').catch(() => {}) })
     await page.close()
     await server.close()
   },
 })
 
-/** What a generation tells while it runs: a step by its number, a warning by its code. */
+/** What a generation reports while it runs: a step by its number, a warning by its code. */
 type Told = { readonly step: number } | { readonly warning: string }
 
-/** Presses Generate; calls back with what it tells; resolves with the picture or the error. */
+/** Presses Generate, calls `onTold` with each report, and resolves with the picture or the error. */
 async function generate(page: Page, onTold: (told: Told) => Promise<void>): Promise<Outcome> {
   await page.exposeFunction('onTold', onTold)
   const outcome = page.evaluate(
@@ -85,7 +85,7 @@ async function generate(page: Page, onTold: (told: Told) => Promise<void>): Prom
   return outcome
 }
 
-test('a GPU lost between two steps: no request, each step told once, and the image of diffusers', async ({ box }) => {
+test('a GPU lost between two steps: no request, each step reported once, and the image of diffusers', async ({ box }) => {
   const { page, server, loseGpu } = box
   const steps: number[] = []
   let asked = 0
@@ -105,7 +105,7 @@ test('a GPU lost between two steps: no request, each step told once, and the ima
 })
 
 test.describe('twice', () => {
-  // So many that the first loss comes before the last of them on any machine.
+  // Enough steps that the first loss happens before the last step on any machine.
   test.use({ steps: 50 })
 
   test('a GPU lost again as soon as it is back ends the generation, and the page says why', async ({ box }) => {

@@ -204,7 +204,7 @@ test('promise 6: an abort ends every request at once, and keeps every byte that 
   server.clearLog()
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
-  // What had arrived of half a chunk is not downloaded again either.
+  // The part of a chunk that had arrived is not downloaded again either.
   expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBeLessThanOrEqual(
     file.size - 3.5 * mebibyte,
   )

@@ -20,7 +20,7 @@ afterEach(async () => {
 
 const load = () => Promise.reject(new Error('Nothing is loaded here'))
 
-test('what is stored is listed, measured, given out and cleared', async () => {
+test('stored models are listed, measured, exported and deleted', async () => {
   const weights = syntheticFile(300_000, 7)
   const repositories = {
     'owner/one': { 'config.json': '{"a":1}', 'a.safetensors': weights },

@@ -2,7 +2,7 @@
 
 import { expect, nextEvent, openPage, state, test } from './ui/page-harness.js'
 
-test('invalid fields are marked when they are left and named in the message, which goes when they are right', async ({
+test('invalid fields are marked when they are left and named in the message, which disappears when they are valid', async ({
   page,
   server,
 }) => {
@@ -45,7 +45,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await steps.fill('2')
   await expect(message).toBeHidden()
 
-  // An empty prompt is asked about; typing one answers.
+  // The box asks whether to generate without a prompt. A prompt that is typed answers it.
   await page.getByLabel('Prompt', { exact: true }).fill(' ')
   await generate.click()
   await expect(message).toContainText('The prompt is empty.')
@@ -83,7 +83,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   expect(await together).toEqual([1, 1, 1])
   await expect.poll(bars).toEqual([1, 1, 1, 1])
 
-  // Beforehand: how long a large picture takes here.
+  // Before the run, the page estimates how long a large picture takes on this machine.
   await width.fill('1024')
   await page.getByLabel('Height').fill('1024')
   await expect(box.locator('.details')).toHaveText('On the CPU, 1024 × 1024 takes minutes')

@@ -107,7 +107,10 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   })
 })
 
-test('a link names LoRAs by their addresses, and a LoRA for another model is refused with words', async ({ page, server }) => {
+test('a link names LoRAs by their addresses, and a LoRA for another model is refused with a message', async ({
+  page,
+  server,
+}) => {
   server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
   server.setRepository('a/lora', { 'dogs.safetensors': lora })
   server.setRepository('a/other', { 'other.safetensors': readFileSync('fixtures/lora/peft-sd3.safetensors') })

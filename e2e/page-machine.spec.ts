@@ -82,11 +82,11 @@ test('the page and its panel describe each kind of machine', async ({ context })
       const notes = await panelNotes(page)
       expect(notes.map((note) => note.slice(0, note.indexOf(':') < 0 ? note.indexOf(',') : note.indexOf(':')))).toEqual([
         'The largest buffer of this GPU is 134 MB, as on many phones',
-        'Safari deletes downloaded models after seven days of use without a visit to this page',
+        'Safari deletes downloaded models after seven days on which you used Safari but not this page',
         'This browser cannot be asked to keep downloaded models',
       ])
       const dialog = page.getByRole('dialog')
-      await expect(dialog.getByText('yes (this browser does not say which GPU it is)')).toBeVisible()
+      await expect(dialog.getByText('yes (not named by this browser)')).toBeVisible()
       // The limit of a binding is smaller than that of a buffer.
       await expect(dialog.locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
     },

@@ -53,7 +53,7 @@ test('the browser refuses persistent storage, then grants it; a model from a pla
   const dialog = page.getByRole('dialog', { name: 'Downloaded models' })
   await expect(dialog.getByText(/about [\d.]+ [GT]B more can be stored/)).toBeVisible()
   await expect(dialog.getByText('the browser may delete models without asking')).toBeVisible()
-  await expect(dialog.getByText('after seven days of use without a visit to this page')).toBeVisible()
+  await expect(dialog.getByText('after seven days on which you used Safari but not this page')).toBeVisible()
   const ask = dialog.getByRole('button', { name: 'Ask the browser to keep them' })
   await ask.click()
   await expect(dialog.getByText(/^The browser refused\. .* Safari decides this without asking you\.$/)).toBeVisible()

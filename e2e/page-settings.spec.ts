@@ -234,7 +234,7 @@ test('a typed model shows its download and memory, or why it cannot be loaded, b
   await expect(note).toHaveText(
     `Stable Diffusion. Downloads ${(bytes / 1e6).toFixed(2)} MB once. A 256 × 256 picture is computed on the CPU.`,
   )
-  // Of the weight files, only the headers were read.
+  // Only the headers of the weight files were read.
   const weights = server.log.filter(({ host, range }) => host === 'cdn' && range !== undefined)
   expect(weights).toHaveLength(files.length)
   for (const { range } of weights) expect(range).toMatch(/^bytes=0-\d{5,6}$/)

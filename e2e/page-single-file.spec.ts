@@ -89,6 +89,12 @@ test('a token opens a gated model, and is in no storage', async ({ page }) => {
   })
   try {
     await openPage(page, server, { model: 'a/gated' })
+    // The bundled model needs no token.
+    const models = page.getByLabel('Model', { exact: true })
+    await models.selectOption({ index: 0 })
+    await expect(page.getByText('Access token', { exact: true })).toBeHidden()
+    await models.selectOption({ label: 'Another model…' })
+    await page.getByLabel('Repository, URL or path').fill('a/gated')
     await page.getByText('Access token', { exact: true }).click()
     await page.getByLabel('Token for gated models').fill('hf_secret')
     await page.getByLabel('Token for gated models').blur()

@@ -34,7 +34,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a boat 🚤')
   await expect(page.getByLabel('Steps')).toHaveValue('1')
   await expect(page.getByLabel('Seed')).toHaveValue('77')
-  // A link that is opened anew has its own settings.
+  // A link that is opened again has the settings of the link, not those that were typed before.
   await page.goto('/?prompt=a%20fox')
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a fox')
   await expect(page.getByLabel('Seed')).toHaveValue('')

@@ -90,7 +90,6 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
   await fitsAFinger(page)
   await toggle(page, /GB of memory/)
   await toggle(page, 'Settings')
-  await toggle(page, 'Access token')
   const showReferences = (count: number) =>
     page.evaluate(async (length) => {
       const picture = await (await fetch('./icons/icon-192.png')).blob()
@@ -100,6 +99,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
   await showReferences(2)
   await expect(page.getByRole('img', { name: 'Reference picture 2' })).toBeVisible()
   await page.getByLabel('Model', { exact: true }).selectOption({ label: 'Another model…' })
+  await toggle(page, 'Access token')
   await fitsAFinger(page)
   await showReferences(0)
   await page.getByLabel('Model', { exact: true }).selectOption({ index: 0 })

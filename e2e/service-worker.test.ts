@@ -48,7 +48,7 @@ const deployed = (build: string): [string, string][] => [
   [`${scope}assets/style-${build}.css`, `style ${build}`],
 ]
 
-test('a new page comes with its assets, and the old ones go', async () => {
+test('a new page is stored with its assets, and the old assets are deleted', async () => {
   const network = new Map(deployed('a'))
   const { cached, install } = start(network)
   await install()

@@ -173,6 +173,11 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe('1 [tiny dog]')
   },
+  // lora.md: fused
+  'fuseLora({': async ({ over, said }) => {
+    await over
+    expect(said.at(-1)).toBe('1 [unet]')
+  },
 }
 
 /** The snippet whose page has no other models. */

@@ -100,7 +100,7 @@ export async function startFirefox({ url = 'about:blank', profile: given, prefer
     ([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.stringify(value)});\n`,
   )
   writeFileSync(join(profile, 'user.js'), lines.join(''))
-  // Its remote agent reports on stderr that Firefox has started, and turns off what disturbs tests.
+  // Firefox's remote agent reports on stderr that Firefox has started, and turns off what disturbs tests.
   const child = spawn(path, ['--headless', '--no-remote', '--remote-debugging-port=0', '--profile', profile, url], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, VK_DRIVER_FILES: lavapipe(), VK_ICD_FILENAMES: lavapipe(), MOZ_CRASHREPORTER_DISABLE: '1' },

@@ -151,13 +151,18 @@ function familyTable(): string {
   )
 }
 
+/** A default, and that of image to image where it is another. */
+function withImage(fromText: number, fromImage = fromText): string {
+  return fromImage === fromText ? `${fromText}` : `${fromText}, from an image ${fromImage}`
+}
+
 function pipelineTable(): string {
   return markdownTable(
     ['class', 'steps', 'guidance scale', 'strength', 'guidance', 'never used'],
     families.map(({ className, defaults, imageToImage, guidance, ignored }) => [
       `\`${className}\``,
-      `${defaults.numInferenceSteps}`,
-      `${defaults.guidanceScale}`,
+      withImage(defaults.numInferenceSteps, imageToImage.defaults?.numInferenceSteps),
+      withImage(defaults.guidanceScale, imageToImage.defaults?.guidanceScale),
       `${imageToImage.strength}`,
       guidance,
       Object.keys(ignored).join(', '),

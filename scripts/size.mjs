@@ -40,7 +40,7 @@ const asset = (name) => {
   return join('assets', found[0] ?? '')
 }
 
-/** The files of each entry, by when they are loaded. Of the three wasm builds a page loads one, depending on the browser. */
+/** The files of each entry, by when they are loaded. A page loads one of the three wasm builds, depending on the browser. */
 const parts = [
   { what: 'the tag: `element.js`', files: [...needed('element.js')] },
   { what: 'the library: `aquatint.js`', files: [...needed('aquatint.js')] },
@@ -69,7 +69,7 @@ if (process.argv.includes('--write')) {
   const table = ['| | gzip |', '| --- | ---: |', ...rows].join('\n')
   writeFileSync(guide, `${text.slice(0, from)}\n\n${table}\n\n${text.slice(to)}`)
 } else if (process.argv.includes('--check')) {
-  // What the guide says may be off by a tenth: not every change of a line is a change of the guide.
+  // The sizes in the guide may be off by a tenth, so that a change of a line of code rarely needs a change of the guide.
   const told = [...text.slice(from, to).matchAll(/^\| (.*) \| ([\d.]+) (k|M)B \|$/gm)]
   const wrong = sizes.filter(({ what, bytes }) => {
     const [, , number, unit] = told.find(([, name]) => name === what) ?? []

@@ -54,7 +54,7 @@ export async function startWebKitDriver() {
       // WebKit's sandbox needs rights that containers do not have. The specs open only pages of this machine.
       WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1',
       LIBGL_ALWAYS_SOFTWARE: '1',
-      // Without its slow compiler WebKit makes a small picture in half the time: each page compiles the runtime anew.
+      // Without its slow compiler WebKit makes a small picture in half the time: each page compiles the runtime again.
       JSC_useOMGJIT: '0',
     },
   })

@@ -7,7 +7,8 @@
 export const errorCodes = {
   InputError: {
     'adapter-name': 'A LoRA is not loaded, or a name is in use. The message lists the loaded ones.',
-    'adapter-weights': '`adapterWeights` is not a number, or has not one number for each name. Correct it.',
+    'adapter-weights':
+      '`adapterWeights` is not a number, or has not one number for each name, or `loraScale` is for a LoRA that is not active. Correct it.',
     'bad-device': 'A device is not `auto`, `webgpu`, `webgpu:1` or `wasm`. Use one of these.',
     'bad-kernels': 'The option `kernels` is not `aquatint` or `onnxruntime`. Use one of these.',
     'bad-device-map':
@@ -26,7 +27,7 @@ export const errorCodes = {
     'clip-skip': '`clipSkip` is not between 0 and the number of layers. Choose a smaller value.',
     'component-disposed': 'A network was run after it was disposed. Load it again.',
     components:
-      '`components` names a component that the pipeline does not have, or leaves out a required one. The message lists the names.',
+      '`components` names a component that the pipeline does not have, leaves out a required one, or is empty. The message lists the names.',
     dtype: '`dtype` is not a known type, or names an unknown component. The message lists what is allowed.',
     eta: '`eta` is not between 0 and 1. Correct it.',
     'guidance-rescale':
@@ -166,6 +167,8 @@ export const errorCodes = {
   },
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
+    'lora-fuse':
+      'A LoRA cannot be fused into a layer, because its weight is quantized or it has no bias. Leave the LoRA as a branch: it makes the same image.',
     'lora-method':
       'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',

@@ -22,7 +22,7 @@ export interface DetailsByCode {
   }
   /**
    * A component needs at least `needed` bytes; `offered` are available: each a number or, where several devices were tried, a number for
-   * each device's name. `residence`: the offload mode that this is true of.
+   * each device's name. `residence`: the offload mode to which these numbers apply.
    */
   readonly 'does-not-fit': {
     readonly component: string
@@ -49,8 +49,8 @@ export type DetailsOf<Code extends ErrorCode> = Code extends keyof DetailsByCode
   : ErrorDetails
 
 /**
- * What a constructor takes after the message: details that suit each code of a union (an intersection, as of the parameters of functions),
- * which can be left out where none are promised.
+ * The arguments of a constructor after the message: details that suit each code of a union (an intersection, as of the parameters of functions). They
+ * can be left out if no details are promised.
  */
 export type DetailsAndCause<Code extends ErrorCode> = [Extract<Code, keyof DetailsByCode>] extends [never]
   ? [details?: ErrorDetails, cause?: unknown]

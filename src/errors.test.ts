@@ -54,7 +54,7 @@ test('a code gives details their type, in one copy of the library and in another
   expectTypeOf(foreign.details['other']).toEqualTypeOf<ErrorDetail | undefined>()
 })
 
-test('of several codes, a comparison picks the details of one', () => {
+test('with several codes, a comparison of the code picks the details of one', () => {
   const error: unknown = new UnsupportedError('unsupported-class', 'No.', { className: 'X', supported: ['Y'] })
   if (!isAquatintError(error, 'unsupported-class', 'buffer-too-large', 'network')) throw new Error('the error is not recognized')
   if (error.code === 'buffer-too-large') expectTypeOf(error.details.bytes).toEqualTypeOf<number>()

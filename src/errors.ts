@@ -53,7 +53,7 @@ export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
     Object.defineProperty(this.prototype, brand, { value: true })
   }
 
-  /** What `instanceof` does anyway. It is written out for its type: of a generic class, TypeScript would make every code `any`. */
+  /** The same as the default `instanceof`. It is written out for its type: for a generic class, TypeScript would infer `any` as the code. */
   static override [Symbol.hasInstance]<Kind extends abstract new (...given: never) => unknown>(
     this: Kind,
     value: unknown,
@@ -127,7 +127,7 @@ export function isAquatintError<Code extends ErrorCode = ErrorCode>(
   return codes.length === 0 || (codes as readonly ErrorCode[]).includes((error as unknown as AquatintError).code)
 }
 
-/** An error class, for data of which only the sender knows the code. */
+/** An error class, for data whose code only the sender knows. */
 type AnyErrorClass = new (code: string, message: string, details: ErrorDetails, cause: unknown) => AquatintError
 
 /** Turns any thrown value into plain data that `structuredClone` takes. */

@@ -1,14 +1,8 @@
 /** Aquatint's public API: what a page imports. Everything here is promised; nothing else is. */
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
-export type {
-  EncodePromptCallOptions,
-  FromPretrainedOptions,
-  FromSingleFileOptions,
-  GenerateCallOptions,
-  GenerateOutput,
-  PlanOptions,
-} from './engine/client/diffusion-pipeline.js'
+export type { FromPretrainedOptions, FromSingleFileOptions, PlanOptions } from './engine/client/diffusion-pipeline.js'
+export type { EncodePromptCallOptions, GenerateCallOptions, GenerateOutput } from './engine/client/generate-options.js'
 export type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './engine/client/adapter-options.js'
 export type { ComponentOptions } from './engine/client/component-options.js'
 export type { Generation } from './engine/client/generation.js'
@@ -86,7 +80,13 @@ export type {
   WeightsDType,
   PlannedSize,
 } from './pipelines/types.js'
-export type { LoadEmbeddingOptions, LoadLoraOptions, LoraInfo } from './pipelines/adapter-types.js'
+export type {
+  FuseLoraOptions,
+  LoadEmbeddingOptions,
+  LoadLoraOptions,
+  LoraInfo,
+  UnfuseLoraOptions,
+} from './pipelines/adapter-types.js'
 export type { ComponentPlan, MemoryPlan, Residence } from './memory/plan.js'
 export type { ComponentMemory, MemorySnapshot } from './runtime/types.js'
 export type { DeviceCapabilities, DeviceInfo, DeviceKind, DeviceName, KernelReport, KernelSource } from './memory/device-info.js'

@@ -2,7 +2,7 @@
 
 import { loadPipeline } from '../../src/pipelines/diffusion-pipeline.js'
 
-/** What is loaded, and how. */
+/** The model to load, and how to load it. */
 export interface StartRequest {
   readonly endpoint: string
   readonly repo: string
@@ -16,15 +16,15 @@ export interface Start {
   readonly download: number
   /** From the cache to the GPU, of the networks that the first step needs. */
   readonly upload: number
-  /** What the first run of these networks takes longer than a later one. */
+  /** The time by which the first run of these networks is longer than a later run. */
   readonly compile: number
   /** Prompt and step, with everything compiled and on the GPU. */
   readonly run: number
-  /** All of it. */
+  /** The sum of these times. */
   readonly total: number
   /** Compute pipelines compiled until the weights had arrived. */
   readonly before: number
-  /** Those that the generation compiled, until its second step. */
+  /** Compute pipelines that the generation compiled, until its second step. */
   readonly after: number
 }
 

@@ -16,7 +16,7 @@ import { openDevice } from '../../src/runtime/open-device.js'
 import type { HostTensor } from '../../src/runtime/types.js'
 import { readNetwork, type NetworkSource } from './networks.js'
 
-/** What judge.py computed. */
+/** The reference that judge.py computed. */
 interface Reference {
   readonly inputs: Readonly<Record<string, HostTensor>>
   readonly output: string

@@ -14,7 +14,7 @@ import { castHost } from '../../src/runtime/tensors.js'
 import type { HostTensor } from '../../src/runtime/types.js'
 import { elementCount } from '../../src/util/element-count.js'
 
-/** What was measured. */
+/** The result of a measurement. */
 export interface Measurement {
   /** The type that the network computed in. */
   readonly computes: 'float32' | 'float16'

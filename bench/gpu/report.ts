@@ -12,7 +12,7 @@ export interface Form {
   readonly quantization?: QuantizationName
 }
 
-/** A measurement, or why there is none. */
+/** A measurement, or the reason why there is none. */
 export interface Row {
   readonly name: string
   readonly flops: number

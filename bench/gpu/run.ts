@@ -1,5 +1,5 @@
 /**
- * What the packed benchmark runs (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
+ * The script of the packed benchmark (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
  * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead.
  */
 
@@ -44,7 +44,7 @@ async function timeNetworks(): Promise<boolean> {
   await measureForm(forms[0] ?? { kernels: 'aquatint' })
   // PyTorch comes before the other forms, because the comparison with it matters most.
   const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
-  // The processor has its own kernels only.
+  // On the CPU the option `kernels` has no effect, so the forms with one of its values are enough.
   const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
   for (const form of others.slice(1)) await measureForm(form)
   for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)

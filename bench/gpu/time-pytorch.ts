@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
-/** PyTorch's seconds by network, and what is to be said about them. */
+/** PyTorch's seconds by network, and remarks on them. */
 export interface TorchTimes {
   readonly seconds: ReadonlyMap<string, number>
   readonly notes: readonly string[]

@@ -2,6 +2,9 @@
 
 import { matchWeights } from '../../src/models/match-weights.js'
 import { networkDefinition } from '../../src/models/registry.js'
+import type { NetworkModel } from '../../src/models/types.js'
+import { adaptableLayers } from '../../src/pipelines/bind-network.js'
+import { NetworkAdapters, type LayerFactors, type NetworkAdapter } from '../../src/pipelines/network-adapters.js'
 import type { Config, SafetensorsDType, TensorEntry } from '../../src/checkpoint/types.js'
 import type { ValueInfo } from '../../src/onnx/types.js'
 import { BoundNetwork } from '../../src/runtime/bound-network.js'
@@ -19,9 +22,11 @@ export interface CountedNetwork {
   readonly config: Config
   /** Edge of the latents, in latent pixels. */
   readonly latents: number
+  /** How a LoRA of rank 32 for all Linear layers runs. Absent: there is none. */
+  readonly lora?: 'branches' | 'fused' | undefined
 }
 
-/** What one kernel did in a run. */
+/** The dispatches of one kernel in a run. */
 export interface KernelCount {
   readonly kernel: string
   readonly dispatches: number
@@ -142,6 +147,20 @@ function zeros({ type, dims }: ValueInfo, name: string): TensorEntry {
   return { name, dtype, shape: dims, source: { byteLength: end, read: readZeros }, begin: 0, end }
 }
 
+/** A LoRA of rank 32 for all Linear layers of a network. */
+function loraOf(model: NetworkModel): NetworkAdapter {
+  const linear = [...adaptableLayers(model)].filter(([, { length }]) => length === 2)
+  const layers = linear.map(([layer, [out = 0, columns = 0]]): [string, LayerFactors] => {
+    const factors: readonly ValueInfo[] = [
+      { name: 'lora_A', type: 'float32', dims: [32, columns] },
+      { name: 'lora_B', type: 'float32', dims: [out, 32] },
+    ]
+    const tensors = new Map(factors.map((info) => [info.name, zeros(info, info.name)]))
+    return [layer, { form: { kind: 'low-rank', rank: 32 }, tensors, scaling: 1 }]
+  })
+  return { id: 0, layers: new Map(layers) }
+}
+
 /** A network on a device of its own, that is run and counted. */
 interface Runner {
   readonly run: () => Promise<CountedRun>
@@ -149,24 +168,29 @@ interface Runner {
 }
 
 /** Aquatint's graph. The first run compiles the kernels, and computes what depends on the prompt alone. */
-async function ownRunner({ className, config, latents }: CountedNetwork): Promise<Runner> {
+async function ownRunner({ className, config, latents, lora }: CountedNetwork): Promise<Runner> {
   const name = className
   const model = networkDefinition(className).fromConfig(config)
   if (model.role !== 'denoiser') throw new TypeError(`${name} is no denoiser`)
   const device = await openGpu('aquatint')
   const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
   const shapes = model.shapes({ height: latents, width: latents })
-  const graph = model.write(shapes, options)
-  const table = new Map<string, TensorEntry>()
-  for (const { program, weights } of graph.stages)
+  const plain = model.write(shapes, options)
+  const weightTable = new Map<string, TensorEntry>()
+  for (const { program, weights } of plain.stages)
     for (const info of program.weights) {
       const tensor = weights[info.name] ?? info.name
-      table.set(tensor, zeros(info, tensor))
+      weightTable.set(tensor, zeros(info, tensor))
     }
+  const adapters = new NetworkAdapters(weightTable, model)
+  const active = lora === undefined ? [] : [{ adapter: loraOf(model), weight: 1 }]
+  adapters.activate(lora === 'branches' ? active : [], lora === 'fused' ? active : [])
+  const { table } = adapters
+  const graph = model.write(shapes, { ...options, adapters: adapters.branches })
   const write = () => matchWeights(model, [graph], table).graphs[0] ?? graph
-  const network = new BoundNetwork({ name, device, table, graph: write, shapes })
+  const network = new BoundNetwork({ name, device, table, graph: write, shapes, ownInputs: () => adapters.inputs })
   const inputs = Object.fromEntries(
-    graph.inputs.map(({ name: input, dims }) => {
+    plain.inputs.map(({ name: input, dims }) => {
       const data = new Float32Array(elementCount(dims))
       return [input, device.upload({ type: 'float32', dims, data }, name)]
     }),

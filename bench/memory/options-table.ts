@@ -117,7 +117,7 @@ function planCell({ residence, peakBytes, components }: MemoryPlan): string {
   return [residence, formatBytes(peakBytes), ...(uploads.length === 0 ? [] : [`uploads ${uploads.join(', ')}`])].join(', ')
 }
 
-/** What fits into each size of memory. */
+/** The models that fit into each size of memory. */
 function cellsOf(pipeline: PublishedPipeline): string[] {
   const needs = dtypes.map((dtype) => ({ dtype, needed: needsIn(dtype, pipeline, false) }))
   return sizes.map((size) => {

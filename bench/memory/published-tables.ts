@@ -23,7 +23,7 @@ export interface PublishedPipeline {
   readonly components: Readonly<Record<string, string>>
   /** Whether it predicts with and without the prompt. Default true. */
   readonly guided?: boolean
-  /** Of T5 or a language model. Default: that of Stable Diffusion 3. */
+  /** The prompt's tokens in T5 or a language model. Default: those of Stable Diffusion 3. */
   readonly maxSequenceLength?: number
   /** The pipeline's class, where it decides which tensors are used. */
   readonly className?: string
@@ -70,7 +70,7 @@ export const zImageTurbo: PublishedPipeline = {
   className: 'ZImagePipeline',
 }
 
-/** The models of this size too, in pixels. */
+/** Models that have a second table, with their size in pixels. */
 const small = 512
 
 const pipelines: readonly PublishedPipeline[] = [
@@ -137,7 +137,7 @@ export interface Needs {
   readonly held: number
 }
 
-/** What one image of the default size needs, with weights of one type. */
+/** The memory that one image of the default size needs, with weights of one type. */
 export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromImage: boolean): Needs {
   const { size: pixels, components, guided, maxSequenceLength, className } = pipeline
   const stored = Object.entries(components).map(([name, table]) =>

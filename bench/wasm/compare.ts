@@ -8,7 +8,7 @@ import { bundledConfig } from './unets.js'
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
-/** What is compared. */
+/** The networks to compare. */
 export interface Comparison {
   readonly network: string
   /** Path of an ONNX file of the same network. */
@@ -78,7 +78,7 @@ export async function compare(comparison: Comparison): Promise<void> {
     for (const contestant of all.values()) await contestant.read()
     const taken = new Map([...all.keys()].map((name) => [name, [] as number[]]))
     for (let round = -warmUp; round < comparison.rounds; round++) {
-      // Every other round in the reverse order, so that nobody always runs after the same one.
+      // Every other round is in the reverse order, so that no contestant always runs after the same one.
       const order = round % 2 === 0 ? [...all] : [...all].toReversed()
       for (const [name, contestant] of order) {
         const { cpu } = await contestant.run()

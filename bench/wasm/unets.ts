@@ -16,7 +16,7 @@ export const unets: Readonly<Record<string, Config>> = {
   'sdxl-unet': counted['sdxl-unet'].config,
 }
 
-/** What the graphs of a comparison on the processor are written for: whole networks, with their weights inside. */
+/** The options for the graphs of a comparison on the CPU: whole networks, with their weights inside. */
 export const writing = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
 
 /** The programs of a UNet for a batch of 2, latents of 16 × 16, and a prompt of 77 tokens or of `tokens`. */

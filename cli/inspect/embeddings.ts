@@ -18,7 +18,7 @@ export interface NamedEmbedding {
   readonly opened: OpenedEmbedding
 }
 
-/** What `aquatint inspect --json` prints of an embedding. */
+/** The description of an embedding in `aquatint inspect --json`. */
 export type InspectedEmbedding = { readonly source: string; readonly token: string } & (
   | {
       readonly fits: true

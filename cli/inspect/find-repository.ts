@@ -1,4 +1,4 @@
-/** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. Of remote weight files only headers are downloaded; nothing is cached. */
+/** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. It downloads only the headers of remote weight files, and caches nothing. */
 
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'

@@ -1,6 +1,6 @@
 /**
  * `aquatint inspect` on the layouts of this year's published models at full size: the names and shapes that diffusers and transformers give
- * (fixtures/weight-tables), in bfloat16 as they are published, with a header and no bytes behind it. Tokenizers and schedulers are those of the fixtures.
+ * (fixtures/weight-tables), in the types in which they are published, with a header and no bytes behind it. Tokenizers and schedulers are those of the fixtures.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -21,20 +21,22 @@ function published(table: string): Published {
   return JSON.parse(readFileSync(join(fixtures, 'weight-tables', `${table}.json`), 'utf8')) as Published
 }
 
-const bytesOf = { BF16: 2, I64: 8 } as const
+const bytesOf = { BF16: 2, F32: 4, I64: 8 } as const
 
-/** A batch norm counts in integers. */
-function dtypeOf(name: string): keyof typeof bytesOf {
-  return name.endsWith('num_batches_tracked') ? 'I64' : 'BF16'
+/** The type of a tensor: Z-Image's transformer is in float32, all others are in bfloat16. A batch norm counts in integers. */
+function dtypeOf({ _class_name: className }: Published, name: string): keyof typeof bytesOf {
+  if (name.endsWith('num_batches_tracked')) return 'I64'
+  return className === 'ZImageTransformer2DModel' ? 'F32' : 'BF16'
 }
 
 /** The header of a file with these tensors, and the bytes of the whole file. */
-function headerOf({ tensors }: Published): { readonly head: Uint8Array; readonly size: number } {
+function headerOf(model: Published): { readonly head: Uint8Array; readonly size: number } {
   let end = 0
-  const entries = Object.entries(tensors).map(([name, shape]) => {
+  const entries = Object.entries(model.tensors).map(([name, shape]) => {
     const begin = end
-    end += bytesOf[dtypeOf(name)] * elementCount(shape)
-    return [name, { dtype: dtypeOf(name), shape, data_offsets: [begin, end] }] as const
+    const dtype = dtypeOf(model, name)
+    end += bytesOf[dtype] * elementCount(shape)
+    return [name, { dtype, shape, data_offsets: [begin, end] }] as const
   })
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
   const length = Buffer.alloc(8)
@@ -108,7 +110,7 @@ test.each([
     'Tongyi-MAI/Z-Image-Turbo',
     'tiny-z-image',
     { text_encoder: 'qwen3-4b', transformer: 'z-image-transformer', vae: 'flux-vae' },
-    20_522_393_030,
+    32_832_210_502,
   ],
   [
     'lodestones/Chroma1-HD',
@@ -126,9 +128,10 @@ test.each([
   for (const { name, weights } of inspection.components) {
     const table = networks[name as keyof typeof networks]
     if (table === undefined) continue
-    const all = Object.entries(published(table).tensors)
-    const expected = (['BF16', 'I64'] as const).flatMap((dtype) => {
-      const shapes = all.flatMap(([tensor, shape]) => (dtypeOf(tensor) === dtype ? [shape] : []))
+    const model = published(table)
+    const all = Object.entries(model.tensors)
+    const expected = (['BF16', 'F32', 'I64'] as const).flatMap((dtype) => {
+      const shapes = all.flatMap(([tensor, shape]) => (dtypeOf(model, tensor) === dtype ? [shape] : []))
       const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0)
       return shapes.length === 0 ? [] : [[dtype, { tensors: shapes.length, elements, bytes: bytesOf[dtype] * elements }] as const]
     })

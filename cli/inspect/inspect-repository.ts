@@ -1,4 +1,4 @@
-/** `aquatint inspect`: what a repository holds, component by component, and whether Aquatint can run it. */
+/** `aquatint inspect`: describes a repository component by component, and says whether Aquatint can run it. */
 
 import { isFloatDType } from '../../src/checkpoint/element-types.js'
 import type { SafetensorsDType } from '../../src/checkpoint/types.js'
@@ -37,13 +37,13 @@ interface InspectedComponent {
   readonly name: string
   readonly className: string
   readonly library: string
-  /** What it does in a pipeline; null for components that are no network, and for networks that cannot be loaded. */
+  /** The component's role in a pipeline; null for components that are no network, and for networks that cannot be loaded. */
   readonly role: NetworkRole | null
   /** Null for a component without weights, or whose weights cannot be read (`runs` says why). */
   readonly weights: InspectedWeights | null
 }
 
-/** What `aquatint inspect --json` prints. */
+/** The document that `aquatint inspect --json` prints. */
 export interface Inspection {
   readonly repository: string
   readonly revision: string
@@ -61,7 +61,7 @@ export interface Inspection {
   readonly runs: { readonly ok: boolean; readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] }
 }
 
-/** What {@link inspectRepository} looks at besides the repository. */
+/** The arguments of {@link inspectRepository} besides the repository. */
 interface InspectOptions {
   readonly known?: readonly PipelineSpec[] | undefined
   readonly loras?: readonly NamedLora[] | undefined
@@ -98,7 +98,7 @@ export async function inspectRepository(
     inspected.push({ name, className, library, role: verdict.networks.get(name)?.model.role ?? null, weights })
   }
   if (verdict.spec !== undefined) addWhole()
-  // What concerns the checkpoint as a whole, and components without a row of their own.
+  // Findings on the checkpoint as a whole, and on components without a row of their own.
   const rows = new Set(inspected.map(({ name }) => name).filter((name) => name !== ''))
   for (const note of verdict.notes) if (!rows.has(note.component)) findings.warning(note)
   const ok = findings.problems.length === 0

@@ -97,7 +97,7 @@ async function run(args: readonly string[], io: CommandIO, json: boolean): Promi
   }
 }
 
-/** What the command prints for people. */
+/** The text that the command prints for people. */
 export function report(inspection: Inspection): string {
   const { repository, revision, pipeline, components, runs, variants, parameters, bytes } = inspection
   const rows = components.map((component) => {

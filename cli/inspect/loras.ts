@@ -29,7 +29,7 @@ export interface NamedLora {
   readonly lora: LoraFile
 }
 
-/** What `aquatint inspect --json` prints of a LoRA. */
+/** The description of a LoRA in `aquatint inspect --json`. */
 export type InspectedLora = { readonly source: string; readonly weight: number; readonly file: string } & (
   | {
       readonly fits: true

@@ -26,10 +26,10 @@ import { activateLoras, type NamedLora } from './loras.js'
 import type { PipelineSpec } from '../../src/pipelines/pipeline-spec.js'
 import type { LoadPipelineOptions, PlannedSize } from '../../src/pipelines/types.js'
 
-/** What the plan is for. */
+/** The generation to plan. */
 export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' | 'dtype' | 'offload'> & PlannedSize
 
-/** What a plan assumes of a device: the command line opens none. */
+/** The properties that a plan assumes for a device, because the command line opens none. */
 interface AssumedDevice {
   /** Whether it computes in float16. Otherwise float16 weights become float32 on it, twice as large. */
   readonly shaderF16: boolean
@@ -37,7 +37,7 @@ interface AssumedDevice {
   readonly maxBufferSize: number
 }
 
-/** A plan, or why there is none. */
+/** A plan, or the reason why there is none. */
 export type PlannedMemory = { readonly assumedGpu: AssumedDevice; readonly storage: LoadStorage } & (
   | PlacedPlan
   | {
@@ -45,14 +45,14 @@ export type PlannedMemory = { readonly assumedGpu: AssumedDevice; readonly stora
       readonly height: number
       readonly code: string
       readonly message: string
-      /** What each component would take on a GPU with enough memory, one component at a time. */
+      /** The memory that each component would need on a GPU with enough memory, one component at a time. */
       readonly needs: readonly ComponentPlan[]
     }
 )
 
 const assumedGpu: AssumedDevice = { shaderF16: true, maxBufferSize: 2 ** 32 }
 
-/** What a plan assumes of each kind of device. The largest buffer of the CPU is WebAssembly's heap. */
+/** The properties that a plan assumes for each kind of device. The largest buffer of the CPU is WebAssembly's heap. */
 const assumed: Readonly<Record<DeviceKind, AssumedDevice>> = {
   webgpu: assumedGpu,
   wasm: { shaderF16: false, maxBufferSize: 2 ** 32 },

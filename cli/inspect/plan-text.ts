@@ -17,7 +17,7 @@ interface Placed {
 
 /** When a component runs, and how often. */
 interface RunTime {
-  /** Its place in the order in which components run. */
+  /** The component's position in the order in which components run. */
   readonly rank: number
   readonly frequency: string
 }
@@ -31,8 +31,8 @@ const timeOf: Readonly<Record<NetworkRole | 'encoder', RunTime>> = {
 }
 
 /**
- * The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. `roleOf` says
- * what the network of a component does.
+ * The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. `roleOf` returns the role
+ * of a component's network.
  */
 export function planText({ devices }: Pick<PlacedPlan, 'devices'>, roleOf: (component: string) => NetworkRole): string[] {
   const plans = Object.entries(devices) as [DeviceName, NonNullable<PlacedPlan['devices'][DeviceName]>][]
@@ -58,7 +58,7 @@ export function planText({ devices }: Pick<PlacedPlan, 'devices'>, roleOf: (comp
   ]
 }
 
-/** What a load from the Hub or the web downloads and keeps; nothing for a folder. */
+/** A sentence about the bytes that a load from the Hub or the web downloads and keeps; empty for a folder. */
 export function storageLines({ downloadBytes, keptBytes, diskBytes }: LoadStorage): string[] {
   if (downloadBytes === 0) return []
   const [download, kept, disk] = [formatBytes(downloadBytes), formatBytes(keptBytes), formatBytes(diskBytes)]

@@ -17,7 +17,7 @@ import { isAquatintError } from '../../src/errors.js'
 import type { ByteSource, ReadOptions, Repository } from '../../src/hub/types.js'
 import { isWeightFile } from '../read-contents.js'
 
-/** What {@link singleFileFolder} opens. */
+/** The arguments of {@link singleFileFolder}. */
 export interface SingleFileFolderRequest {
   readonly file: FileInRepository
   /** The repository with the configs, where the user names one. */

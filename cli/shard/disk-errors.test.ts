@@ -1,4 +1,4 @@
-/** What `aquatint shard` says when the system refuses a write: in the words of the command, with exit code 1, and the run can be repeated. */
+/** When the system refuses a write, `aquatint shard` says so in its own words, ends with exit code 1, and can be run again. */
 
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -21,7 +21,7 @@ export interface ConversionOptions {
   readonly saveVariant: string | null
 }
 
-/** What the command reports about a component. */
+/** The command's report about a component. */
 export interface ShardedComponent {
   readonly name: string
   readonly className: string
@@ -40,7 +40,7 @@ export interface ShardedComponent {
 }
 
 /** A component that is ready to be written. */
-export interface ComponentPlan extends ShardPlan {
+export interface ComponentShards extends ShardPlan {
   readonly name: string
   readonly summary: ShardedComponent
   /** The files that are read: the index and its shards, or a single file. */
@@ -60,7 +60,7 @@ export async function planComponent(
   component: ComponentContents,
   options: ConversionOptions,
   reading: ReadOptions,
-): Promise<ComponentPlan | null> {
+): Promise<ComponentShards | null> {
   const { weights, weightLibrary, className, name, faults } = component
   if (faults[0] !== undefined) throw faults[0]
   if (weights === null) return null

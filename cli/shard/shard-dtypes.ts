@@ -1,7 +1,7 @@
 /** The values of `--dtype`, for all components or one, and how they change a component's weights and config. */
 
 import { InputError, UnsupportedError } from '../../src/errors.js'
-import { cast, type OnOverflow } from '../../src/checkpoint/transforms/cast.js'
+import { castWeights, type OnOverflow } from '../../src/checkpoint/transforms/cast.js'
 import { quantize } from '../../src/checkpoint/transforms/quantize.js'
 import type { WeightTransform } from '../../src/checkpoint/transforms/transform-table.js'
 import { findNetworkDefinition } from '../../src/models/registry.js'
@@ -57,7 +57,7 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   return (word === 'q8' || word === 'q4') && isAutoencoder(component.className) ? 'float16' : word
 }
 
-/** Checkpoints with networks that Aquatint does not run are sharded too: diffusers' naming tells which of their classes are autoencoders. */
+/** Checkpoints with networks that Aquatint does not run are sharded too: their class names show which of them are autoencoders. */
 function isAutoencoder(className: string): boolean {
   const definition = findNetworkDefinition(className)
   return definition === undefined
@@ -68,8 +68,9 @@ function isAutoencoder(className: string): boolean {
 /** The transforms of a component's weights that the value calls for, by the component's class. */
 export function transformsOf(word: DTypeWord, className: string, onOverflow: OnOverflow): readonly WeightTransform[] {
   const sensitive = findNetworkDefinition(className)?.sensitive
-  if (word === 'q8' || word === 'q4') return [quantize({ bits: word === 'q8' ? 8 : 4, sensitive }), cast('F16', onOverflow)]
-  return [cast(({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word], onOverflow)]
+  if (word === 'q8' || word === 'q4')
+    return [quantize({ bits: word === 'q8' ? 8 : 4, sensitive }), castWeights('F16', onOverflow)]
+  return [castWeights(({ float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const)[word], onOverflow)]
 }
 
 /**

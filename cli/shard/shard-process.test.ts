@@ -99,8 +99,8 @@ describe('ended in the middle of a file', () => {
     await expectResumed(out, 1)
   })
 
-  // The shell sets a limit that the kernel holds the process to.
-  it.skipIf(process.platform === 'win32')('by a disk that takes no more of it, says what helps', async () => {
+  // The shell sets a limit that the kernel enforces.
+  it.skipIf(process.platform === 'win32')('by a write that the system refuses, says what helps', async () => {
     const out = fresh()
     const line = `ulimit -f 8192 && exec "$0" "$@"`
     const args = [cli.path, 'shard', source, '--out', out, '--dtype', 'float16', '--max-shard-size', '20MB', '--json']
@@ -126,7 +126,7 @@ describe('on a disk of its own', () => {
     const { bavail, bsize } = statfsSync(disk)
     return bavail * bsize
   }
-  /** Leaves so many bytes free. */
+  /** Fills the disk up to this many free bytes. */
   const leave = (bytes: number) => {
     rmSync(inTheWay, { force: true })
     writeFileSync(inTheWay, new Uint8Array(free() - bytes))

@@ -16,7 +16,7 @@ import {
   pathIn,
   planComponent,
   type ConversionOptions,
-  type ComponentPlan,
+  type ComponentShards,
   type OddComponent,
   type ShardedComponent,
 } from './shard-component.js'
@@ -37,7 +37,7 @@ export interface ShardOptions extends ConversionOptions {
   readonly variant: string | null
 }
 
-/** What `aquatint shard --json` prints. */
+/** The document that `aquatint shard --json` prints. */
 export interface ShardResult {
   readonly out: string
   readonly components: readonly ShardedComponent[]
@@ -53,9 +53,9 @@ export interface ShardResult {
 /** The version of the rules by which files are written. A result of another version is not resumed. */
 const rulesVersion = 1
 
-/** What to do with each file. */
+/** The work for each file. */
 interface Work {
-  readonly plans: readonly ComponentPlan[]
+  readonly plans: readonly ComponentShards[]
   /** Paths and sizes. */
   readonly copied: readonly { readonly path: string; readonly size: number }[]
   readonly configs: readonly { readonly path: string; readonly dtype: DTypeWord }[]
@@ -122,8 +122,8 @@ async function planAll(
   { layout, components }: RepositoryContents,
   options: ConversionOptions,
   signal: AbortSignal,
-): Promise<{ readonly plans: readonly ComponentPlan[]; readonly odd: readonly OddComponent[] }> {
-  const plans: ComponentPlan[] = []
+): Promise<{ readonly plans: readonly ComponentShards[]; readonly odd: readonly OddComponent[] }> {
+  const plans: ComponentShards[] = []
   const odd: OddComponent[] = []
   for (const component of components) {
     try {

@@ -1,4 +1,4 @@
-/** What `aquatint shard` reads: a folder in diffusers' layout, or a checkpoint in one file, which is read as if it were such a folder. */
+/** Opens the source of `aquatint shard`: a folder in diffusers' layout, or a checkpoint in one file, which is read as if it were such a folder. */
 
 import { realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
 /**
- * Where a result is written: in `<out>.incomplete`, which is renamed to `<out>` at the end, so that a folder of that name is complete. Only
+ * Chooses the folder for a result: `<out>.incomplete`, which is renamed to `<out>` at the end, so that a folder of that name is complete. Only
  * a folder that cannot be replaced (a mount point, the current folder) is filled in place. Every check is made before any work.
  */
 

@@ -27,7 +27,7 @@ it('makes the folder that the same checkpoint in folders makes', async () => {
   for (const [path, bytes] of made) expect(bytes.equals(folders.get(path) ?? Buffer.alloc(0)), path).toBe(true)
 })
 
-it('takes what a file of FLUX.1 lacks from the configs', async () => {
+it('takes the components that a FLUX.1 file lacks from the repository with the configs', async () => {
   const file = join(temporary, 'flux.safetensors')
   await writeFile(file, await componentFileOf('tiny-flux', 'transformer'))
   const made = await shard(file, 'flux', '--config', repoOf('tiny-flux'))

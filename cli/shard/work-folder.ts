@@ -18,7 +18,7 @@ const notesName = '.aquatint-shard'
 export type Overflows = Readonly<Record<string, number>>
 
 /** Options of the methods that write. */
-export interface WriteOptions {
+export interface WriteFileOptions {
   readonly signal: AbortSignal
   readonly onBytes: (bytes: number) => void
 }
@@ -98,7 +98,7 @@ export class WorkFolder {
   }
 
   /** Streams one shard to `path`, its tensors in the order of their source. `overflows` is called when all of it has been read. */
-  async writeShard(path: string, file: ShardFile, overflows: () => Overflows, options: WriteOptions): Promise<void> {
+  async writeShard(path: string, file: ShardFile, overflows: () => Overflows, options: WriteFileOptions): Promise<void> {
     await this.#write(
       path,
       async (handle) => {
@@ -128,7 +128,7 @@ export class WorkFolder {
   }
 
   /** Copies a file's bytes. Not its mode: a second run could not replace a read-only file. */
-  async copy(from: ByteSource, path: string, options: WriteOptions): Promise<void> {
+  async copy(from: ByteSource, path: string, options: WriteFileOptions): Promise<void> {
     await this.#write(path, async (handle) => {
       for (let at = 0; at < from.byteLength; at += pieceBytes) {
         options.signal.throwIfAborted()

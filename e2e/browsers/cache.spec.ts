@@ -11,7 +11,7 @@ import { expect, test } from './harness.js'
 
 const file = syntheticFile(20 * mebibyte, 2)
 
-/** What a stored chunk is. The driver of WebKitGTK opens private windows only, and Safari's private windows store no Blobs. */
+/** The type of a stored chunk. The driver of WebKitGTK opens private windows only, and Safari's private windows store no Blobs. */
 const kinds: Readonly<Record<EngineName, string>> = { chromium: 'Blob', firefox: 'Blob', webkit: 'ArrayBuffer' }
 
 /** The types of the stored chunks. */

@@ -1,14 +1,14 @@
-/** What a user sees and does on a page with a prompt box, with any driver: elements are found in the page and in the box's shadow root. */
+/** Finds and uses elements as a user does, in a page and in the shadow root of its prompt box, with any driver. */
 
 import { expect } from '@playwright/test'
 import type { Tab } from './drivers/types.js'
 
-/** How often a condition is checked: what a page shows is soon there, and each check costs a little. In milliseconds. */
+/** Milliseconds between two checks of a condition. Pages change quickly, and a check costs little. */
 export const polling = { intervals: [100] }
 
 /** An element that is displayed. */
 interface Seen {
-  /** Its centre in the window, after it was scrolled into view. */
+  /** The element's centre in the window, after it was scrolled into view. */
   readonly x: number
   readonly y: number
   readonly width: number
@@ -77,7 +77,7 @@ export async function fill(tab: Tab, selector: string, text: string): Promise<vo
   expect((await see(tab, selector)).value).toBe(text)
 }
 
-/** What a prompt box reported. */
+/** The events that a prompt box fired. */
 export interface Outcome {
   readonly types: readonly string[]
   readonly pixels?: { readonly width: number; readonly height: number; readonly data: readonly number[] }
@@ -85,7 +85,7 @@ export interface Outcome {
   readonly message?: string
 }
 
-/** Writes down the events of the box from now on, until {@link outcome} reads them. */
+/** Records the events of the box from now on, until {@link outcome} reads them. */
 export async function listen(tab: Tab): Promise<void> {
   await tab.waitForFunction(() => customElements.get('aquatint-prompt') !== undefined, null)
   await tab.evaluate(() => {
@@ -111,7 +111,7 @@ export function happens(tab: Tab, type: string): Promise<void> {
   return tab.waitForFunction((wanted) => (Reflect.get(globalThis, 'seen') as { types: string[] }).types.includes(wanted), type)
 }
 
-/** What {@link listen} has seen. */
+/** The events that {@link listen} recorded. */
 export function outcome(tab: Tab): Promise<Outcome> {
   return tab.evaluate(() => Reflect.get(globalThis, 'seen') as Outcome, null)
 }

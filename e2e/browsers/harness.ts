@@ -1,5 +1,5 @@
 /**
- * What the specs that run in every browser share: the browser of the project (`engineName` in playwright.config.ts), its tabs, the built site
+ * Fixtures of the specs that run in every browser: the browser of the project (`engineName` in playwright.config.ts), its tabs, the built site
  * on an origin of its own for each test, and a Hub look-alike. Without the browser the specs are skipped, and say what is missing.
  */
 
@@ -33,7 +33,7 @@ interface Fixtures {
 interface WorkerFixtures {
   readonly engineName: EngineName
   readonly engine: Engine
-  /** The running browser, or why it does not run. */
+  /** The running browser, or the reason why it does not run. */
   readonly launched: DrivenBrowser | string
   /** A browser with private windows only, in which a site may store {@link privateStorage}, if the driver can set that. */
   readonly privateBrowser: DrivenBrowser
@@ -52,7 +52,7 @@ export interface HubInTab extends HubCalls {
 export type BrowserOptions = Pick<WorkerFixtures, 'engineName'>
 
 const pages = {
-  /** The driver of WebKit puts a narrow frame into it. */
+  /** The page in which the driver of WebKit opens a narrow frame. */
   '/-/frame': { html: '<!doctype html><title>Frame</title><body style="margin: 0">' },
   /** A script for pages of other sites, which may forbid scripts in the page itself: it lists what their policy has refused. */
   '/-/violations.js': {

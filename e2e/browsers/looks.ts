@@ -18,7 +18,7 @@ export const colours = {
   dark: { paper: 'rgb(22, 23, 26)', ink: 'rgb(236, 229, 216)', run: 'rgb(227, 154, 107)', label: 'rgb(29, 18, 10)' },
 } as const
 
-/** What the page looks like: colours, and whether it is wider than its window. */
+/** Measures how the page looks: its colours, and whether it is wider than its window. */
 export function looks(tab: Tab) {
   return tab.evaluate(() => {
     const run = document.querySelector('aquatint-prompt')?.shadowRoot?.querySelector('[part=run]')
@@ -39,11 +39,14 @@ export async function keepScreenshot(tab: Tab, engine: string, name: string, par
   const folder = join('test-results/browsers', engine)
   mkdirSync(folder, { recursive: true })
   await tab.evaluate(async (selector) => {
-    window.scrollTo({ top: 0, behavior: 'instant' })
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
-    if (selector !== null) root?.querySelector(selector)?.scrollIntoView({ block: 'center', behavior: 'instant' })
-    // The screenshot shows what was painted last.
-    for (let frames = 0; frames < 2; frames++) await new Promise((resolve) => requestAnimationFrame(resolve))
+    // Firefox may still be scrolling to the field that was filled. The screenshot shows the frame that was painted last.
+    for (let place = -1; place !== scrollY;) {
+      window.scrollTo({ top: 0, behavior: 'instant' })
+      if (selector !== null) root?.querySelector(selector)?.scrollIntoView({ block: 'center', behavior: 'instant' })
+      place = scrollY
+      for (let frames = 0; frames < 4; frames++) await new Promise((resolve) => requestAnimationFrame(resolve))
+    }
   }, part ?? null)
   const png = await tab.screenshot()
   expect(Buffer.from(png.subarray(1, 4)).toString()).toBe('PNG')

@@ -40,6 +40,14 @@ function setSteps(tab: Tab, count: number): Promise<void> {
   }, count)
 }
 
+/** Whether a part of the prompt box is in the window as a whole, without scrolling to it. */
+function isShown(tab: Tab, part: string): Promise<boolean> {
+  return tab.evaluate((selector) => {
+    const place = document.querySelector('aquatint-prompt')?.shadowRoot?.querySelector(selector)?.getBoundingClientRect()
+    return place !== undefined && place.height > 0 && place.top >= 0 && place.bottom <= innerHeight
+  }, part)
+}
+
 const ready = (tab: Tab) => tab.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready', null)
 
 // One visit: each page load compiles the runtime again, which takes WebKit several seconds.
@@ -135,12 +143,16 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     const failed = await generate(tab, 'a boat')
     expect(failed.code).toBe('repository-not-found')
     expect(failed.message).toContain('nobody/nothing')
+    // The error is below the button: the page scrolls to it.
+    await expect.poll(() => isShown(tab, '.message.error'), polling).toBe(true)
     expect((await find(tab, '[part=run]'))?.disabled).toBe(false)
   })
 
   await test.step('the settings fit their window', async () => {
     await click(tab, '.settings > summary')
-    await see(tab, '#scheduler')
+    // Lists and fields stand side by side.
+    const { height } = await see(tab, '#scheduler')
+    expect(height).toBe((await see(tab, '#count')).height)
     expect((await looks(tab)).overflow).toBe(0)
     await keepScreenshot(tab, engineName, 'settings', '.settings')
   })

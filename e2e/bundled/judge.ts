@@ -5,7 +5,7 @@
  */
 import { gunzipSync } from 'node:zlib'
 
-/** What `evaluate.py --write` leaves for the browser. */
+/** The file that `evaluate.py --write` writes for the browser. */
 export interface Evaluation {
   readonly palette: Readonly<Record<string, readonly [number, number, number]>>
   readonly corner: number

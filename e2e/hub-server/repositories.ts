@@ -17,7 +17,7 @@ export type RepositoryContent = string | Readonly<Record<string, string | Uint8A
 export interface ServedFile extends VirtualFile {
   readonly path: string
   readonly lfs: boolean
-  /** Of the whole file. */
+  /** The sha256 of the whole file. */
   readonly sha256: string
   /** Git's blob hash: of the content, or of the LFS pointer. */
   readonly oid: string

@@ -186,7 +186,7 @@ describe('faults', () => {
     expect(performance.now() - began).toBeGreaterThan(3 * 150)
   })
 
-  it('answer with a status so many times, after so many good answers', async () => {
+  it('answer with a status a given number of times, after a given number of good answers', async () => {
     const hub = await start({
       faults: { rules: [{ match: { host: 'cdn' }, skip: 1, times: 2, status: 503, headers: { 'retry-after': '1' } }] },
     })

@@ -27,17 +27,17 @@ export interface Fault {
   readonly ignoreRange?: boolean
   /** `missing`, or the header's value, instead of the true Content-Range. */
   readonly contentRange?: string
-  /** Announce the length, and close the connection after so many bytes of the body. */
+  /** Announce the length, and close the connection after this many bytes of the body. */
   readonly cutAfter?: number
-  /** Announce no length, and end the body properly after so many bytes. */
+  /** Announce no length, and end the body properly after this many bytes. */
   readonly endAfter?: number
-  /** Send nothing more after so many bytes, and keep the connection open. */
+  /** Send nothing more after this many bytes, and keep the connection open. */
   readonly stallAfter?: number
   /** Compress the body with gzip, with a Content-Encoding header. */
   readonly gzip?: boolean
   /** Invert the byte at this offset of the file. */
   readonly flipByteAt?: number
-  /** Send the bytes of the file shifted by so many places. */
+  /** Send the bytes of the file shifted by this many bytes. */
   readonly shiftBytes?: number
   /** Treat the signed address as expired. */
   readonly expired?: boolean

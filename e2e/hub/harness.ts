@@ -18,7 +18,7 @@ export interface HubCalls {
   call<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<Answer<M>>
   /** The error that a call fails with. */
   failure<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<SerializedError>
-  /** Resolves when so many bytes of a file are present. */
+  /** Resolves when `loaded` bytes of a file are present. */
   reaches(path: string, loaded: number): Promise<void>
   /** The last progress event of a file. */
   progress(path: string): Promise<FileProgress>

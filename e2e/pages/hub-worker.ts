@@ -1,6 +1,6 @@
 /** A worker that drives the hub for specs: calls by name, errors as plain data, progress as messages. It contains no logic of the product. */
 
-import { cast } from '../../src/checkpoint/transforms/cast.js'
+import { castWeights } from '../../src/checkpoint/transforms/cast.js'
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import { dtypeBytes } from '../../src/util/dtype-bytes.js'
 import type { TensorEntry } from '../../src/checkpoint/types.js'
@@ -103,7 +103,7 @@ const methods: Methods = {
       begin,
       end: begin + half,
     })
-    const table = transformTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), [cast(to)])
+    const table = transformTable(new Map([entry('a', 0), entry('b', half)].map((each) => [each.name, each])), [castWeights(to)])
     const prepared = await openPrepared(
       await theHub(),
       {

@@ -29,6 +29,12 @@ async function write(page: Page, words = prompt): Promise<void> {
   await page.getByLabel('Prompt', { exact: true }).fill(words)
 }
 
+/** The model is ready, which it becomes while the user types. */
+async function idle(page: Page): Promise<void> {
+  await write(page)
+  await page.getByText('Ready', { exact: true }).first().waitFor({ timeout: 120_000 })
+}
+
 async function run(page: Page, words = prompt): Promise<void> {
   await write(page, words)
   await page.getByRole('button', { name: 'Generate' }).click()
@@ -63,12 +69,13 @@ const full = { width: 3840, height: 2160 }
 const narrow = { width: 360, height: 740 }
 
 const shots: readonly Shot[] = [
-  { name: 'idle-light', ...wide, reach: write },
-  { name: 'idle-dark', ...wide, dark: true, reach: write },
-  { name: 'idle-360', ...narrow, reach: write },
+  { name: 'idle-light', ...wide, reach: idle },
+  { name: 'idle-dark', ...wide, dark: true, reach: idle },
+  { name: 'idle-360', ...narrow, reach: idle },
   {
     name: 'downloading-light',
     ...wide,
+    whole: true,
     slow: 60_000,
     query: { model: 'fixtures/tiny-sdxl' },
     reach: async (page) => {
@@ -100,8 +107,9 @@ const shots: readonly Shot[] = [
   {
     name: 'settings-light',
     ...wide,
+    whole: true,
     reach: async (page) => {
-      await write(page)
+      await idle(page)
       await page.getByText('Settings', { exact: true }).click()
     },
   },
@@ -128,6 +136,7 @@ const shots: readonly Shot[] = [
   {
     name: 'error-light',
     ...wide,
+    whole: true,
     query: { model: 'nobody/nothing' },
     reach: async (page) => {
       await page.getByText('The model could not be downloaded').waitFor()

@@ -60,7 +60,7 @@ test('only the header and the chunks of wanted tensors are fetched and kept; a t
   expect((await bytesOf(await readWeightTable(await open(), files, options), 'layers.0.weight')).equals(truth(0))).toBe(true)
 })
 
-test('one that wants more fetches what is missing, and the whole file is compared with its hash', async () => {
+test('a model that needs more tensors fetches the missing chunks, and the whole file is then compared with its hash', async () => {
   const { hubs, fetched, open } = await setUp()
   await readWeightTable(await open(), files, { isWanted: (name) => name === 'layers.11.weight' })
   const few = fetched()
@@ -84,7 +84,7 @@ test('a download in part resumes where it stopped, and can be read while it arri
   expect(fetched()).toBeLessThanOrEqual(wantedBytes + 4 * chunkBytes)
 })
 
-test('wrong bytes of a part are found as soon as the whole is here, and of a lost chunk at once', async () => {
+test('wrong bytes in a partly stored file are found as soon as the file is whole, those of a lost chunk at once', async () => {
   const { server, store, hubs, open } = await setUp()
   await readWeightTable(await open(), files, { isWanted })
   const [key = ''] = await store.chunkFiles()
@@ -102,7 +102,7 @@ test('wrong bytes of a part are found as soon as the whole is here, and of a los
   expect(await (await hubs()).cache.files()).toMatchObject([{ verified: true }])
 })
 
-test('a header says what opening the file costs, with and without what the cache has', async () => {
+test('reading a header says how many bytes opening the file would download, with and without cached chunks', async () => {
   const { open, store } = await setUp()
   const costs: OpeningCost[] = []
   const measure = async (options: ReadWeightsOptions) => {

@@ -33,7 +33,7 @@ test('bytes that stay the same are not copied', () => {
   expect(convertElements(bytes, 'U8', 'uint8')).toBe(bytes)
 })
 
-test('only floats become floats', () => {
+test('only tensors of floats are cast to another float type', () => {
   expect(isConvertible('BF16', 'float16')).toBe(true)
   expect(isConvertible('I64', 'int64')).toBe(true)
   expect(isConvertible('I64', 'float32')).toBe(false)

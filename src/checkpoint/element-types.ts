@@ -121,6 +121,14 @@ export function decodeFloats(bytes: Uint8Array<ArrayBuffer>, dtype: FloatDType):
   return dtype === 'F16' ? float16ToFloat32(patterns) : bfloat16ToFloat32(patterns)
 }
 
+/** Reads a whole tensor of real numbers as float32. @throws CheckpointError `dtype-not-convertible`, what its source throws */
+export async function readFloats(
+  { source, begin, end, dtype }: TensorEntry,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<Float32Array<ArrayBuffer>> {
+  return toFloat32(await source.read({ begin, end }, options), dtype)
+}
+
 /** Narrows float32 to `dtype`, rounding to nearest even, and returns the bytes. F32 is not copied. */
 export function encodeFloats(values: Float32Array<ArrayBuffer>, dtype: TargetDType): Uint8Array<ArrayBuffer> {
   if (dtype === 'F32') return bytesOf(values)

@@ -148,7 +148,7 @@ function processorMilliseconds(): number {
 /** The target that is never valid: its tensors cannot cover such a long file. */
 const lying = 'safetensors in a file that says it is long'
 
-/** The published forms of files that `save_pretrained` of today does not write. */
+/** Forms of published files that the current `save_pretrained` does not write. */
 const oddHeader = safetensorsFile(
   {
     __metadata__: null,

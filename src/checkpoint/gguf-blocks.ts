@@ -17,7 +17,7 @@ export interface BlockType {
   readonly decode: (block: Block, out: Float32Array, to: number) => void
 }
 
-/** A place in the bytes of a tensor: that of a block's first byte. */
+/** The position of a block's first byte in the bytes of a tensor. */
 interface Block {
   readonly bytes: Uint8Array
   readonly at: number
@@ -194,7 +194,7 @@ const blockTypes: Readonly<Record<number, BlockType>> = {
   },
 }
 
-/** The block type of a number in a GGUF file; undefined for a number that stands for no such type, or for one that is not read. */
+/** The block type with this number in GGUF files; undefined for a number of no block type, or of one that Aquatint does not read. */
 export function blockType(number: number): BlockType | undefined {
   return Object.hasOwn(blockTypes, number) ? blockTypes[number] : undefined
 }

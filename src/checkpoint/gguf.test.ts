@@ -110,6 +110,23 @@ describe('as blocks of our own', () => {
   })
 })
 
+test('numbers in the metadata that no float64 has are skipped', async () => {
+  const copy = bytes()
+  const view = new DataView(copy.buffer)
+  const begin = new TextEncoder().encode('big')
+  // One more entry in front of the others: its name, the type of a whole number of 64 bits without a sign, and a number.
+  const entry = new Uint8Array(8 + begin.length + 4 + 8)
+  const own = new DataView(entry.buffer)
+  own.setBigUint64(0, BigInt(begin.length), true)
+  entry.set(begin, 8)
+  own.setUint32(8 + begin.length, 10, true)
+  own.setBigUint64(12 + begin.length, (1n << 64n) - 1n, true)
+  view.setBigUint64(16, view.getBigUint64(16, true) + 1n, true)
+  const file = Uint8Array.from([...copy.slice(0, 24), ...entry, ...copy.slice(24), ...new Uint8Array(32)])
+  const { tensors } = await readGguf(new MemorySource(file), 'x.gguf')
+  expect([...tensors.keys()].toSorted()).toEqual(Object.keys(expected).toSorted())
+})
+
 describe('what is refused', () => {
   const changed = (change: (bytes: Uint8Array, view: DataView) => void): ByteSource => {
     const copy = bytes()

@@ -11,7 +11,7 @@ import { blockType, blockTypeNames, type BlockType } from './gguf-blocks.js'
 import { bytesOf } from './element-types.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
-/** What is read of a file with tensors. */
+/** The tensors of a file, and the texts of its metadata. */
 export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /** Texts of its metadata. */
@@ -133,10 +133,10 @@ function tensorEntry(
       `The tensor ${name} of ${file} has the GGUF type ${type}, which is not read; supported: F32, F16, BF16, ${blockTypeNames.join(', ')}.`,
       { file, tensor: name, type },
     )
-  if ((shape.at(-1) ?? 0) % blocks.weights !== 0)
+  if ((shape.at(-1) ?? 1) % blocks.weights !== 0)
     throw wrong(
       file,
-      `the tensor ${name} has rows of ${shape.at(-1) ?? 0} weights, but ${blocks.name} has blocks of ${blocks.weights}`,
+      `the tensor ${name} has rows of ${shape.at(-1) ?? 1} weights, but ${blocks.name} has blocks of ${blocks.weights}`,
     )
   check((count / blocks.weights) * blocks.bytes)
   const decoded = new BlockSource(source, begin, count, blocks)
@@ -241,8 +241,10 @@ class HeaderReader {
         return this.text()
       case 9:
         return this.#list()
-      case 10:
-        return this.uint64()
+      case 10: {
+        const number = this.#view.getBigUint64(this.skip(8), true)
+        return number > BigInt(Number.MAX_SAFE_INTEGER) ? null : Number(number)
+      }
       default: {
         const size = scalarBytes[type]
         if (size === undefined) throw wrong(this.#file, `a metadata value has the type ${type}`)

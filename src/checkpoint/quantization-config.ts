@@ -1,7 +1,7 @@
 /**
  * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. It keeps other software from
- * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). Notes of other tools are not read
- * here: the network definitions refuse them as unknown keys.
+ * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). Configs that other tools quantized are not
+ * read here: the network definitions refuse their `quantization_config`.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -11,7 +11,7 @@ import type { Config } from './types.js'
 /** The value of `quant_method` that Aquatint writes. */
 const ownQuantMethod = 'aquatint'
 
-/** A config without the note, and what the note says. */
+/** A config without Aquatint's note, and the content of the note. */
 export interface ReadQuantization {
   /** The config without Aquatint's note. */
   readonly config: Config

@@ -5,7 +5,7 @@ import { isGguf, readGguf, type TensorFile } from './gguf.js'
 import { readSafetensorsHeader } from './safetensors.js'
 
 /**
- * Reads the header of a file. A file whose name does not end in `.safetensors` is GGUF if it begins so, whatever its name.
+ * Reads the header of a file. A file whose name does not end in `.safetensors` is read as GGUF if its first bytes are GGUF's.
  * @throws CheckpointError `safetensors-*`, `gguf-header`, …; UnsupportedError `gguf-type`
  */
 export async function readTensorFile(source: ByteSource, file: string, options: ReadOptions = {}): Promise<TensorFile> {

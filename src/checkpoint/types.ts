@@ -20,6 +20,25 @@ export interface TensorEntry {
   readonly end: number
   /** Where the file holds the tensor in quantized blocks, which `source` decodes: their type. */
   readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
+  /** Set if `source` adds products of LoRAs to a weight, and a device can add them itself. */
+  readonly fused?: FusedProducts | undefined
+}
+
+/** A product that a LoRA adds to a weight [rows, …]: `scale` · B·A. */
+export interface LoraProduct {
+  /** [rank, …], with the weight's dimensions after the first. */
+  readonly a: TensorEntry
+  /** [rows, rank]. */
+  readonly b: TensorEntry
+  readonly rank: number
+  readonly scale: number
+}
+
+/** A weight and the products to add to it. */
+export interface FusedProducts {
+  /** The weight without them. */
+  readonly base: TensorEntry
+  readonly products: readonly LoraProduct[]
 }
 
 /**
@@ -27,9 +46,9 @@ export interface TensorEntry {
  * result.
  */
 export interface SensitiveWeights {
-  /** Those that are never quantized, such as embedders, and the first and last projections. */
+  /** The weights that are never quantized, such as embedders, and the first and last projections. */
   readonly kept?: RegExp | undefined
-  /** Those that have 8 bits where the others have 4, such as modulations. */
+  /** The weights that have 8 bits if the others have 4, such as modulations. */
   readonly eightBits?: RegExp | undefined
 }
 
@@ -38,11 +57,11 @@ export type WeightTable = ReadonlyMap<string, TensorEntry>
 
 /** Something in the files of a checkpoint that loading ignores, assumes or replaces. */
 export interface CheckpointNote {
-  /** What kind of thing it is: docs/models.md lists the codes. */
+  /** The kind of finding: docs/models.md lists the codes. */
   readonly code: string
-  /** What was found, and what it means for the images. */
+  /** A sentence that says what was found, and how it affects the images. */
   readonly message: string
-  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  /** The keys of a config, the tensors or the class that were found, each with its value. */
   readonly values: Readonly<Record<string, string>>
 }
 

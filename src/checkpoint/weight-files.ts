@@ -15,7 +15,7 @@ export interface WeightFiles {
   readonly variant: string | null
 }
 
-/** What {@link chooseWeightFiles} looks for. */
+/** The arguments of {@link chooseWeightFiles}. */
 export interface WeightFilesRequest {
   /** Folder of the component without a slash at the end; '' is the repository's root. */
   readonly folder: string

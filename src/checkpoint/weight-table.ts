@@ -25,7 +25,7 @@ export interface ReadWeightsOptions {
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
   /** Whether a tensor will be read, by its name in the file. Others may be fetched only when they are. By default all are. */
   readonly isWanted?: ((name: string) => boolean) | undefined
-  /** Called with what is odd about the files and does not stop them from being read. */
+  /** Called with a note about an oddity of the files that does not prevent reading them. */
   readonly onNote?: ((note: CheckpointNote) => void) | undefined
 }
 

@@ -292,7 +292,7 @@ test('dispose does not wait for the generations of other pipelines', async () =>
   expect(await running).toMatchObject({ name: 'AbortError' })
 })
 
-test('terminating rejects all calls; the next call starts a new worker and loads again', async () => {
+test('terminate() rejects all calls; the next call starts a new worker and loads again', async () => {
   let hang = true
   let loads = 0
   const { engine, started } = engineWith((_repo) => {
@@ -343,7 +343,7 @@ test('generations that find the worker lost share one reload, and each may leave
   expect(counts.disposed).toBe(1)
 })
 
-test('a reload that nobody waits for any more stops, and the next generation loads again', async () => {
+test('a reload that no call waits for any more stops, and the next generation loads again', async () => {
   const { loaded, counts, signals, finish } = await reloading()
   const leave = new AbortController()
   const left = loaded.generate('x', { signal: leave.signal })

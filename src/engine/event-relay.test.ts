@@ -53,7 +53,7 @@ test('steps, phases, and the start and the end of loading are sent before the wo
   expect(batches).toHaveLength(5)
 })
 
-test('of the events that can wait, one batch is sent at a time', async () => {
+test('events that can wait are sent one batch at a time', async () => {
   const sizes: number[] = []
   const taken: (() => void)[] = []
   const relay = new EventRelay((batch) => {

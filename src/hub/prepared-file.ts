@@ -24,8 +24,8 @@ interface PreparedPart {
   readonly end: number
 }
 
-/** What a prepared file consists of. */
-export interface Preparation {
+/** The content of a prepared file. */
+export interface PreparedFileSpec {
   /** The file's name in progress events and in the list of cached files. */
   readonly name: string
   /**
@@ -47,7 +47,7 @@ export interface PreparedFile extends OpenedFile {
 }
 
 /** Opens the prepared file from the cache, or makes it. @throws InputError `bad-preparation`, and whatever the parts' sources throw */
-export async function openPrepared(hub: Hub, preparation: Preparation, options: OpenOptions = {}): Promise<PreparedFile> {
+export async function openPrepared(hub: Hub, preparation: PreparedFileSpec, options: OpenOptions = {}): Promise<PreparedFile> {
   const ranges = layOut(preparation.parts)
   const size = [...ranges.values()].at(-1)?.end ?? 0
   const identity = JSON.stringify([preparation.recipe, preparation.contents, [...ranges]])

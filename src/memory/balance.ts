@@ -1,4 +1,4 @@
-/** Which component runs on which of several devices: as the caller names them, or balanced by the memory that each device offers. Pure. */
+/** Decides on which of several devices each component runs: as the caller says, or balanced by the memory that each device offers. Pure. */
 
 import { InputError } from '../errors.js'
 import { weightBytes, type ComponentNeeds } from './needs.js'
@@ -75,7 +75,7 @@ interface Place {
   activations: number
 }
 
-/** A device for one component: what the component would take there, and what would be left; negative if it does not fit. */
+/** A device for one component: the bytes that the component would need there, and the bytes that would be left, negative if it does not fit. */
 interface Choice {
   readonly place: Place
   readonly weights: number

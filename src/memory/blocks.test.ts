@@ -59,7 +59,7 @@ function checkBudgets(blocks: readonly number[], step: () => number, once = 0): 
   expect(planBlocks(blocks, total, once).streamedBytes).toBe(0)
 }
 
-test('one byte more never streams more, for every budget', () => {
+test('a budget that is one byte larger never streams more', () => {
   for (const blocks of [
     [3, 20, 18, 2, 18, 17, 8, 1],
     [10, 10, 1, 1, 1, 10],
@@ -68,7 +68,7 @@ test('one byte more never streams more, for every budget', () => {
     checkBudgets(blocks, () => 1)
 })
 
-test('blocks that only the first run uses are kept if everything fits; else they make no room smaller for those of each run', () => {
+test('blocks that only the first run uses are kept if everything fits; otherwise they leave as much space to the blocks of every run', () => {
   expect(planBlocks([5, 5, 10, 10, 10], 40, 2).keeps).toEqual([true, true, true, true, true])
   const plan = planBlocks([5, 5, 10, 10, 10], 39, 2)
   expect(plan).toMatchObject({ keeps: [false, false, true, true, false], keptBytes: 20, streamedBytes: 10, ringBytes: 15 })
@@ -97,7 +97,7 @@ test('for any blocks and budget: the peak is exact and within the budget, and a 
   }
 })
 
-test('of a few blocks, no other choice streams much less', () => {
+test('with a few blocks, no other choice streams much less', () => {
   let state = 5
   const random = (below: number) => {
     state = (state * 48_271) % 2_147_483_647

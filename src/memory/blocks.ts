@@ -1,5 +1,5 @@
 /**
- * Which blocks of a component keep their weights on the device and which are streamed, for a budget in bytes. Pure.
+ * Decides which blocks of a component keep their weights on the device and which are streamed, for a budget in bytes. Pure.
  *
  * A streamed block's weights are on the device while it runs and, so that the GPU does not wait, while the block before it runs: they share
  * a ring of buffers. Keeping blocks is a knapsack problem with a catch: the larger the largest streamed block, the larger the ring. So for
@@ -27,7 +27,7 @@ export interface BlockPlan {
   readonly peakBytes: number
 }
 
-/** How many sums of blocks' bytes are kept apart: with more sums than that, a set may be up to 1/255 of all bytes from the best. */
+/** The most sums of blocks' bytes that are kept. If there are more sums, the chosen set may differ from the best one by up to 1/255 of all bytes. */
 const mostSums = 256
 
 /** The most that the streamed blocks take at once. The first of each run follows the last, because one run follows another. */
@@ -65,7 +65,7 @@ interface Chosen {
 interface Candidate {
   readonly keptBytes: number
   readonly chosen: Chosen | undefined
-  /** All blocks of more bytes are kept too, and included in `keptBytes`. */
+  /** All larger blocks are kept too, and `keptBytes` includes them. */
   readonly most: number
 }
 
@@ -82,7 +82,7 @@ function candidates(blocks: readonly number[]): readonly Candidate[] {
     const more = new Map(sums)
     for (const [sum, rest] of sums) if (!more.has(sum + bytes)) more.set(sum + bytes, { index, rest })
     sums = more.size > mostSums ? thinned(more, total) : more
-    // Sets are complete once the last block of a size has been added: all that is left is larger.
+    // A set is complete once the last block of a size has been added: all remaining blocks are larger.
     if (bySize[at + 1]?.bytes === bytes) continue
     for (const [sum, chosen] of sums) found.push({ keptBytes: total - smaller + sum, chosen, most: bytes })
   }

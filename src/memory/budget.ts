@@ -37,9 +37,9 @@ export type MaxMemory = number | string | Readonly<Partial<Record<DeviceName, nu
 
 /** `maxMemory` in bytes. */
 export interface Budget {
-  /** For each GPU, where one size was given. */
+  /** The size for each GPU, if the caller gave a single size. */
   readonly eachGpu: number | undefined
-  /** For devices that were named. */
+  /** The sizes of devices that the caller named. */
   readonly named: ReadonlyMap<DeviceName, number>
 }
 
@@ -61,11 +61,11 @@ export function parseBudget(maxMemory: MaxMemory | undefined): Budget {
   return { eachGpu: undefined, named }
 }
 
-/** What one device has to keep to, in bytes. */
+/** The budget of one device, in bytes. */
 export interface DeviceBudget {
-  /** For everything that the device's account counts: more is refused. Undefined: the caller set no limit. */
+  /** The limit of everything that the device's account counts: a plan that needs more is refused. Undefined: the caller set no limit. */
   readonly limit?: number | undefined
-  /** On a device whose account counts no activations: what a run should stay within. It decides on tiles and refuses nothing. */
+  /** The bytes that a run should stay within, on a device whose account counts no activations. It decides on tiles and refuses nothing. */
   readonly target?: number | undefined
 }
 

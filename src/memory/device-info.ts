@@ -1,4 +1,4 @@
-/** Which devices there are and what each can do: the facts that plans are made from. Pure. */
+/** Lists the devices and their capabilities, from which plans are made. Pure. */
 
 /** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
 export type DeviceKind = 'webgpu' | 'wasm'
@@ -12,7 +12,7 @@ export const kindOf: Readonly<Record<DeviceName, DeviceKind>> = { webgpu: 'webgp
 /** All devices that can be named. */
 export const deviceNames = Object.keys(kindOf) as readonly DeviceName[]
 
-/** What a kind of device can do, so that nothing has to compare devices by name. */
+/** The capabilities of a kind of device, so that no code has to compare devices by name. */
 export interface DeviceCapabilities {
   /** Whether it is much faster than a processor: deviceMap `balanced` fills such devices first. */
   readonly isFast: boolean
@@ -31,7 +31,7 @@ export interface DeviceCapabilities {
   readonly stepsInFlight: number
 }
 
-/** What each kind of device can do. */
+/** The capabilities of each kind of device. */
 export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = {
   webgpu: {
     isFast: true,
@@ -61,19 +61,19 @@ export type KernelSource = 'aquatint' | 'onnxruntime'
 export interface KernelReport {
   /** Which kernels the device was opened with. */
   readonly source: KernelSource
-  /** Those compiled so far that are changed: float16 kernels, which sum in float32, kernels that compute a variance, and those that replace several of onnxruntime's. */
+  /** Kernels compiled so far that Aquatint has changed: float16 kernels, which sum in float32, kernels that compute a variance, and kernels that replace several of onnxruntime's. */
   readonly replaced: readonly string[]
-  /** Those compiled so far that are not recognized: they stay as onnxruntime has them. */
+  /** Kernels compiled so far that Aquatint did not recognize: they are onnxruntime's own. */
   readonly unrecognized: readonly string[]
 }
 
-/** What a device is and can do, for people and for plans. */
+/** A device and its capabilities, for people and for plans. */
 export interface DeviceInfo {
-  /** Which one it is. */
+  /** The device's name. */
   readonly name: DeviceName
-  /** What it is. */
+  /** The device's kind. */
   readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter reports them, a sentence part where it reports nothing, or `cpu`. */
+  /** Vendor and architecture as the adapter reports them, a few words if it reports nothing, or `cpu`. */
   readonly description: string
   /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean
@@ -81,9 +81,9 @@ export interface DeviceInfo {
   readonly shaderF16: boolean
   /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
   readonly maxBufferSize: number
-  /** Its float16 kernels. */
+  /** The device's float16 kernels. */
   readonly kernels: KernelReport
-  /** What its kind of device can do. */
+  /** The capabilities of this kind of device. */
   readonly capabilities: DeviceCapabilities
 }
 

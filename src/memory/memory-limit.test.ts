@@ -42,7 +42,7 @@ test('the weight budget is what is left beside a run', () => {
   expect(budget(new MemoryLimit(undefined, 600), 30)).toBe(520)
 })
 
-test('only the caller’s limit refuses; with a guess or the memory found, weights take as little as possible', () => {
+test('only the caller’s limit refuses a plan; beyond a guessed or a measured limit, weights take as little memory as possible', () => {
   const strict = new MemoryLimit(160, undefined)
   expect(() => planned(strict)).toThrow(
     expect.objectContaining({ code: 'does-not-fit', details: expect.objectContaining({ offered: 160 }) }),

@@ -1,12 +1,12 @@
 /**
- * How much memory of a device there is to plan with: what the caller allows, a guess without that, or what the device turned out to have
- * when it ran out. Only the caller's limit refuses anything; the others ask for as little as possible.
+ * Decides how much memory of a device plans may use: what the caller allows, otherwise a guess, or what the device turned out to have when it ran out
+ * of memory. Only the caller's limit refuses a plan; the other two lead to a plan that needs as little as possible.
  */
 
-/** The share of the memory that is planned with after it was too much and nobody knows by how much. */
+/** The factor by which planned memory shrinks after an allocation failed and the missing amount is unknown. */
 const lowered = 3 / 4
 
-/** What plans are made with: see `MemoryOffer`. */
+/** The memory that plans may use: see `MemoryOffer`. */
 export interface KnownMemory {
   readonly maxMemory: number | undefined
   readonly foundMemory: number | undefined
@@ -28,23 +28,23 @@ export class MemoryLimit {
     this.#isGuess = allowed === undefined
   }
 
-  /** Bytes of all buffers to plan with. */
+  /** Bytes of all buffers that plans may use. */
   get bytes(): number | undefined {
     return this.#bytes
   }
 
-  /** The same, unless it is a guess. */
+  /** The bytes that plans may use, unless they are a guess. */
   get limit(): number | undefined {
     return this.#isGuess ? undefined : this.#bytes
   }
 
-  /** To plan with: what the device turned out to have, if that is not what the caller allows. A refusal of it does not count. */
+  /** Used first: what the device turned out to have, if that is not what the caller allows. A refusal of a plan with it is ignored. */
   get found(): KnownMemory | undefined {
     if (this.limit === this.#allowed) return undefined
     return { maxMemory: this.limit, foundMemory: undefined, tooMany: this.#tooMany }
   }
 
-  /** To plan with otherwise: what the caller allows, where streamed weights take no more than was found. */
+  /** Used otherwise: what the caller allows, with streamed weights limited to the memory that was found. */
   get allowed(): KnownMemory {
     return { maxMemory: this.#allowed, foundMemory: this.#isFound ? this.#bytes : undefined, tooMany: this.#tooMany }
   }

@@ -1,4 +1,4 @@
-/** What a component takes of a device's memory, from its graph alone: its weights by stage, and the activations of a run. Pure. */
+/** Computes from a component's graph how much memory of a device it needs: its weights by stage, and the activations of a run. Pure. */
 
 import type { WeightTable, TensorEntry } from '../checkpoint/types.js'
 import type { ComponentGraph, ValueInfo, WeightInfo, Stage, ElementType } from '../onnx/types.js'
@@ -48,7 +48,7 @@ export function estimateActivations(graph: ComponentGraph): number {
 }
 
 /**
- * How far a run may go over {@link estimateActivations}: onnxruntime changes layouts between kernels, keeps freed pieces of other sizes
+ * The factor by which a run may exceed {@link estimateActivations}: onnxruntime changes layouts between kernels, keeps freed pieces of other sizes
  * until commands are submitted, and holds uniforms. Measured on the fixtures: at most 1.8 (docs/memory.md).
  */
 export const activationMargin = 2
@@ -73,7 +73,7 @@ export interface RunNeeds {
 
 /** A block, and the bytes of buffers for the weights that only it uses. */
 export interface BlockNeeds extends Sized {
-  /** Whether only the first run of a generation uses it. Such blocks come first. Absent: each run does. */
+  /** Whether only the first run of a generation uses the block. Such blocks come first. Absent: every run uses it. */
   readonly once?: true | undefined
 }
 
@@ -82,10 +82,10 @@ export function countOnce(blocks: readonly { readonly once?: true | undefined }[
   return blocks.filter(({ once }) => once === true).length
 }
 
-/** What one component takes of a device's memory. Plain data. */
+/** The memory that one component needs on a device. Plain data. */
 export interface ComponentNeeds {
   readonly name: string
-  /** Set for the autoencoder's encoder, which runs apart from the decoder. */
+  /** Set for the autoencoder's encoder, which is a component of its own in plans. */
   readonly part?: 'encoder' | undefined
   /** The blocks in the order they run. */
   readonly blocks: readonly BlockNeeds[]
@@ -101,10 +101,13 @@ export function weightBytes({ blocks, sharedBytes }: Pick<ComponentNeeds, 'block
   return blocks.reduce((sum, { bytes }) => sum + bytes, sharedBytes)
 }
 
-/** What a component needs to run a graph on a GPU. `graph` has granularity `block`, so that its stages are the blocks. */
+/** The memory that a component needs to run a graph on a GPU. `graph` has granularity `block`, so that its stages are the blocks. */
 export function needsOf(name: string, graph: ComponentGraph, table: WeightTable): ComponentNeeds {
   const { own, shared } = stageWeights(graph.stages, table)
-  const weights = [...own.flat(), ...shared].map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
+  const keys = [...own.flat(), ...shared]
+  const weights = keys.map(({ entry, bytes }) => ({ name: entry.name, bytes: storageBytes(bytes) }))
+  const factors = factorBytes(keys.map(({ entry }) => entry))
+  const way = runNeedsOf(graph)
   return {
     name,
     blocks: graph.stages.map(({ name: block, once }, index) => ({
@@ -114,11 +117,29 @@ export function needsOf(name: string, graph: ComponentGraph, table: WeightTable)
     })),
     sharedBytes: bufferBytes(shared),
     largestWeight: largestOf(weights),
-    ways: [runNeedsOf(graph)],
+    ways: [{ ...way, activationBytes: way.activationBytes + stagingBytes(factors) }],
   }
 }
 
-/** What a run of a graph needs beside weights. */
+/** Bytes of the buffers through which an upload adds these factors. */
+function stagingBytes({ a, b }: { readonly a: number; readonly b: number }): number {
+  return a === 0 ? 0 : storageBytes(a) + storageBytes(b) + 32
+}
+
+/** Bytes of the buffers for the factors A and B that an upload adds to these weights, one weight after the other: those of the largest. */
+export function factorBytes(entries: readonly TensorEntry[]): { readonly a: number; readonly b: number } {
+  let [a, b] = [0, 0]
+  for (const { fused } of entries) {
+    if (fused === undefined) continue
+    const [rows = 1, ...inner] = fused.base.shape
+    const rank = fused.products.reduce((sum, one) => sum + one.rank, 0)
+    a = Math.max(a, valueBytes('float32', [rank, ...inner]))
+    b = Math.max(b, valueBytes('float32', [rows, rank]))
+  }
+  return { a, b }
+}
+
+/** The memory that a run of a graph needs beside weights. */
 export function runNeedsOf(graph: ComponentGraph): RunNeeds {
   const inputs = graph.inputs.map((info) => ({ name: info.name, bytes: bufferOf(info) }))
   const made = graph.stages.map(({ name, program: { largestValue } }) => ({

@@ -44,7 +44,7 @@ export interface ComponentPlan {
 /** How the weights of one component are loaded: the part of its plan that a bound network follows. */
 export type WeightPlan = Pick<ComponentPlan, 'weightBudget' | 'blocks'>
 
-/** What one device holds, and when. */
+/** The plan of one device: which weights it holds, and when. */
 export interface MemoryPlan {
   /** How weights stay; `model` and `block`: one component at a time. */
   readonly residence: Residence
@@ -58,7 +58,7 @@ export interface MemoryPlan {
   readonly components: readonly ComponentPlan[]
 }
 
-/** What there is to plan with. */
+/** The memory that a plan may use. */
 export interface MemoryPlanOptions {
   readonly offload: Residence | 'auto'
   /** Bytes of GPU buffers to stay within: a plan that takes more is refused. */
@@ -72,7 +72,7 @@ export interface MemoryPlanOptions {
    * can do with; that refuses nothing.
    */
   readonly foundMemory?: number | undefined
-  /** By component, bytes of weights at once that were too many: a streamed component gets less. */
+  /** For components that ran out of memory, the bytes of weights that were on the device at once: a streamed component then gets less. */
   readonly tooMany?: ReadonlyMap<string, number> | undefined
 }
 
@@ -104,7 +104,7 @@ export function fastestFit(
   return order.slice(order.indexOf(from)).find((one) => leastBudget(needs, one, heldBytes) <= maxMemory) ?? 'block'
 }
 
-/** Why components have no plan of this residence. Undefined: they have one. */
+/** The reason why components have no plan with this residence. Undefined: they have one. */
 export function refusalOf(
   residence: Residence,
   needs: readonly ComponentNeeds[],
@@ -235,14 +235,14 @@ export function leastBudget(needs: readonly ComponentNeeds[], residence: Residen
   return Math.max(0, ...each)
 }
 
-/** Bytes of activations that a run can do with. */
+/** The fewest bytes of activations with which a run is possible. */
 export function leastActivations({ ways }: ComponentNeeds): number {
   return Math.min(...ways.map(({ activationBytes }) => activationBytes))
 }
 
-/** What a GPU offers to a generation. */
+/** The memory that a GPU offers to a generation. */
 export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
-  /** How weights stay if the generation fits so. */
+  /** The residence of weights if the generation fits with it. */
   readonly offload: Residence
   /** Bytes to stay within. Undefined: the caller set no limit; the plan uses a guess, which refuses nothing. */
   readonly maxMemory: number | undefined

@@ -1,6 +1,6 @@
 /**
- * The answer of a plan that is not possible. It is a value, so that plans can be compared and tried in turn; {@link orThrow} makes an
- * error of it where the caller of the library has to hear of it.
+ * The answer of a plan that is not possible. It is a value, so that plans can be compared and tried in turn; {@link orThrow} turns it into an error
+ * at the edge of the library.
  */
 
 import { DeviceError, type DetailsOf } from '../errors.js'
@@ -9,7 +9,7 @@ interface RefusalWith<Code extends 'does-not-fit' | 'buffer-too-large'> {
   /** The code of the error that it becomes. */
   readonly refused: Code
   readonly message: string
-  /** The bytes needed and offered, and what needs them. */
+  /** The bytes that are needed and offered, and the component or tensor that needs them. */
   readonly details: DetailsOf<Code>
 }
 

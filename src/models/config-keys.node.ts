@@ -101,7 +101,7 @@ function autoencoderRuns(
   model: Extract<NetworkModel, { readonly role: 'autoencoder' }>,
   write: (size: Parameters<typeof graphFor>[2], variant?: Parameters<typeof graphFor>[4]) => ComponentGraph,
 ): readonly KeyRun[] {
-  // AutoencoderKLFlux2 takes whole packed latent pixels alone.
+  // AutoencoderKLFlux2 takes only whole packed latent pixels.
   const [channels, height, width] = model.encoderOutput === 'latents' ? [16, 12, 8] : [4, 13, 10]
   return [
     {
@@ -160,7 +160,7 @@ function addEmbeds(config: Config): PlainTensor {
   return { dims: [2, 20 + width], data }
 }
 
-/** The samples that the fixture has of these runs. */
+/** The values of these runs that the fixture samples. */
 export async function sampleRuns(runs: readonly KeyRun[]): Promise<number[]> {
   const found: number[] = []
   for (const { graph, inputs, outputs } of runs) {

@@ -68,7 +68,7 @@ export class ConfigReader {
     return isTruthy(this.raw(key), fallback)
   }
 
-  /** The value; in place of true and false the numbers that they are in Python. */
+  /** The value, with true and false replaced by 1 and 0, as in Python. */
   #given(key: string, fallback: unknown): unknown {
     const value = this.raw(key)
     return value === undefined ? fallback : asNumber(value)
@@ -127,7 +127,7 @@ export class ConfigReader {
     throw this.unsupported(key, [null, ...allowed])
   }
 
-  /** The same for the name of an activation, of which diffusers ignores the case. */
+  /** As {@link require}, for the name of an activation, whose letter case diffusers ignores. */
   requireActivation(key: string, ...allowed: readonly string[]): void {
     const value = this.raw(key)
     if (typeof value !== 'string' || !allowed.includes(value.toLowerCase())) this.require(key, ...allowed)
@@ -174,7 +174,7 @@ export class ConfigReader {
   }
 
   /**
-   * The keys that were not read, which are none of the class's, with their values. Those that are null or false say nothing and are left out.
+   * The keys that were not read, because the class does not have them, with their values. Keys with the value null or false are left out.
    * @throws UnsupportedError `unsupported-config` for weights that another tool has quantized
    */
   finish(): Config {

@@ -194,7 +194,7 @@ describe('sizes', () => {
   })
 
   test('layers that cannot be skipped', () => {
-    for (const layer of [-1, 2, 0.5]) {
+    for (const layer of [-1, 3, 0.5]) {
       expect(caught(() => graphFor(SD3Transformer2DModel, sd3, size, options, { skipLayers: [layer] })).code).toBe('skip-layers')
     }
   })
@@ -237,7 +237,7 @@ test('the pooled row is that of the first end-of-text token, or with the legacy 
   expect(pooling({ ...clip, eos_token_id: 2 })).toEqual([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
 })
 
-test('values of AutoencoderTiny that it never reads are listed, but not the usual ones', () => {
+test('AutoencoderTiny lists the values of keys that it never reads, unless they are the usual values', () => {
   const usual = { latent_magnitude: 3, latent_shift: 0.5, force_upcast: false, block_out_channels: [64, 64, 64, 64] }
   expect(AutoencoderTiny.fromConfig(usual).unusedValues).toEqual({})
   const other = { latent_magnitude: 4, latent_shift: 1, force_upcast: true, block_out_channels: [32] }

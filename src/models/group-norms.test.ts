@@ -4,7 +4,7 @@ import { GraphBuilder } from '../onnx/graph-builder.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
 import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
-test('nothing reads the values of a group norm but its next operator: a GPU does not compute them', () => {
+test('only the next operator reads the values of a group norm, so that a GPU need not compute them', () => {
   const nodes = vi.spyOn(GraphBuilder.prototype, 'node')
   const options = { dtype: 'float32', weights: 'input', granularity: 'component' } as const
   const unet = UNet2DConditionModel.fromConfig(networks['sd15-unet'].config)

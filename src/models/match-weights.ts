@@ -23,8 +23,8 @@ export interface MatchedWeights {
   readonly unexpected: readonly string[]
 }
 
-/** What matching needs to know of a class. */
-type NamedClass = Pick<NetworkDefinition, 'className' | 'weights'>
+/** The members of a class that matching needs. */
+export type NamedClass = Pick<NetworkDefinition, 'className' | 'weights'>
 
 const floatTypes: readonly SafetensorsDType[] = ['F16', 'BF16', 'F32', 'F64', 'F8_E4M3', 'F8_E5M2']
 const codeTypes: readonly SafetensorsDType[] = ['U8']
@@ -57,7 +57,7 @@ export function matchWeights(network: NamedClass, graphs: readonly ComponentGrap
 /** The quantized Linear weights of a table, those with scales, as `WriteOptions.quantized` takes them. */
 export function quantizedWeights(network: NamedClass, table: WeightTable): QuantizedWeights {
   return (parameter) => {
-    const entry = findEntry(network, parameter, table)
+    const entry = entryOf(network, parameter, table)
     if (entry === undefined || !table.has(`${entry.name}_scale`)) return undefined
     const [rows, blocks, bytes, ...more] = entry.shape
     if (entry.dtype !== 'U8' || rows === undefined || blocks === undefined || bytes === undefined || more.length > 0) {
@@ -68,7 +68,8 @@ export function quantizedWeights(network: NamedClass, table: WeightTable): Quant
   }
 }
 
-function findEntry({ weights }: NamedClass, parameter: string, table: WeightTable): TensorEntry | undefined {
+/** The tensor of a table that a parameter of a network reads, under its current name or an older one. */
+export function entryOf({ weights }: NamedClass, parameter: string, table: WeightTable): TensorEntry | undefined {
   const aliases = weights.aliases(parameter)
   const names = weights.aliasesFirst === true ? [...aliases, parameter] : [parameter, ...aliases]
   return names.map((name) => table.get(name)).find((found) => found !== undefined)
@@ -78,7 +79,7 @@ function bindStage(network: NamedClass, stage: Stage, table: WeightTable, used: 
   const { className } = network
   const weights = stage.program.weights.map((weight) => {
     const parameter = stage.weights[weight.name] ?? weight.name
-    const entry = findEntry(network, parameter, table)
+    const entry = entryOf(network, parameter, table)
     if (entry === undefined) {
       const expected = asStored(weight.dims, weight.dims.slice(1).every((dim) => dim === 1) ? 1 : weight.dims.length)
       const message = `${className} needs the tensor ${parameter} of shape [${expected.join(', ')}], which the checkpoint does not have`

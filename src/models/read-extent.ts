@@ -3,7 +3,7 @@
 import type { ConfigReader } from './config-reader.js'
 import type { Extent } from './types.js'
 
-/** `key` of a config as a size: one edge, or [height, width]. `fallback` is the edge of what is neither. */
+/** Reads `key` of a config as a size: one edge, or [height, width]. `fallback` is the edge if the value is neither. */
 export function readExtent(reader: ConfigReader, key: string, fallback: number): Extent {
   const size = reader.raw(key)
   if (Array.isArray(size) && typeof size[0] === 'number' && typeof size[1] === 'number')

@@ -11,7 +11,7 @@ test('each class is listed once, and found by its name', () => {
   for (const definition of networkDefinitions) expect(networkDefinition(definition.className)).toBe(definition)
 })
 
-test('of each class the library says what every key of the config changes', () => {
+test('a fixture says for each class what every key of its config changes in diffusers or transformers', () => {
   const judged = new Set(readKeyCases().map((item) => item.class))
   // config.test.ts has the few keys of AutoencoderTiny.
   expect(networkDefinitions.flatMap(({ className }) => (judged.has(className) ? [] : [className]))).toEqual(['AutoencoderTiny'])
@@ -56,7 +56,7 @@ test('blocks pass on float32 in float16 graphs of the classes whose definition s
   }
 })
 
-test('a model without a fact of its role is a type error', () => {
+test('a model that lacks a member of its role is a type error', () => {
   expectTypeOf<Omit<DenoiserModel, 'stepInputs'>>().not.toExtend<DenoiserModel>()
   expectTypeOf<Omit<DenoiserModel, 'latents'>>().not.toExtend<DenoiserModel>()
   expectTypeOf<Omit<DenoiserModel, 'skippableLayers'>>().not.toExtend<DenoiserModel>()

@@ -22,7 +22,7 @@ export interface PlainTensor {
   readonly data: Float32Array<ArrayBuffer>
 }
 
-/** A table entry with its bytes at hand. */
+/** A table entry, with its bytes in memory. */
 export interface MemoryEntry extends TensorEntry {
   readonly bytes: Uint8Array<ArrayBuffer>
 }

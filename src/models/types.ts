@@ -16,7 +16,7 @@ export interface Extent {
   readonly width: number
 }
 
-/** What decides the shapes of a network's inputs. `height` and `width`: latent pixels. */
+/** The sizes that determine the shapes of a network's inputs. `height` and `width`: latent pixels. */
 export interface RunSize extends Extent {
   /** Images made at once. Default 1. */
   readonly images?: number | undefined
@@ -45,7 +45,7 @@ export interface GraphVariant {
 
 /** One of transformers' `hidden_states`. */
 export interface HiddenState {
-  /** Its index. Negative ones count from the end: −1 is the last. */
+  /** The index of the hidden state. Negative ones count from the end: −1 is the last. */
   readonly index: number
   /** Whether the encoder's final norm is applied to it. */
   readonly finalLayerNorm: boolean
@@ -61,18 +61,18 @@ export interface WeightNames {
   readonly currentName: (name: string) => string
   /** Tensors that no graph uses, with the reason. */
   readonly unused: readonly (readonly [RegExp, string])[]
-  /** Those of them that the host does not read either: they are not downloaded. Absent: none. */
+  /** Unused tensors that the host does not read either: they are not downloaded. Absent: none. */
   readonly skipped?: SkippedTensors | undefined
 }
 
 /** Tensors of a checkpoint that are neither downloaded nor loaded. */
 export interface SkippedTensors {
   readonly patterns: readonly RegExp[]
-  /** Names the choice, where not the class alone makes it: copies made of different choices differ. Absent: the class does. */
+  /** Names the choice of skipped tensors if it depends on more than the class: a copy that was made without other tensors is not reused. Absent: it depends on the class alone. */
   readonly choice?: string | undefined
 }
 
-/** What all models and configs of a class have in common. */
+/** The properties that all models and configs of a class share. */
 export interface ClassFacts<Role extends NetworkRole> {
   /** The class's name in diffusers or transformers, as model_index.json has it. */
   readonly className: string
@@ -82,7 +82,7 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly weights: WeightNames
   /** Whether its Linear weights may be quantized. */
   readonly quantizable: boolean
-  /** Those of them that quantizing would harm most. Absent: none. */
+  /** The Linear weights that quantizing would harm most. Absent: none. */
   readonly sensitive?: SensitiveWeights | undefined
   /**
    * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
@@ -96,7 +96,7 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly within?: readonly string[] | undefined
 }
 
-/** What a network does in a pipeline. */
+/** The part that a network has in a pipeline. */
 export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 
 /** A network class. `Model` is what it makes of a config. */
@@ -109,17 +109,17 @@ interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   readonly fromConfig: (config: Config) => Model
 }
 
-/** What models of all roles have. */
+/** The members that models of all roles have. */
 interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<Role> {
   /** The config, read and checked. */
   readonly config: NetworkConfig
   /** Keys of the config that the class does not have, with their values. They change nothing, as in diffusers and transformers. */
   readonly ignoredKeys: Config
-  /** Values of its own keys that nothing reads with the rest of the config, and that are not as the library writes them. Absent where there can be none. */
+  /** Values of the class's own keys that have no effect with the rest of the config, and that are not the defaults. Absent for classes without such keys. */
   readonly unusedValues?: Config
   /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
   readonly smallest: Extent
-  /** The shapes of the graph's inputs in a run; of those alone that decide the shapes of all others. */
+  /** The shapes of the graph's inputs in a run: only of those inputs that determine the shapes of all others. */
   readonly shapes: (size: RunSize, variant?: Pick<GraphVariant, 'part'>) => Shapes
   /**
    * The graph for inputs of these shapes; docs/networks.md lists the inputs and outputs.
@@ -166,9 +166,9 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
 
 /** The widths of prompt embeddings. */
 export interface PromptWidths {
-  /** Of the hidden states. */
+  /** The width of the hidden states. */
   readonly hidden: number
-  /** Of the pooled prompt embeddings; null where there are none. */
+  /** The width of the pooled prompt embeddings; null if there are none. */
   readonly pooled: number | null
 }
 
@@ -179,7 +179,7 @@ export interface ConfigMisfit {
   readonly allowed: number | string | null
 }
 
-/** What tables of positions depend on. */
+/** The sizes on which tables of positions depend. */
 export interface PositionSize extends Extent {
   /** Tokens of the prompt: of the longest one, with its padding. */
   readonly sequenceLength: number
@@ -239,14 +239,14 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly smallestTile?: number | undefined
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
-  /** What the encoder gives: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */
+  /** The encoder's output: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */
   readonly encoderOutput: 'moments' | 'latents'
   /** How its latents differ in scale from the denoiser's. */
   readonly scaling: LatentStatistics
 }
 
 /**
- * What an autoencoder's config says of its latents' scale. Which of it counts, the pipeline class decides: reading a member other than `factor`
+ * The scale of the latents in an autoencoder's config. The pipeline class decides which of the members it uses: reading a member other than `factor`
  * throws CheckpointError `invalid-config` where the config has no valid value.
  */
 export interface LatentStatistics {
@@ -258,7 +258,7 @@ export interface LatentStatistics {
   readonly mean: readonly number[] | null
   /** `latents_std`, one for each channel. */
   readonly std: readonly number[] | null
-  /** The config's values of the last three that Python takes for true, by their keys. Absent: none. */
+  /** Those of the last three keys whose values Python takes for true, with their values. Absent: none. */
   readonly given?: Config | undefined
 }
 

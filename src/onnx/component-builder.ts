@@ -10,7 +10,7 @@ import type { ComponentGraph, ElementType, Program, Stage, ValueInfo, WriteOptio
 /** The values of a stage, by the names that its body uses. */
 export type Values<Name extends string> = Readonly<Record<Name, ValueInfo>>
 
-/** What a stage reads, by the names that its body uses. Values that are undefined are left out. */
+/** The inputs of a stage, by the names that its body uses. Values that are undefined are left out. */
 type StageInputs = Readonly<Record<string, ValueInfo | undefined>>
 
 /** A component while it is being built. */
@@ -72,8 +72,8 @@ export class ComponentBuilder {
   }
 
   /**
-   * Adds a stage whose results stay the same from run to run: its inputs are inputs of the component that do, or results of such stages. Otherwise as
-   * {@link stage}.
+   * Adds a stage whose results stay the same from run to run: its inputs are inputs of the component that stay the same, or results of such stages.
+   * Otherwise as {@link stage}.
    */
   onceStage<In extends StageInputs, Out extends string>(
     name: string,
@@ -208,14 +208,14 @@ function mapValues<Key extends string, From, To>(
   return Object.fromEntries(keysOf(record).map((key) => [key, change(record[key], key)])) as Record<Key, To>
 }
 
-/** The inputs that are there. */
+/** The inputs that are not undefined. */
 function givenOf(inputs: StageInputs): Record<string, ValueInfo> {
   return Object.fromEntries(
     Object.entries(inputs).flatMap(([key, value]) => (value === undefined ? [] : [[key, value] as const])),
   )
 }
 
-/** Inputs with each value that is there replaced. */
+/** Replaces each input that is not undefined. */
 function mapInputs<In extends StageInputs>(inputs: In, change: (value: ValueInfo, key: string) => ValueInfo): In {
   return mapValues(givenOf(inputs), change) as In
 }

@@ -6,7 +6,7 @@ import { conv } from './ops-network.js'
 import { concat, dimension, reshape, slice } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
-/** The first or the second of the two pixels along an edge that a pixel becomes. */
+/** Selects the first or the second of the two pixels that a pixel becomes along an edge. */
 const places = [0, 1] as const
 
 /**

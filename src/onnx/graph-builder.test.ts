@@ -215,7 +215,7 @@ function componentWithOnce(granularity: 'component' | 'block') {
   return builder.finish()
 }
 
-test('stages that run once come first, and give to the others what these read', () => {
+test('stages that run once come first, and the others read their results', () => {
   const blocks = componentWithOnce('block')
   expect(blocks.stages.map(({ name, once }) => [name, once === true])).toEqual([
     ['double', true],

@@ -203,7 +203,7 @@ export interface AttentionInputs {
   readonly query: ValueInfo
   readonly key: ValueInfo
   readonly value: ValueInfo
-  /** Added to the scores: [1 or batch, 1 or heads, tokens, others]. */
+  /** The bias that is added to the scores: [1 or batch, 1 or heads, tokens, others]. */
   readonly bias?: ValueInfo | undefined
 }
 
@@ -239,7 +239,7 @@ export function rotaryEmbedding(
   const [rows, size] = [dimension(cos, 0), 2 * dimension(cos, 1)]
   if (cos.dims.join() !== sin.dims.join() || (rows !== tokens && rows !== batch * tokens) || width % size !== 0)
     throw new Error(`RotaryEmbedding cannot turn [${x.dims.join()}] by the angles of [${cos.dims.join()}]`)
-  // With one id, it is that of the first token.
+  // A single id is that of the first token.
   const ids = rows === tokens ? [0] : Array.from({ length: rows }, (_, row) => row)
   return single(
     graph.node({

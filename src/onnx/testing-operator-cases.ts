@@ -11,7 +11,7 @@ import * as shape from './ops-shape.js'
 import { randomBytes, randomTensor, type NamedValues, type OperatorCase } from './testing-operators.js'
 import type { ValueInfo } from './types.js'
 
-/** Every width up to 12, some above that are multiples of 2 and 3 alone, and one above that is a multiple of 3 alone. */
+/** Every width up to 12. Above 12: some that 2 and 3 divide but 4 does not, and one that 3 divides but 2 does not. */
 export const oddWidths = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 30, 42, 321] as const
 
 /** One use of an operator: the dims of its inputs, and its call. */

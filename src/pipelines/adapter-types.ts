@@ -14,6 +14,22 @@ export interface LoadLoraOptions {
   readonly scale?: number | undefined
 }
 
+/** Options of `unfuseLora`. */
+export interface UnfuseLoraOptions {
+  /** The components that get the checkpoint's weights again, such as `['unet']`. Default: all that LoRAs can change. */
+  readonly components?: readonly string[] | undefined
+}
+
+/** Options of `fuseLora`. */
+export interface FuseLoraOptions {
+  /** The components whose weights get the changes of LoRAs, such as `['unet']`. Default: all that LoRAs can change. */
+  readonly components?: readonly string[] | undefined
+  /** The LoRAs to fuse. Default: the active ones of each component. */
+  readonly adapterNames?: string | readonly string[] | undefined
+  /** Multiplies the weights of the LoRAs that are fused, until `setAdapters` sets others. Default 1. */
+  readonly loraScale?: number | undefined
+}
+
 /** Options of `loadTextualInversion`. */
 export interface LoadEmbeddingOptions {
   /** The word for prompts. Default: the file's own; if it names none, the file's name. */
@@ -29,10 +45,12 @@ export interface LoadEmbeddingOptions {
 /** A change of a pipeline's LoRAs and embeddings. `Source`: what a LoRA is loaded from. */
 export type AdapterCommand<Source = string | File> =
   | { readonly type: 'load'; readonly source: Source; readonly options?: LoadLoraOptions | undefined }
-  /** Makes these the active ones. A weight for all, or one for each; 1 without. */
+  /** Makes these the active ones, with a weight for all or one for each; the default is 1. */
   | { readonly type: 'set'; readonly names: readonly string[]; readonly weights?: number | readonly number[] | undefined }
-  /** Removes these, or all. */
+  /** Removes these, by default all. */
   | { readonly type: 'delete'; readonly names?: readonly string[] | undefined }
+  | { readonly type: 'fuse'; readonly options?: FuseLoraOptions | undefined }
+  | { readonly type: 'unfuse'; readonly options?: UnfuseLoraOptions | undefined }
   /** Textual inversion. */
   | { readonly type: 'load-embedding'; readonly source: Source; readonly options?: LoadEmbeddingOptions | undefined }
   | { readonly type: 'delete-embeddings' }
@@ -49,12 +67,14 @@ export interface LoraInfo {
   readonly layers: number
   /** The largest rank of its factors. */
   readonly rank: number
-  /** Words that a prompt should have, from the file's metadata. Empty where it says nothing. */
+  /** Words that a prompt should have, from the file's metadata. Empty if the metadata names none. */
   readonly triggerWords: readonly string[]
   /** Bytes of its factors, as they are stored. */
   readonly bytes: number
-  /** Its weight when it was last active. */
+  /** Its weight when it was last active; with `loraScale` since it was fused. */
   readonly weight: number
-  /** Whether it changes the images. */
+  /** Whether it is active. */
   readonly active: boolean
+  /** The components into whose weights it is fused. */
+  readonly fusedInto: readonly string[]
 }

@@ -16,6 +16,10 @@ export class AddedWords {
   #tokenizer: Tokenizer
   #words: readonly AddedWord[] = []
   #rows: ReadonlyMap<number, Float32Array<ArrayBuffer>> = new Map()
+  /** The tokens, `word` and `word_1`, by their ids. */
+  #contents: ReadonlyMap<number, string> = new Map()
+  /** The ids of each word, by the first of them. */
+  #ids: ReadonlyMap<number, readonly number[]> = new Map()
 
   constructor(tokenizer: Tokenizer) {
     this.#plain = tokenizer
@@ -32,7 +36,7 @@ export class AddedWords {
     return this.#rows
   }
 
-  /** The tokenizer and the rows with a further word; the change is made by calling the result. @throws InputError `token` for a token in use */
+  /** The tokenizer and the rows with a further word; the change is made by calling the result. @throws InputError `token` for a token in use, or of the vocabulary */
   with(word: AddedWord): () => void {
     return this.#prepare([...this.#words, word])
   }
@@ -43,35 +47,60 @@ export class AddedWords {
   }
 
   /**
-   * diffusers' `maybe_convert_prompt`: a word with several vectors becomes as many tokens, `word word_1 word_2`.
+   * diffusers' `maybe_convert_prompt`: in the text, a word with several vectors becomes as many tokens, `word word_1 word_2`. The tokenizer finds
+   * words whatever their case; only those that a text has in lower case, as the tokenizer returns them, are replaced.
    */
   convert(text: string): string {
+    if (this.#ids.size === 0) return text
+    const known = new Set(this.#contents.values())
+    const found = this.#tokenizer.encode(text).map((id) => this.#contents.get(id)?.toLowerCase())
     let converted = text
-    for (const { token, vectors } of this.#words)
-      if (vectors.length > 1) converted = converted.replaceAll(token, tokensOf(token, vectors.length).join(' '))
+    for (const token of new Set(found)) {
+      if (token === undefined || !known.has(token)) continue
+      const all = [token]
+      while (known.has(`${token}_${all.length}`)) all.push(`${token}_${all.length}`)
+      converted = converted.replaceAll(token, () => all.join(' '))
+    }
     return converted
+  }
+
+  /** The ids of all vectors of the word that begins with an id; the id alone if no word does. */
+  idsOf(id: number): readonly number[] {
+    return this.#ids.get(id) ?? [id]
   }
 
   #prepare(words: readonly AddedWord[]): () => void {
     const contents = words.flatMap(({ token, vectors }) => tokensOf(token, vectors.length))
     const twice = contents.find((content, index) => contents.indexOf(content) !== index)
     if (twice !== undefined)
-      throw new InputError('token', `The token ${JSON.stringify(twice)} is loaded already; choose another with token.`, {
-        token: twice,
-      })
+      throw new InputError(
+        'token',
+        `The token ${JSON.stringify(twice)} is loaded already; choose another with the option token, or rename the file.`,
+        {
+          token: twice,
+        },
+      )
     const made = contents.length === 0 ? { tokenizer: this.#plain, ids: [] } : this.#plain.withTokens?.(contents)
     if (made === undefined) throw new InputError('token', 'The tokenizer of this text encoder takes no further tokens.', {})
     const vectors = words.flatMap((word) => word.vectors)
     const rows = new Map(made.ids.map((id, index) => [id, vectors[index] ?? new Float32Array()] as const))
+    const ids = new Map<number, readonly number[]>()
+    let first = 0
+    for (const word of words) {
+      const own = made.ids.slice(first, (first += word.vectors.length))
+      if (own[0] !== undefined) ids.set(own[0], own)
+    }
     return () => {
       this.#words = words
       this.#tokenizer = made.tokenizer
       this.#rows = rows
+      this.#contents = new Map(made.ids.map((id, index) => [id, contents[index] ?? '']))
+      this.#ids = ids
     }
   }
 }
 
-/** The tokens of a word with so many vectors: `word`, `word_1`, `word_2`, …. */
+/** The tokens of a word with `count` vectors: `word`, `word_1`, `word_2`, …. */
 function tokensOf(token: string, count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => (index === 0 ? token : `${token}_${index}`))
 }

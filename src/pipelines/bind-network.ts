@@ -15,7 +15,7 @@ import type { Device } from '../runtime/device.js'
 export interface Network<Model extends NetworkModel = NetworkModel> {
   /** The component's name in the pipeline, such as `unet`. */
   readonly name: string
-  /** Its class and its config. */
+  /** The network's class and config. */
   readonly model: Model
   readonly table: WeightTable
   /** The repository that it was loaded from, to be shown to the user. */
@@ -24,7 +24,7 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   readonly dtype?: DTypeName | undefined
   /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined
-  /** Its adapters, whose `table` is the network's. Absent: it can have none. */
+  /** The network's adapters, whose `table` contains the network's weights. Absent: it can have none. */
   readonly adapters?: NetworkAdapters | undefined
 }
 
@@ -71,7 +71,7 @@ export function readModel(definition: NetworkDefinition, config: Config): Networ
   return model
 }
 
-/** The type to compute in that suits how most bytes of a table are stored. */
+/** The type to compute in: the one in which most bytes of a table are stored. */
 export function storedType(table: WeightTable): DTypeName {
   const bytes = new Map<SafetensorsDType, number>()
   for (const { dtype, begin, end } of table.values()) bytes.set(dtype, (bytes.get(dtype) ?? 0) + end - begin)
@@ -96,7 +96,7 @@ export interface BindOptions {
   readonly granularity: WriteOptions['granularity']
   /** How its weights are loaded; all of them stay unless set. */
   readonly plan?: WeightPlan | undefined
-  /** The variant with a name that runs use. The empty name is the plain graph. */
+  /** The variant with this name, by which runs choose it. The empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
 

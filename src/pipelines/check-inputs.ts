@@ -1,4 +1,4 @@
-/** Holds the arguments of a generation against what is allowed, before anything is loaded. diffusers' `check_inputs`, and bounds. */
+/** Checks the arguments of a generation before anything is loaded: diffusers' `check_inputs`, and bounds. */
 
 import { InputError, type ErrorDetail, type InputErrorCode } from '../errors.js'
 import { maxImageEdge } from './latent-geometry.js'
@@ -13,7 +13,7 @@ function refuse(code: InputErrorCode, name: string, value: unknown, allowed: str
   throw new InputError(code, `${name} is ${shown}; allowed: ${allowed}.`, { [name]: shown, allowed })
 }
 
-/** A prompt is text, of any length that is sane. @throws InputError `prompt` */
+/** Checks that a prompt is text of a reasonable length. @throws InputError `prompt` */
 export function checkPromptText(name: string, value: unknown): void {
   if (typeof value !== 'string') refuse('prompt', name, value, 'text')
   if (value.length > maxPromptLength)
@@ -37,7 +37,7 @@ function checkPair(name: string, value: readonly [number, number] | undefined): 
 }
 
 /**
- * The size of the result: the image's where there is one, else what was asked for, else the usual.
+ * The size of the result: the image's if there is one, otherwise the requested size, otherwise the model's.
  * @throws InputError `image`, `size`
  */
 export function resultSize(
@@ -57,11 +57,14 @@ export function resultSize(
   return { width: image.width, height: image.height }
 }
 
-/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkInputs} refuses it. */
-export function roundedSize<Options extends GenerateOptions>(
+/** A function that gives a warning. */
+export type Warn = (code: string, message: string) => void
+
+/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkSize} refuses it. */
+export function roundedSize<Options extends { readonly width?: number | undefined; readonly height?: number | undefined }>(
   options: Options,
   multiple: number,
-  warn: (code: string, message: string) => void,
+  warn: Warn,
 ): Options {
   const rounded: { width?: number; height?: number } = {}
   for (const name of ['width', 'height'] as const) {
@@ -87,7 +90,7 @@ export function checkSize(size: { readonly width: number; readonly height: numbe
   }
 }
 
-/** What takes memory besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
+/** Checks the options that change the memory, besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
 export function checkAmounts(
   options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale' | 'trueCfgScale'>,
 ): void {

@@ -29,7 +29,7 @@ export async function loadPipeline(
 
 export type { LoadedPipeline }
 
-/** What {@link loadPipeline} and one image would take: see {@link planPipeline}. */
+/** Plans {@link loadPipeline} and one image: see {@link planPipeline}. */
 export function planLoad(
   repo: PipelineSource,
   options: OpenPipelineOptions & PlannedSize = {},

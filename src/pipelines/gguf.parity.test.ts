@@ -47,7 +47,7 @@ test('in float32 it has the values that the gguf package reads, and the other co
   expect(info.components['transformer']).not.toHaveProperty('quantization', 'q8')
 })
 
-test('by default its weights stay quantized, and what was quantized again is noted with its error', async () => {
+test('by default its weights stay quantized, and a note gives the error of weights that were quantized again', async () => {
   const { image, info } = await paint(source)
   expect(info.components['transformer']?.quantization).toBe('q8')
   const notes = info.notes.filter(({ code }) => code === 'weights-requantized')

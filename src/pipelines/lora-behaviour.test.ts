@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { loadPipeline, type LoadedPipeline } from './diffusion-pipeline.js'
 import { loraFile, loraOf } from './testing-lora.node.js'
 import { diskRepository, fixtures } from './testing.node.js'
+import type { FuseLoraOptions } from './adapter-types.js'
 import type { PipelineProgress } from './types.js'
 
 let pipeline: LoadedPipeline
@@ -30,6 +31,11 @@ async function pixels(): Promise<Uint8ClampedArray> {
 /** The events of the last run that report a load of weights. */
 function loadsOf(component: string): readonly PipelineProgress[] {
   return events.filter((event) => event.type === 'weights' && event.component === component)
+}
+
+/** The warnings of the last run. */
+function warnings(): readonly string[] {
+  return events.flatMap((event) => (event.type === 'warning' ? event.message : []))
 }
 
 /** Bytes of the UNet's weights after a run. */
@@ -67,6 +73,72 @@ test('a LoRA changes images, its weight costs no load, and its removal gives the
   expect(loadsOf('unet')).not.toEqual([])
   expect(await pipeline.adapters({ type: 'delete' })).toEqual([])
   expect(await pixels()).toEqual(plain)
+})
+
+test('a fused LoRA is in the weights until it is unfused, removed or given another weight', async () => {
+  const plain = await pixels()
+  const fuse = (options: FuseLoraOptions = {}) => pipeline.adapters({ type: 'fuse', options })
+  await pipeline.adapters({ type: 'load', source: lora('a'), options: { adapterName: 'a' } })
+  const whole = await pixels()
+  expect(await fuse({ loraScale: 0.5 })).toMatchObject([{ weight: 0.5, active: true, fusedInto: ['unet'] }])
+  const half = await pixels()
+  expect(half).not.toEqual(whole)
+  expect(loadsOf('unet')).not.toEqual([])
+  // As in diffusers, the scale stays with the branch.
+  expect(await pipeline.adapters({ type: 'unfuse' })).toMatchObject([{ weight: 0.5, active: true, fusedInto: [] }])
+  expect(await pixels()).toEqual(half)
+  // Nothing to fuse twice, and the same weight ends nothing.
+  await fuse()
+  await fuse()
+  await pipeline.adapters({ type: 'set', names: ['a'], weights: 0.5 })
+  expect(await pixels()).toEqual(half)
+  expect(warnings()).toEqual([])
+  expect(await pipeline.adapters({ type: 'set', names: ['a'] })).toMatchObject([{ weight: 1, fusedInto: [] }])
+  expect(await pixels()).toEqual(whole)
+  expect(warnings()).toEqual([expect.stringContaining('LoRA a is no longer fused') as string])
+  // Another LoRA runs beside the weights that the first one is fused into.
+  await fuse()
+  await pipeline.adapters({ type: 'load', source: lora('b'), options: { adapterName: 'b' } })
+  expect(await pipeline.adapters({ type: 'set', names: ['a', 'b'] })).toMatchObject([
+    { active: true, fusedInto: ['unet'] },
+    { active: true, fusedInto: [] },
+  ])
+  const both = await pixels()
+  expect(both).not.toEqual(whole)
+  await pipeline.adapters({ type: 'unfuse', options: { components: ['unet'] } })
+  expect(await pixels()).toEqual(both)
+  // Of those that are named, in the weights that are named.
+  expect(await fuse({ adapterNames: ['b', 'b'], components: ['unet', 'unet'] })).toMatchObject([
+    { fusedInto: [] },
+    { fusedInto: ['unet'] },
+  ])
+  expect(await pixels()).toEqual(both)
+  await fuse()
+  await pipeline.adapters({ type: 'delete' })
+  expect(await pixels()).toEqual(plain)
+  expect(warnings()).toHaveLength(2)
+  expect(await pixels()).toEqual(plain)
+  expect(warnings()).toEqual([])
+})
+
+test('what cannot be fused is refused before anything changes', async () => {
+  const refused = (options: FuseLoraOptions) => expect(pipeline.adapters({ type: 'fuse', options })).rejects
+  await pipeline.adapters({ type: 'load', source: lora('a'), options: { adapterName: 'a' } })
+  await pipeline.adapters({ type: 'load', source: lora('b'), options: { adapterName: 'b' } })
+  const before = await pixels()
+  await refused({ adapterNames: ['b', 'c'] }).toMatchObject({ code: 'adapter-name', details: { loaded: ['a', 'b'] } })
+  await refused({ loraScale: Number.NaN }).toMatchObject({ code: 'adapter-weights' })
+  // diffusers would leave the scale out without a word.
+  await refused({ adapterNames: ['b', 'a'], loraScale: 2 }).toMatchObject({
+    code: 'adapter-weights',
+    details: { adapterName: 'a' },
+  })
+  for (const components of [[], ['vae'], ['unet', 'text_encoder_2']])
+    await refused({ components }).toMatchObject({ code: 'components', details: { allowed: ['unet', 'text_encoder'] } })
+  await expect(pipeline.adapters({ type: 'unfuse', options: { components: [] } })).rejects.toMatchObject({ code: 'components' })
+  expect(await pixels()).toEqual(before)
+  expect(loadsOf('unet')).toEqual([])
+  await pipeline.adapters({ type: 'delete' })
 })
 
 test('the newest LoRA is the active one, and names are unique', async () => {
@@ -157,7 +229,7 @@ test('incomplete and misshapen branches are refused by name, and a weight that i
   expect(await pipeline.adapters({ type: 'set', names: [] })).toEqual([])
 })
 
-test('DoRA is refused beside quantized weights, whose lengths it would need; LoKr is not', async () => {
+test('quantized weights refuse a fusion, and DoRA, which needs the lengths of the original weights, and take LoKr', async () => {
   const quantized = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
     device: 'wasm',
     dtype: { unet: 'q8' },
@@ -171,6 +243,13 @@ test('DoRA is refused beside quantized weights, whose lengths it would need; LoK
   })
   const lokr = loraOf({ [`${layer}.lokr_w1`]: [4, 8], [`${layer}.lokr_w2`]: [4, 8] })
   expect(await quantized.adapters({ type: 'load', source: lokr })).toMatchObject([{ layers: 1, active: true }])
+  await expect(quantized.adapters({ type: 'fuse' })).rejects.toMatchObject({
+    code: 'lora-fuse',
+    details: { component: 'unet', layer: layer.replace('unet.', '') },
+  })
+  expect(await quantized.adapters({ type: 'fuse', options: { components: ['text_encoder'] } })).toMatchObject([
+    { active: true, fusedInto: [] },
+  ])
   await quantized.dispose()
 })
 
@@ -228,7 +307,7 @@ test.each([
   expect(await warningsOf(fixture, loraFile(file))).toMatchObject([[code, expect.stringContaining(tensor) as string]])
 })
 
-test('a file of which diffusers reads nothing is refused with its first name', async () => {
+test('a file from which diffusers reads nothing is refused with the name of its first tensor', async () => {
   const name = 'lora_unet_joint_blocks_0_x_block_attn_proj'
   const shapes = { [`${name}.lora_down.weight`]: [2, 32], [`${name}.lora_up.weight`]: [32, 2] }
   await expect(warningsOf('tiny-sd3', loraOf(shapes))).rejects.toMatchObject({

@@ -7,9 +7,9 @@ import { startHubServer } from '../../e2e/hub-server/server.js'
 import { Hub } from '../hub/hub.js'
 import { MemoryStore } from '../hub/cache/memory-store.js'
 import type { Repository } from '../hub/types.js'
-import { loadPipeline } from './diffusion-pipeline.js'
+import { loadPipeline, planLoad } from './diffusion-pipeline.js'
 import { diskRepository, fixtures } from './testing.node.js'
-import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, StepInfo } from './types.js'
+import type { GenerateOptions, LoadPipelineOptions, PipelineProgress, PlannedSize, StepInfo } from './types.js'
 
 const sd15 = join(fixtures, 'tiny-sd15/repo')
 const sdxl = join(fixtures, 'tiny-sdxl/repo')
@@ -57,6 +57,16 @@ test.each(['tiny-flux', 'tiny-flux2-klein', 'tiny-chroma'])('%s rounds a size do
   ])
   expect((await refusal(() => pipeline.generate('a dog', { ...call, width: 3 }))).code).toBe('size')
   await pipeline.dispose()
+
+  const planned = (options: PlannedSize) => planLoad(diskRepository(join(fixtures, name, 'repo')), { ...wasm, ...options })
+  const plan = await planned({ width: 16, height: 12 })
+  const warnings = [...plan.warnings, ...odd.warnings.slice(-2)]
+  expect(await planned({ width: 17, height: 15 })).toEqual({ ...plan, warnings })
+  expect((await refusal(() => planned({ width: 3 }))).code).toBe('size')
+  // An image to start from is not rounded; reference images leave the size as it is.
+  const fromImage = planned({ width: 17, height: 12, imageToImage: true })
+  if (name === 'tiny-flux2-klein') expect(await fromImage).toMatchObject({ width: 16, height: 12 })
+  else expect((await refusal(() => fromImage)).code).toBe('size')
 })
 
 test.each<[string, string, Record<string, string | Uint8Array | null>, LoadPipelineOptions, string, Record<string, unknown>]>([

@@ -1,4 +1,4 @@
-/** What loading and planning need to know of a pipeline class: its components and its defaults. generation/pipeline-family.ts has the rest. */
+/** The part of a pipeline class that loading and planning need: its components and its defaults. generation/pipeline-family.ts has the rest. */
 
 import type { Config } from '../checkpoint/types.js'
 import type { DenoiserModel, NetworkDefinition, PromptWidths } from '../models/types.js'
@@ -48,10 +48,10 @@ export interface PipelineSpec {
   readonly takesReferences?: boolean | undefined
   /** Whether the pipeline rounds a width and a height down to multiples, with a warning, as diffusers does for packed latents. Absent: it refuses others. */
   readonly roundsSize?: boolean | undefined
-  /** What a checkpoint's own options, those of model_index.json, change of the two above. Absent: nothing. */
+  /** Changes to `defaults` and `guidance` by the checkpoint's own options in model_index.json. Absent: none. */
   readonly settingsOf?: ((options: Config) => Partial<Pick<PipelineSpec, 'defaults' | 'guidance'>>) | undefined
   /**
-   * What is added to the guidance scale to give that of classifier-free guidance as others count it, where 1 is none. Absent: 0.
+   * The number to add to the guidance scale so that 1 means no guidance, as in other classes. Absent: 0.
    */
   readonly guidanceOffset?: number | undefined
   /**
@@ -61,6 +61,14 @@ export interface PipelineSpec {
   readonly promptWidths?:
     | ((encoders: Readonly<Partial<Record<string, PromptWidths>>>, own: number) => PromptWidths | undefined)
     | undefined
+}
+
+/** Whether a generation rounds the size that it is asked for. One that starts from an image has the size of the image, which must be one that can be generated. */
+export function roundsSize(
+  { roundsSize: rounds, takesReferences }: Pick<PipelineSpec, 'roundsSize' | 'takesReferences'>,
+  hasImage: boolean,
+): boolean {
+  return rounds === true && (!hasImage || takesReferences === true)
 }
 
 /**
@@ -79,5 +87,5 @@ export function guidanceOf(
   return guidance === 'classifier-free' && scale > 1 && denoiser?.guidanceInputs === undefined ? scale : null
 }
 
-/** What decides whether a run has classifier-free guidance. */
+/** The members that decide whether a run has classifier-free guidance. */
 export type GuidanceSpec = Pick<PipelineSpec, 'guidance' | 'guidanceOffset' | 'takesTrueCfg' | 'defaults'>

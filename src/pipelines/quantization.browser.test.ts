@@ -2,7 +2,7 @@
 
 import { CLIPTextModel } from '../models/text-encoders/clip-text-model.js'
 import { afterEach, describe, expect, test } from 'vitest'
-import { cast } from '../checkpoint/transforms/cast.js'
+import { castWeights } from '../checkpoint/transforms/cast.js'
 import { quantize } from '../checkpoint/transforms/quantize.js'
 import { transformTable } from '../checkpoint/transforms/transform-table.js'
 import { dequantizeRows, quantizedLayout, quantizeRows, type QuantizeOptions } from '../checkpoint/transforms/quantize-rows.js'
@@ -66,7 +66,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   test.each(options)('a Linear with %o computes with the values of its codes', async (how) => {
     device = await openDevice({ kind })
     const { table, values } = testCheckpoint(shapes)
-    const component = makeLinear(device, transformTable(table, [quantize(how), cast('F16')]))
+    const component = makeLinear(device, transformTable(table, [quantize(how), castWeights('F16')]))
     const layout = quantizedLayout([rows, columns], how)
     const weights = dequantizeRows(quantizeRows(values.get('fc.weight')!, layout, 'fc.weight'), layout)
     // Few rows and many rows use different kernels.
@@ -120,7 +120,7 @@ const described = (table: WeightTable) => [...table.values()].map(({ name, dtype
 describe('in the cache', () => {
   test('weights are quantized once, and then read from the quantized copy alone', async () => {
     const { table, key } = checkpoint()
-    const expected = transformTable(table, [quantize({ bits: 4 }), cast('F16')])
+    const expected = transformTable(table, [quantize({ bits: 4 }), castWeights('F16')])
     const first = await make({ table, key }, 'q4')
     expect(described(first.table)).toEqual(described(expected))
     const bytes = await read(first.table)
@@ -156,7 +156,7 @@ describe('in the cache', () => {
 
   test('quantizing resumes where it stopped', async () => {
     const { table, source, key } = checkpoint()
-    const expected = await read(transformTable(table, [quantize({ bits: 8 }), cast('F16')]))
+    const expected = await read(transformTable(table, [quantize({ bits: 8 }), castWeights('F16')]))
     // One read for each of nine chunks, and a few for the tensors that cross chunks.
     let left = 6
     source.onRead = () => {
@@ -178,7 +178,7 @@ describe('in the cache', () => {
     expect(again).toBeLessThan(fresh.source.reads)
   })
 
-  test('another content has another quantized copy', async () => {
+  test('a file with other content has another quantized copy', async () => {
     const [a, b] = [checkpoint(), checkpoint()]
     await make(a, 'q4')
     await make(b, 'q4')

@@ -1,4 +1,4 @@
-/** What a call of a pipeline has besides its data: the signal, the listeners, the warnings and the captured tensors. */
+/** The context of a call of a pipeline: the signal, the listeners, the warnings and the captured tensors. */
 
 import type { CheckpointNote } from '../checkpoint/types.js'
 import type {
@@ -28,7 +28,7 @@ export interface GenerateHooks extends CallHooks {
 export class Run {
   readonly signal: AbortSignal | undefined
   readonly warnings: string[] = []
-  /** What a load ignored, assumed or replaced. */
+  /** Notes on what a load ignored, assumed or replaced. */
   readonly notes: LoadNote[] = []
   readonly #onProgress: ((progress: PipelineProgress) => void) | undefined
 
@@ -45,7 +45,7 @@ export class Run {
     this.report({ type: 'status', phase, ...(components === undefined ? {} : { components }) })
   }
 
-  /** Warns the caller, at once and with the result. `once`: not a second time when work is repeated. */
+  /** Warns the caller, at once and with the result. `once`: not again if the work is repeated. */
   warn(code: string, message: string, { once = false }: { readonly once?: boolean } = {}): void {
     if (once && this.warnings.includes(message)) return
     this.warnings.push(message)

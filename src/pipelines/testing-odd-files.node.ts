@@ -34,7 +34,7 @@ export interface OddFilesCase {
   readonly before?: ByPath<string>
   /** The image as that of the unchanged fixture, another one, or an error. */
   readonly judged: 'same' | 'other' | 'error'
-  /** Of another image: the first latents and the first values of the pixels. */
+  /** The first latents and the first pixel values of the image, if it is another one. */
   readonly values?: readonly number[]
 }
 

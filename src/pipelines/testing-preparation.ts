@@ -40,7 +40,7 @@ export interface PreparedLoad {
   readonly options: Pick<OpenPipelineOptions, 'prepareFor' | 'onPreparation'>
   /** How many kernels were compiled before the weights arrived, and the names of those since. */
   readonly compiled: () => { readonly before: number; readonly after: readonly string[] }
-  /** Counts no longer. */
+  /** Ends the count. */
   readonly end: () => void
 }
 

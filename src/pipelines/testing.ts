@@ -28,11 +28,13 @@ export function servedRepository(name: string, modules: Readonly<Record<string, 
 export async function fetchCase(
   name: string,
   number = 0,
+  kind: 'case' | 'edit' = 'case',
 ): Promise<{ readonly item: FixtureCase; readonly reference: CapturedTensors }> {
-  const items = JSON.parse(new TextDecoder().decode(await fetched(`${name}/case.json`))) as FixtureCase[]
+  const items = JSON.parse(new TextDecoder().decode(await fetched(`${name}/${kind}.json`))) as FixtureCase[]
   const item = items[number]
-  if (item === undefined) throw new Error(`fixtures/${name} has no case ${number}`)
-  return { item, reference: parseReference(await fetched(`${name}/reference-${number}.safetensors`)) }
+  if (item === undefined) throw new Error(`fixtures/${name} has no ${kind} ${number}`)
+  const file = kind === 'case' ? 'reference' : kind
+  return { item, reference: parseReference(await fetched(`${name}/${file}-${number}.safetensors`)) }
 }
 
 /** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */
@@ -46,6 +48,16 @@ export function relativeError(actual: PlainTensor | undefined, expected: PlainTe
     peak = Math.max(peak, Math.abs(value))
   }
   return peak === 0 ? worst : worst / peak
+}
+
+/** The root of the mean square of the difference, as a part of the expected values' own. */
+export function rms(actual: PlainTensor | undefined, expected: PlainTensor): number {
+  let [difference, size] = [0, 0]
+  for (const [i, value] of expected.data.entries()) {
+    difference += ((actual?.data[i] ?? Number.NaN) - value) ** 2
+    size += value ** 2
+  }
+  return Math.sqrt(difference / size)
 }
 
 /** Peak signal-to-noise ratio of images in 0…1, in dB. */

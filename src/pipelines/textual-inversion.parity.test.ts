@@ -1,4 +1,4 @@
-/** Textual inversions give the prompt embeddings of diffusers (fixtures/textual-inversion). */
+/** Textual inversions give the prompt embeddings of diffusers, and in prompts with weights those of compel and of the web UI's rule (fixtures/textual-inversion). */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,10 +7,12 @@ import { float32File, memoryRepository } from '../checkpoint/testing.js'
 import { loadPipeline } from './diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference } from './testing.node.js'
 import { relativeError } from './testing.js'
+import type { PipelineProgress, PromptWeighting } from './types.js'
 
 interface Case {
   readonly fixture: string
   readonly embeddings: readonly { readonly file: string; readonly token?: string }[]
+  readonly rule?: PromptWeighting
   readonly prompt: string
   readonly negative_prompt: string
 }
@@ -22,13 +24,14 @@ const source = (path: string, bytes: Uint8Array) => ({ repository: memoryReposit
 
 test.each(cases.map((item, k) => [k, item.prompt, item] as const))('case %i: %s', async (k, prompt, item) => {
   const pipeline = await load(item.fixture)
-  const plain = await pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt })
+  const encode = () => pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt, promptWeighting: item.rule })
+  const plain = await encode()
   for (const { file, token } of item.embeddings) {
     const path = `${file}.safetensors`
     const options = token === undefined ? {} : { token }
     await pipeline.adapters({ type: 'load-embedding', source: source(path, readFileSync(join(folder, path))), options })
   }
-  const made = await pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt })
+  const made = await encode()
   const found: Record<string, typeof made.promptEmbeds> = {
     prompt_embeds: made.promptEmbeds,
     negative_prompt_embeds: made.negativePromptEmbeds,
@@ -39,16 +42,18 @@ test.each(cases.map((item, k) => [k, item.prompt, item] as const))('case %i: %s'
   for (const [name, expected] of Object.entries(readReference(join(folder, `reference-${k}.safetensors`))))
     expect.soft(relativeError(found[name], expected), name).toBeLessThan(1e-4)
   await pipeline.adapters({ type: 'delete-embeddings' })
-  expect(await pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt })).toEqual(plain)
+  expect(await encode()).toEqual(plain)
   await pipeline.dispose()
 })
 
 test('an embedding that does not fit, or whose word is in use, changes nothing', async () => {
   const pipeline = await load('tiny-sd15')
   const add = (shapes: Readonly<Record<string, readonly number[]>>) =>
-    pipeline.adapters({ type: 'load-embedding', source: source('x.safetensors', float32File(shapes)) })
+    pipeline.adapters({ type: 'load-embedding', source: source('my-words.safetensors', float32File(shapes)) })
   await add({ 'my-word': [32] })
   await expect(add({ 'my-word': [32] })).rejects.toMatchObject({ code: 'token' })
+  // diffusers refuses words of the vocabulary, and a word whose second token is one.
+  await expect(add({ a: [32] })).rejects.toMatchObject({ code: 'token', details: { token: 'a' } })
   await expect(add({ emb_params: [2, 48] })).rejects.toMatchObject({
     code: 'not-an-embedding',
     details: { actual: 48, expected: 32 },
@@ -56,5 +61,21 @@ test('an embedding that does not fit, or whose word is in use, changes nothing',
   await expect(add({ clip_l: [2, 32], clip_g: [2, 48] })).rejects.toMatchObject({ code: 'not-an-embedding' })
   await expect(add({ a: [32], b: [32] })).rejects.toMatchObject({ code: 'not-an-embedding' })
   await add({ emb_params: [2, 32] })
+  const warnings: string[] = []
+  const onProgress = (event: PipelineProgress) => (event.type === 'warning' ? warnings.push(event.code) : 0)
+  for (const [word, rows] of [
+    ['One', 1],
+    ['Two', 2],
+    ['two', 2],
+  ] as const)
+    await pipeline.adapters(
+      {
+        type: 'load-embedding',
+        source: source('x.safetensors', float32File({ [word]: [rows, 32] })),
+        options: { token: `${word}-word` },
+      },
+      { onProgress },
+    )
+  expect(warnings).toEqual(['embedding-capitals'])
   await pipeline.dispose()
 })

@@ -1,4 +1,4 @@
-/** What a pipeline takes and gives, in diffusers' words. Only types; they are the public API's and cross the worker boundary as plain data. */
+/** The options and results of a pipeline, with diffusers' names. Only types; they are the public API's and cross the worker boundary as plain data. */
 
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
@@ -20,7 +20,7 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1. */
+/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of a family in docs/single-files.md. */
 export interface SingleFileReference {
   /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
   readonly singleFile: string | File
@@ -37,7 +37,7 @@ export type DTypeName = 'float32' | 'float16'
 /** Linear weights in blocks of 32, 8 or 4 bits each; the rest in float16. */
 export type QuantizationName = 'q8' | 'q4'
 
-/** What weights can be on the device. */
+/** The types that weights can have on the device. */
 export type WeightsDType = DTypeName | QuantizationName
 
 /** Where a component's weights are, and when. */
@@ -79,14 +79,12 @@ export interface LoadPipelineOptions {
   readonly offload?: OffloadMode | undefined
   /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. Default: none; `auto` then plans with a guess. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
-  /**
-   * As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole.
-   * `enable_vae_slicing` needs no option: images are always decoded one by one.
-   */
+  /** As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
-   * The generation whose kernels a GPU compiles while weights download, so that its first step costs what the second does. Where the memory plan has no room,
-   * or the generation needs others, kernels are compiled when they run first. null: all of them then. Default `{}`: an image of the model's own size.
+   * The generation whose kernels a GPU compiles while weights download, so that its first step takes no longer than the second. A kernel for which
+   * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
+   * in `maxMemory`, the load is planned for this one. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
    */
   readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
@@ -103,11 +101,11 @@ export interface PlannedSize {
   readonly height?: number | undefined
   /** 1 to 64 images at once. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
-  /** Stable Diffusion 3: how many of T5's tokens are used, 1 to 512. Default 256. */
+  /** How many tokens of T5 or of a language model are used, 1 to 512. Default 256 for Stable Diffusion 3, 512 for newer families. */
   readonly maxSequenceLength?: number | undefined
-  /** At most 1: plan without guidance, for which the denoiser takes half as much. By default with guidance. */
+  /** At most 1: plans without guidance, for which the denoiser needs half the memory. By default with guidance. */
   readonly guidanceScale?: number | undefined
-  /** FLUX.1: above 1: plan with a negative prompt, for which the transformer takes twice as much. Default: without. */
+  /** FLUX.1: above 1, plans with a negative prompt, for which the transformer needs twice the memory. Default: without. */
   readonly trueCfgScale?: number | undefined
   /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
   readonly imageToImage?: boolean | undefined
@@ -130,7 +128,7 @@ export type PromptInput = string | readonly string[] | null
 export interface PromptEmbeddings {
   /** [prompts, tokens, width]; in place of the prompt, which is then null. */
   readonly promptEmbeds?: PlainTensor | undefined
-  /** Of the same shape, in place of `negativePrompt`. */
+  /** In place of `negativePrompt`, with the same shape as `promptEmbeds`. */
   readonly negativePromptEmbeds?: PlainTensor | undefined
   /** SDXL and Stable Diffusion 3: [prompts, width], together with `promptEmbeds`. */
   readonly pooledPromptEmbeds?: PlainTensor | undefined
@@ -146,7 +144,7 @@ export interface PromptEmbeddings {
 export interface PromptTexts<Text> {
   /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: Text | undefined
-  /** What should not be in the image; one text for all prompts, or a list with one for each. Only used with guidance. Default: empty. */
+  /** Describes what should not be in the image: one text for all prompts, or a list with one for each. Only used with guidance. Default: empty. */
   readonly negativePrompt?: Text | undefined
   /** The negative prompt for the second text encoder. Default: `negativePrompt`. */
   readonly negativePrompt2?: Text | undefined
@@ -190,7 +188,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly width?: number | undefined
   /** As `width`. Default: the model's size. */
   readonly height?: number | undefined
-  /** The number of images from each prompt, each with its own noise. Of all prompts together at most 64. Default 1. */
+  /** The number of images from each prompt, each with its own noise. At most 64 images for all prompts together. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
   /**
    * Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). FLUX.2-klein: reference images,
@@ -214,11 +212,11 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly timesteps?: readonly number[] | undefined
   /** The noise levels, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
   readonly sigmas?: readonly number[] | undefined
-  /** Stable Diffusion 3: the number of T5's tokens, 1 to 512. Default 256. */
+  /** The number of tokens of T5 or of a language model, 1 to 512. Default 256 for Stable Diffusion 3, 512 for newer families. */
   readonly maxSequenceLength?: number | undefined
   /** Stable Diffusion 3.5: the blocks to leave out in an additional prediction, from which guidance steers away. Default: none. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
-  /** The weight of that prediction. Default 2.8. */
+  /** The weight of skip-layer guidance. Default 2.8. */
   readonly skipLayerGuidanceScale?: number | undefined
   /** The fraction of the steps after which skip-layer guidance ends, 0 to 1. Default 0.2. */
   readonly skipLayerGuidanceStop?: number | undefined
@@ -332,11 +330,11 @@ export interface GenerateResult {
 export interface LoadNote {
   /** The component's name, such as `unet`; '' for the checkpoint as a whole. */
   readonly component: string
-  /** What kind of thing it is, such as `config-keys`. */
+  /** The kind of finding, such as `config-keys`. */
   readonly code: string
-  /** What was found, and what it means for the images. */
+  /** A sentence that says what was found, and how it affects the images. */
   readonly message: string
-  /** What it is about, such as keys of a config, tensors or a class, each with its value. */
+  /** The keys of a config, the tensors or the class that were found, each with its value. */
   readonly values: Readonly<Record<string, string>>
 }
 
@@ -377,6 +375,8 @@ export interface PipelineInfo {
     readonly height: number
     readonly numInferenceSteps: number
     readonly guidanceScale: number
+    /** Of image to image. */
+    readonly fromImage: { readonly numInferenceSteps: number; readonly guidanceScale: number }
   }
   /** The scheduler, with its complete config. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }

@@ -1,5 +1,5 @@
 /**
- * What a bound network asks of its device: to load weights and to run stages. One implementation for each kind of device
+ * The interface between a bound network and its device: the device loads weights and runs stages. One implementation for each kind of device
  * (webgpu/webgpu-backend.ts, wasm/wasm-backend.ts). Only types.
  */
 

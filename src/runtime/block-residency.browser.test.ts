@@ -156,7 +156,7 @@ test('while a block runs, the next block’s weights are uploaded, and the run d
   expect(await run(component)).toEqual(whole)
   source.onRead = () => {}
   vi.restoreAllMocks()
-  // Of blocks that find the buffers of an equal one; others have new ones made first.
+  // Bytes of the blocks that reuse the buffers of an equal block; for other blocks, new buffers are created first.
   const equal = streamed.filter((name, index) => [name, streamed[index - 2]].every((one) => one?.startsWith('blocks.')))
   expect(equal.length).toBeGreaterThan(blocks / 2)
   for (const name of equal) {

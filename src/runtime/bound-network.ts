@@ -19,7 +19,7 @@ import type { WeightPlan } from '../memory/plan.js'
 
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
-/** What a {@link BoundNetwork} is made of. */
+/** The arguments of a {@link BoundNetwork}. */
 export interface BoundNetworkOptions {
   /** Name in the memory account and in messages, such as `unet`. */
   readonly name: string
@@ -42,7 +42,7 @@ export interface BoundNetworkOptions {
 export interface RunOptions extends LoadOptions {
   /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
   readonly variant?: string | undefined
-  /** Keeps the results of stages that run once, and has those of the runs before. Absent: such stages run each time. */
+  /** Keeps the results of stages that run once for later runs. Absent: such stages run each time. */
   readonly kept?: KeptValues | undefined
 }
 
@@ -69,7 +69,7 @@ export class BoundNetwork {
     this.#backend = options.device.createBackend(options.name, options.table)
   }
 
-  /** Whether the device holds weights of it. */
+  /** Whether the device holds weights of the network. */
   get isLoaded(): boolean {
     return this.#backend.isLoaded
   }
@@ -98,24 +98,24 @@ export class BoundNetwork {
     }, options.signal)
   }
 
-  /** Forgets the graphs that were written: what they depend on has changed. Weights stay for the next graph that uses them. */
+  /** Forgets the graphs that were written, because something that they depend on has changed. Weights stay for the next graph that uses them. */
   forgetGraphs(): void {
     this.#graphs.clear()
   }
 
-  /** Unloads if this is another plan, and loads by it from then on: see {@link BoundNetworkOptions.plan}. */
+  /** Unloads the weights if this is another plan, and follows it from then on: see {@link BoundNetworkOptions.plan}. */
   async setPlan(plan: WeightPlan | undefined): Promise<void> {
     if (plan === this.#plan) return
     await this.unload()
     this.#plan = plan
   }
 
-  /** Unloads what the old device has, if it is still alive; the next load is on `device`. For a lost device, or to move. */
+  /** Unloads the weights from the old device, if it is still alive; the next load is on `device`. For a lost device, or to move. */
   async moveTo(device: Device): Promise<void> {
     await this.#lock.run(async () => {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // A graph says how its weights are passed, which differs from one kind of device to another.
+      // Kinds of devices get weights in different ways, for which graphs differ.
       if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
@@ -131,7 +131,7 @@ export class BoundNetwork {
     })
   }
 
-  /** Gives back everything. The network cannot be used again. */
+  /** Frees everything. The network cannot be used again. */
   async dispose(): Promise<void> {
     await this.#lock.run(async () => {
       this.#loaded = undefined

@@ -1,4 +1,4 @@
-/** What graphs run on, as pipelines see it: it opens nothing and computes nothing itself. Only types. */
+/** The interface of a device on which graphs run, as pipelines use it. Only types. */
 
 import type { ComponentGraph, WriteOptions } from '../onnx/types.js'
 import type { WeightTable } from '../checkpoint/types.js'
@@ -43,11 +43,11 @@ export interface Device {
    */
   tally(tensor: DeviceTensor, owner: string): Promise<ValueTally>
   /**
-   * Compiles what runs of these graphs need, before their weights are here, within `room` bytes of buffers. Does nothing where sessions contain weights.
+   * Compiles the kernels that runs of these graphs need, before their weights have arrived, within `room` bytes of buffers. Does nothing on a device whose sessions contain weights.
    * @throws DeviceError, AbortError
    */
   prepare(graphs: readonly ComponentGraph[], options: PrepareOptions): Promise<void>
-  /** Releases what {@link prepare} compiled and no network uses. */
+  /** Releases the sessions that {@link prepare} made and no network uses. */
   endPreparation(): Promise<void>
   /** Destroys the GPUDevice and everything on it. */
   dispose(): Promise<void>
@@ -55,7 +55,7 @@ export interface Device {
 
 /** Options of {@link Device.prepare}. */
 export interface PrepareOptions {
-  /** In the memory account and in messages. */
+  /** The name in the memory account and in messages. */
   readonly owner: string
   readonly room: number
   readonly signal: AbortSignal

@@ -9,9 +9,9 @@ import type { DeviceTensor, HostTensor } from './types.js'
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
 interface Kept {
-  /** What the stages read, by component input. */
+  /** The tensors that the stages read, by component input. */
   readonly inputs: ReadonlyMap<string, HostTensor | DeviceTensor | undefined>
-  /** By component value. */
+  /** The results, by component value. */
   readonly values: ReadonlyMap<string, DeviceTensor>
 }
 

@@ -8,7 +8,7 @@ import type { ComponentMemory, MemoryMeter, MemoryPurpose, MemorySnapshot } from
 /** Memory that the account counts until it is released. */
 export interface Allocation {
   readonly bytes: number
-  /** Counts it for another owner. */
+  /** Counts the memory for another owner. */
   transfer(owner: string): void
   /** Stops counting it. A second call changes nothing. */
   release(): void

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { DeviceError, InputError } from '../errors.js'
-import { RecoveryLadder, type Recovery, type Setup } from './recovery.js'
+import { RecoveryLadder, type RecoveryStep, type Setup } from './recovery.js'
 
 const lost = new DeviceError('device-lost', 'The GPU device was lost.')
 const full = new DeviceError('out-of-memory', 'The GPU ran out of memory.')
@@ -42,9 +42,9 @@ test('a loss that is reported several times counts once', () => {
 })
 
 /** Every step of a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
-function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error: DeviceError = full): Recovery[] {
+function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error: DeviceError = full): RecoveryStep[] {
   const ladder = new RecoveryLadder()
-  const steps: Recovery[] = []
+  const steps: RecoveryStep[] = []
   let [residence, left, canTile] = [from.residence, shrinks, from.canTile]
   while (steps.at(-1)?.action !== 'fail') {
     const step = ladder.next(error, { residence, canStream: from.canStream, canShrink: left > 0, canTile }, device)

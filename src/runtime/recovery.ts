@@ -6,7 +6,7 @@
 import { DeviceError, isAquatintError, type AquatintError, type AquatintErrorOf } from '../errors.js'
 import type { Residence } from '../memory/plan.js'
 
-/** How a pipeline runs, and what the network that failed could use less of. */
+/** How a pipeline runs, and what the recovery could still reduce for the network that failed. */
 export interface Setup {
   readonly residence: Residence
   /** Whether the device can stream blocks. */
@@ -18,7 +18,7 @@ export interface Setup {
 }
 
 /** What to do before the next try. */
-export type Recovery =
+export type RecoveryStep =
   | { readonly action: 'rebuild' }
   | { readonly action: 'tighten'; readonly residence: Residence }
   | { readonly action: 'shrink' }
@@ -30,7 +30,7 @@ const lossWindowMs = 120_000
 
 export class RecoveryLadder {
   readonly #now: () => number
-  /** The device that was lost last, when that was reported, and how long after the loss before it. */
+  /** The device that was lost last, the time of the report, and the time since the previous loss. */
   #loss: { readonly device: object; readonly at: number; readonly since: number } | undefined
 
   /** `now`: a monotonic clock in milliseconds. */
@@ -39,13 +39,13 @@ export class RecoveryLadder {
   }
 
   /** The next step after `error` on `device`. Errors that no device caused fail as they are. */
-  next(error: unknown, setup: Setup, device: object): Recovery {
+  next(error: unknown, setup: Setup, device: object): RecoveryStep {
     if (isAquatintError(error, 'device-lost')) return this.#afterLoss(error, device)
     if (isAquatintError(error, 'out-of-memory', 'does-not-fit')) return afterOutOfMemory(error, setup)
     return { action: 'fail', error: error instanceof Error ? error : new Error(String(error)) }
   }
 
-  #afterLoss(error: AquatintError, device: object): Recovery {
+  #afterLoss(error: AquatintError, device: object): RecoveryStep {
     const now = this.#now()
     const before = this.#loss
     // One loss may be reported several times before the device is replaced: for example, when no other can be opened.
@@ -61,10 +61,10 @@ export class RecoveryLadder {
 function afterOutOfMemory(
   error: AquatintErrorOf<'out-of-memory' | 'does-not-fit'>,
   { residence, canStream, canShrink, canTile }: Setup,
-): Recovery {
+): RecoveryStep {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
   if (residence === 'model' && canStream) return { action: 'tighten', residence: 'block' }
-  // A plan that does not fit already has as few weights at once as possible.
+  // Where no plan fits, as few weights as possible are already on the device at once.
   if (canShrink && error.code === 'out-of-memory') return { action: 'shrink' }
   if (canTile) return { action: 'tile' }
   const already = residence === 'block' ? 'Blocks are streamed' : 'Components are loaded one at a time'

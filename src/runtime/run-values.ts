@@ -34,7 +34,7 @@ export class RunValues {
     this.borrow(name, tensor)
   }
 
-  /** What a stage reads, by the names that its program has for it. */
+  /** The inputs of a stage, by the names in its program. */
   inputsOf(stage: Stage): Record<string, StageInput> {
     const inputs: Record<string, StageInput> = {}
     for (const [name, from] of Object.entries(stage.inputs)) {
@@ -44,7 +44,7 @@ export class RunValues {
     return inputs
   }
 
-  /** Frees what no stage after this one reads, and outputs of this one that nothing reads. */
+  /** Frees the values that no later stage reads, and this stage's outputs that nothing reads. */
   finish(stage: Stage): void {
     for (const name of Object.values(stage.inputs)) this.#countRead(name)
     for (const name of Object.values(stage.outputs)) if ((this.#readsLeft.get(name) ?? 0) === 0) this.#countRead(name)

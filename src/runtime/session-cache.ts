@@ -14,7 +14,7 @@ export class SessionCache {
     this.#release = release
   }
 
-  /** Sessions alive, and sessions ever made. */
+  /** The number of sessions that exist, and of those that were ever made. */
   get counts(): { readonly alive: number; readonly created: number } {
     return { alive: this.#entries.size, created: this.#created }
   }

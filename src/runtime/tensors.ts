@@ -37,7 +37,7 @@ export function checkHostTensor(tensor: HostTensor, what: string): void {
 }
 
 /** The values as float32 in memory of their own. */
-export function toFloat32(tensor: HostTensor): Float32Array<ArrayBuffer> {
+export function float32Of(tensor: HostTensor): Float32Array<ArrayBuffer> {
   const { data } = tensor
   if (data instanceof Uint16Array) return float16ToFloat32(data)
   return data instanceof BigInt64Array ? Float32Array.from(data, Number) : Float32Array.from(data)
@@ -47,7 +47,7 @@ export function toFloat32(tensor: HostTensor): Float32Array<ArrayBuffer> {
 export function castHost(tensor: HostTensor, type: ElementType): HostTensor {
   if (tensor.type === 'float32' && type === 'float16' && tensor.data instanceof Float32Array)
     return { type, dims: tensor.dims, data: float32ToFloat16(tensor.data) }
-  if (tensor.type === 'float16' && type === 'float32') return { type, dims: tensor.dims, data: toFloat32(tensor) }
+  if (tensor.type === 'float16' && type === 'float32') return { type, dims: tensor.dims, data: float32Of(tensor) }
   return tensor
 }
 
@@ -70,7 +70,7 @@ export class CpuTensor implements DeviceTensor {
   }
 
   async read(): Promise<Float32Array<ArrayBuffer>> {
-    return toFloat32(this.host)
+    return float32Of(this.host)
   }
 
   dispose(): void {
@@ -106,7 +106,7 @@ export class GpuTensor implements DeviceTensor {
   }
 
   async read(): Promise<Float32Array<ArrayBuffer>> {
-    return toFloat32(await this.download())
+    return float32Of(await this.download())
   }
 
   dispose(): void {

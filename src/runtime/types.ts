@@ -20,9 +20,9 @@ export interface DeviceTensor {
 
 /** Bytes of one component's buffers on one device. */
 export interface ComponentMemory {
-  /** Its parameters, at this moment. */
+  /** Bytes of the component's parameters, at this moment. */
   readonly weights: number
-  /** Everything else that its runs hold, at this moment. */
+  /** Bytes of everything else that its runs hold, at this moment. */
   readonly activations: number
   /** The most that `weights` has been. */
   readonly peakWeights: number
@@ -44,7 +44,7 @@ export interface MemorySnapshot {
   readonly components: Readonly<Record<string, ComponentMemory>>
 }
 
-/** What is counted as what: the parameters of a network, or everything else that its runs hold. */
+/** What memory is counted as: the parameters of a network, or everything else that its runs hold. */
 export type MemoryPurpose = 'weights' | 'activations'
 
 /** The live account of one device's memory. */
@@ -81,7 +81,7 @@ export interface LinearTerm {
 export interface Piece {
   /** A tensor in host memory is copied to the device first. */
   readonly tensor: DeviceTensor | HostTensor
-  /** Where the box's first element goes. */
+  /** The position of the box's first element in the result. */
   readonly at: readonly number[]
   /** Where the box begins in the tensor; at its first element unless set. */
   readonly from?: readonly number[] | undefined

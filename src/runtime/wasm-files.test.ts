@@ -12,13 +12,13 @@ test('a compressed file is unpacked, also where the host has made the browser un
   expect(await unpackWasm(served(module))).toEqual(module)
 })
 
-test.each([1, 20, 100, packed.length - 1])('of a file that was cut short after %i bytes, nothing is run', async (length) => {
+test.each([1, 20, 100, packed.length - 1])('a file that was cut short after %i bytes is not run', async (length) => {
   const reason =
     length === 1 ? /the host sent another file as data:/ : new RegExp(`cut short or changed \\(${length} bytes arrived\\)`)
   await expect(unpackWasm(served(packed.subarray(0, length)))).rejects.toThrow(reason)
 })
 
-test('of a file with a wrong byte, nothing is run', async () => {
+test('a file with a wrong byte is not run', async () => {
   const changed = Uint8Array.from(packed)
   changed[200]! ^= 1
   await expect(unpackWasm(served(changed))).rejects.toThrow('cut short or changed')

@@ -21,9 +21,9 @@ export async function unpackWasm(href: string): Promise<Uint8Array> {
   const response = await fetch(href)
   if (!response.ok) throw new Error(`${href} gave HTTP status ${response.status}`)
   const bytes = new Uint8Array(await response.arrayBuffer())
-  // A host that labels the file as an encoding makes the browser unpack it.
+  // If a host sends the file with a `Content-Encoding`, the browser has already unpacked it.
   if (startsWith(bytes, wasmSignature)) return bytes
-  // Some hosts answer with their start page where a file is missing.
+  // Some hosts answer with their start page if a file is missing.
   if (!startsWith(bytes, gzipSignature)) throw new Error(`the host sent another file as ${href}`)
   if (!('DecompressionStream' in globalThis)) throw new Error('this browser has no DecompressionStream, which unpacks it')
   try {

@@ -1,9 +1,9 @@
 /**
- * What all schedulers have in common: reading the config, checking the arguments of `setTimesteps`, the position in the schedule, and adding
+ * The base class of all schedulers: reading the config, checking the arguments of `setTimesteps`, the position in the schedule, and adding
  * noise. A scheduler's own file contains its config keys, its schedule and its step.
  */
 
-import { readConfig, type ConfigOf, type ConfigSpec } from './config.js'
+import { readSchedulerConfig, type ConfigOf, type ConfigSpec } from './config.js'
 import { mixNoise } from './noise-schedule.js'
 import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
 import type { Scheduler, SchedulerConfig, SetTimestepsOptions, StepOptions, StepPlan } from './types.js'
@@ -27,6 +27,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   readonly unusedKeys: readonly string[]
   readonly order: number = 1
   timesteps: readonly number[] = []
+  readonly startsFromImage: boolean = true
   /** Empty for schedulers that work with ᾱ. Otherwise the last one is where the run ends. */
   sigmas: readonly number[] = []
   #beginIndex: number | null = null
@@ -34,7 +35,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   /** @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
   constructor(className: string, spec: S, config: SchedulerConfig) {
     this.className = className
-    const read = readConfig(className, config, spec)
+    const read = readSchedulerConfig(className, config, spec)
     this.config = read.config
     this.unusedKeys = read.unusedKeys
   }

@@ -32,7 +32,7 @@ function run(className: string, config: KeyCase['config']): number[] {
   const { scheduler } = createScheduler(className, config)
   scheduler.setTimesteps(steps, scheduler.config['use_dynamic_shifting'] === true ? { mu: 0.9 } : {})
   const values = [...scheduler.timesteps]
-  // diffusers' generator is seeded anew for each step.
+  // diffusers' generator is seeded again for each step.
   let generator = new TorchGenerator(7)
   const arithmetic: Arithmetic<Float32Array> = {
     sum: (parts, bound = Infinity) =>
@@ -73,7 +73,7 @@ function equal(actual: readonly number[], trace: readonly number[]): boolean {
  */
 const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
 
-test('the one result that is not diffusers’ comes from the last digit of a square root', () => {
+test('the only result that differs from diffusers’ comes from the last digit of a square root', () => {
   const { fround, sqrt } = Math
   const { up, down } = ancestralStep(1762.307373046875, 1)
   // Nearest to the exact root; diffusers has the next float32 number.

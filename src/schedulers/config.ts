@@ -17,7 +17,7 @@ interface Named {
 interface Key extends Named {
   /** The config that the key is in. */
   readonly config: SchedulerConfig
-  /** Takes down that the given value has no effect. */
+  /** Records that the given value has no effect. */
   readonly ignore: () => void
 }
 
@@ -25,7 +25,7 @@ interface Key extends Named {
 export type Reader<T> = (value: unknown, key: Key) => T
 /** The keys that a scheduler class has, each with its reader. */
 export type ConfigSpec = Readonly<Record<string, Reader<unknown>>>
-/** The config that {@link readConfig} returns for a spec. */
+/** The config that {@link readSchedulerConfig} returns for a spec. */
 export type ConfigOf<S extends ConfigSpec> = { readonly [K in keyof S]: ReturnType<S[K]> }
 
 function show(value: unknown): string {
@@ -198,7 +198,7 @@ export const unsupportedThresholding = {
   sample_max_value: unused(1),
 }
 
-/** What {@link readConfig} returns. */
+/** What {@link readSchedulerConfig} returns. */
 export interface ReadConfig<S extends ConfigSpec> {
   readonly config: ConfigOf<S>
   /** The keys whose values have no effect, without those that are null or false or as diffusers writes them. */
@@ -206,7 +206,7 @@ export interface ReadConfig<S extends ConfigSpec> {
 }
 
 /** Reads all keys of `spec`. @throws CheckpointError `invalid-config`, UnsupportedError `unsupported-config` */
-export function readConfig<S extends ConfigSpec>(className: string, config: SchedulerConfig, spec: S): ReadConfig<S> {
+export function readSchedulerConfig<S extends ConfigSpec>(className: string, config: SchedulerConfig, spec: S): ReadConfig<S> {
   const unusedKeys: string[] = []
   const read = Object.fromEntries(
     Object.entries(spec).map(([key, reader]) => {

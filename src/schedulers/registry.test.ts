@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createScheduler } from './registry.js'
+import { createScheduler, schedulerClassNames } from './registry.js'
 import { betaQuantile } from './sigma-schedules.js'
 
 const stableDiffusion = {
@@ -33,7 +33,7 @@ test('a class uses its own keys of another class’s config, and its own default
   expect(createScheduler('DDIMScheduler', { ...stableDiffusion, made_up: 1 }).unexpectedKeys).toEqual(['made_up'])
 })
 
-test('values that would change something in another class are listed, but not what all configs carry along', () => {
+test('values that would change something in another class are listed, but not the keys that all configs contain', () => {
   const karras = { ...stableDiffusion, use_karras_sigmas: true, algorithm_type: 'dpmsolver++', rescale_betas_zero_snr: null }
   expect(createScheduler('DDIMScheduler', karras).otherClassKeys).toEqual(['use_karras_sigmas'])
   expect(createScheduler('EulerDiscreteScheduler', karras).otherClassKeys).toEqual([])
@@ -64,6 +64,7 @@ test.each([
     () => createScheduler('DDIMScheduler', {}).scheduler.setTimesteps(1001),
     'num-inference-steps',
   ],
+  ['one step of IPNDM', () => createScheduler('IPNDMScheduler', {}).scheduler.setTimesteps(1), 'num-inference-steps'],
   ['too few steps for Runge–Kutta', () => createScheduler('PNDMScheduler', {}).scheduler.setTimesteps(3), 'num-inference-steps'],
   [
     'sigmas for DDIM',
@@ -91,10 +92,12 @@ test('a refused scheduler is refused with the reason and what to use instead', (
   )
 })
 
-test('IPNDM does not start from an image', () => {
-  const { scheduler } = createScheduler('IPNDMScheduler', {})
+test.each(schedulerClassNames)('%s: a run that is told to begin at its first step is the same run', (className) => {
+  const { scheduler } = createScheduler(className, {})
   scheduler.setTimesteps(4)
-  expect(codeOf(() => scheduler.setBeginIndex(1))).toBe('unsupported-config')
+  const plans = scheduler.timesteps.map((_, index) => scheduler.plan(index))
+  scheduler.setBeginIndex(0)
+  expect(scheduler.timesteps.map((_, index) => scheduler.plan(index))).toEqual(plans)
 })
 
 // Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.

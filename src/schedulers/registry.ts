@@ -80,7 +80,7 @@ export function schedulerRefusal(className: string): string | undefined {
 /** The class names that `createScheduler` knows. */
 export const schedulerClassNames: readonly string[] = classes.map((entry) => entry.className)
 
-/** A scheduler, and what was ignored of its config. */
+/** A scheduler, and the keys of its config that were ignored. */
 export interface CreatedScheduler {
   readonly scheduler: Scheduler
   /** Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} has those without an effect. */

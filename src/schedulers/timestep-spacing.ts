@@ -33,13 +33,17 @@ export function checkOptions(
   }
 }
 
-/** @throws InputError `num-inference-steps` unless 1 ≤ `steps` ≤ `max` */
-export function checkSteps(steps: number | null, max: number): asserts steps is number {
-  if (steps === null || !Number.isInteger(steps) || steps < 1 || steps > max)
-    throw new InputError('num-inference-steps', `numInferenceSteps is ${steps}; allowed are whole numbers from 1 to ${max}.`, {
-      numInferenceSteps: steps,
-      allowed: max,
-    })
+/** @throws InputError `num-inference-steps` unless `min` ≤ `steps` ≤ `max` */
+export function checkSteps(steps: number | null, max: number, min = 1): asserts steps is number {
+  if (steps === null || !Number.isInteger(steps) || steps < min || steps > max)
+    throw new InputError(
+      'num-inference-steps',
+      `numInferenceSteps is ${steps}; allowed are whole numbers from ${min} to ${max}.`,
+      {
+        numInferenceSteps: steps,
+        allowed: max,
+      },
+    )
 }
 
 /** @throws InputError `set-timesteps` unless the timesteps are whole numbers below `trainSteps`, in falling order */

@@ -54,6 +54,8 @@ export interface Scheduler {
   readonly unusedKeys: readonly string[]
   /** The number of model calls per step: 2 for Heun, 1 for all others. */
   readonly order: number
+  /** Whether diffusers' class has `add_noise`. */
+  readonly startsFromImage: boolean
   /** The timesteps of the last `setTimesteps`, in the order they run. */
   readonly timesteps: readonly number[]
   /** Standard deviation of the initial noise. */

@@ -41,6 +41,13 @@ test('returns transformers’ ids for every string', () => {
   expect(different).toEqual([])
 })
 
+test('U+FEFF is a symbol beside other symbols, as in transformers', () => {
+  // transformers' ids, with this vocabulary.
+  expect(tokenizer.encode('!\ufeff7').slice(1, -1)).toEqual([0, 171, 119, 379, 278])
+  expect(tokenizer.encode('\ufeff\ufeff!!').slice(1, -1)).toEqual([171, 119, 123, 171, 119, 123, 748])
+  expect(tokenizer.encode('a\ufeff, \ufeffb').slice(1, -1)).toEqual([320, 171, 119, 123, 267, 171, 119, 379, 321])
+})
+
 test('pads and truncates as transformers does', () => {
   expect(tokenizer.fixedLength).toBe(ids.model_max_length)
   expect(Object.keys(ids.padded).length).toBeGreaterThan(30)

@@ -17,6 +17,9 @@ const maxTextLength = 50_000
 
 const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 
+/** The parts of a word, which is a contraction's end, letters, a digit, symbols, or the text of a special token. */
+const parts = String.raw`'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}+|[^\p{L}\p{N}]+`
+
 /** CLIP's tokenizer with its vocabulary. */
 export class CLIPTokenizer implements Tokenizer {
   static readonly classNames = ['CLIPTokenizer', 'CLIPTokenizerFast']
@@ -27,8 +30,9 @@ export class CLIPTokenizer implements Tokenizer {
   readonly #tokenizer: HfTokenizer
   readonly #sides: Sides
   readonly #files: TokenizerFiles
-  /** The id of each added token that is not special, by its text. */
+  /** The id of each added token, by its text. */
   readonly #added: ReadonlyMap<string, number>
+  readonly #vocabulary: Vocabulary
 
   /** `more`: tokens to add to those of the files. @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles, more: readonly string[] = []) {
@@ -51,6 +55,7 @@ export class CLIPTokenizer implements Tokenizer {
       tokens: [...own.tokens, ...more.map((content, index) => addedToken(content, next + index))],
     }
     this.#files = files
+    this.#vocabulary = known
     this.#added = new Map(special.tokens.map(({ content, id }) => [content, id]))
     const idOf = (role: keyof typeof special.roles) => roleId(special, role, known)
     const { bos_token: bos, eos_token: eos, unk_token: unk } = special.roles
@@ -73,7 +78,9 @@ export class CLIPTokenizer implements Tokenizer {
         type: 'Sequence',
         pretokenizers: [
           { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+          // This expression splits words without spaces as ByteLevel's own does. ByteLevel's own is not used, because in JavaScript `\s` matches U+FEFF.
+          { type: 'Split', pattern: { Regex: parts }, behavior: 'Isolated', invert: false },
+          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
         ],
       },
       post_processor: {
@@ -119,13 +126,13 @@ export class CLIPTokenizer implements Tokenizer {
     return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 
-  /** As `add_tokens` in transformers. @throws InputError `token` for a text that is a token already */
+  /** As `add_tokens` in transformers. @throws InputError `token` for a text that is a token already, added or of the vocabulary, as in diffusers */
   withTokens(contents: readonly string[]): { readonly tokenizer: CLIPTokenizer; readonly ids: readonly number[] } {
     for (const content of contents)
-      if (this.#added.has(content))
+      if (this.#added.has(content) || this.#vocabulary.idOf(content) !== undefined)
         throw new InputError(
           'token',
-          `The tokenizer has the token ${JSON.stringify(content)} already; choose another with token.`,
+          `The tokenizer has the token ${JSON.stringify(content)} already; choose another with the option token, or rename the file.`,
           {
             token: content,
           },

@@ -11,7 +11,7 @@ import type { AddedToken } from './special-tokens.js'
 export interface HfTokenizer {
   normalizer: ((text: string) => string) | null
   pre_tokenizer: ((text: string) => string[]) | null
-  /** What searches for the tokens that are searched for before normalizing, and after it. */
+  /** The parts that search for tokens before normalizing, and after it. */
   splitter_unnormalized: Splitter
   splitter_normalized: Splitter
   /** The tokens by their texts, and by their normalized texts. */

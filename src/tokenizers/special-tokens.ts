@@ -100,7 +100,7 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   const tokens = new Map<string, FoundToken>()
   for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
-    // A token that the files name gets an id of its own; one that they do not name and do not have means that the files are not whole.
+    // A token that the files name gets an id of its own. If they neither name nor contain it, the files are incomplete.
     if (addsSpecial || !isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
     if (vocabulary.idOf(roles[role]) === undefined)
       throw new CheckpointError(

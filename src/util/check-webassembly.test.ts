@@ -5,7 +5,7 @@ it('WebAssembly that works is no error', async () => {
   await expect(checkWebAssembly()).resolves.toBeUndefined()
 })
 
-it('a browser without it, and a policy that forbids it, each have their words', async () => {
+it('the error says whether the browser lacks WebAssembly or a policy forbids it', async () => {
   await expect(checkWebAssembly({ WebAssembly: undefined })).rejects.toMatchObject({
     code: 'runtime-not-loaded',
     message: expect.stringContaining('turned off'),

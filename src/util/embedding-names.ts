@@ -16,9 +16,9 @@ function isNoWord(tensor: string): boolean {
   return tensor === 'emb_params' || Object.hasOwn(embeddingEncoders, tensor)
 }
 
-/** The word of an embedding: its first tensor's name, or the file's if that is no word. */
+/** The word of an embedding: its first tensor's name, or the file's in lower case if that is no word. As in diffusers, only a word in lower case has all of its vectors. */
 export function embeddingWord(tensor: string, file: string): string {
-  return isNoWord(tensor) ? file.replace(/\.safetensors$/i, '') : tensor
+  return isNoWord(tensor) ? file.replace(/\.safetensors$/i, '').toLowerCase() : tensor
 }
 
 /** Whether tensors with these names can only be an embedding's. */

@@ -64,7 +64,7 @@ describe('in place of a safetensors file', () => {
   })
 })
 
-it('is nothing known where the bytes are those of a file', () => {
+it('the bytes of a real file are not mistaken for known content', () => {
   for (const content of ['{"a": 1}', '[]', '#version: 0.2\ni n', '\x10\0\0\0\0\0\0\0{}'])
     expect(recognizeContent(latin1(content))).toBeUndefined()
 })

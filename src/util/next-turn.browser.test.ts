@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Turns } from './next-turn.js'
 
-test('pauses over one channel deliver messages', async () => {
+test('messages arrive during pauses that share one channel', async () => {
   const { port1, port2 } = new MessageChannel()
   let came = 0
   port1.addEventListener('message', () => came++)

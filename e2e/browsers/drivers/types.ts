@@ -1,4 +1,4 @@
-/** What a spec that runs in every browser may do with one: the part that Playwright, WebDriver BiDi and WebDriver have in common. */
+/** The interface through which a spec drives any browser: the operations that Playwright, WebDriver BiDi and WebDriver have in common. */
 
 /** The engines, by the browser that represents each here. */
 export type EngineName = 'chromium' | 'firefox' | 'webkit'
@@ -53,7 +53,7 @@ export interface DrivenBrowser {
 /** How an engine is driven. */
 export interface Engine {
   readonly name: EngineName
-  /** Why this machine cannot run it; undefined where it can. */
+  /** The reason why this machine cannot run it; undefined if it can. */
   missing(): string | undefined
   /** Whether a profile is stored on disk: WebDriver starts WebKitGTK with one in memory only. */
   readonly keepsProfile: boolean

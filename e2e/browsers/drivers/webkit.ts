@@ -142,7 +142,7 @@ class WebKitTab implements Tab {
   }
 
   async screenshot(): Promise<Uint8Array> {
-    // Of the whole window, whose upper left corner the frame fills: the driver's pictures of elements have black bands.
+    // Takes the whole window, whose upper left corner the frame fills. The driver's pictures of single elements have black bands.
     return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
   }
 

@@ -44,7 +44,7 @@ async function readIndex(repository: Repository, options: ReadOptions): Promise<
 /** One component of a repository that may hold others, and the class that its config names. */
 export interface LoneComponent {
   readonly files: ComponentFiles
-  /** Undefined where the config names none. */
+  /** The class; undefined if the config names none. */
   readonly className: string | undefined
 }
 

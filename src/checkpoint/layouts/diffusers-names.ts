@@ -72,7 +72,7 @@ interface ComponentClass {
 /** The stems of the names of weight files. */
 const [diffusersStem, transformersStem] = ['diffusion_pytorch_model', 'model']
 
-/** What the files of a component are. Without a class, which is a repository with one component only, they may be any. */
+/** The kinds of files that a component may have. In a repository with one component only, no class is known, so they may be of any kind. */
 function kindsOf(component: ComponentClass | undefined): {
   readonly tokenizer?: string
   readonly stems: readonly string[]
@@ -87,7 +87,7 @@ function kindsOf(component: ComponentClass | undefined): {
   return { stems: [library === 'diffusers' ? diffusersStem : transformersStem], others: [] }
 }
 
-/** The names to request first: those that most repositories have, and the variants, of which nothing else says that they exist. */
+/** The names to request first: those that most repositories have, and those of variants, which no other file lists. */
 function firstNames(component: ComponentClass | undefined): string[] {
   const { tokenizer, stems, others } = kindsOf(component)
   return [
@@ -110,7 +110,7 @@ async function furtherNames(
   // A repository with one component only is a tokenizer, or it is something else.
   if (tokenizer !== undefined && !has('config.json') && !has('scheduler_config.json')) {
     const config = await json('tokenizer_config.json')
-    // What these say is in such a config.
+    // Such a config already has the values of these files.
     if (!entriesOf(config).some(([key]) => key === 'added_tokens_decoder'))
       names.push('special_tokens_map.json', 'added_tokens.json')
     if (tokenizer.startsWith('Qwen') && !entriesOf(config).some(([key]) => key === 'chat_template'))

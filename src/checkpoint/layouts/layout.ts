@@ -25,7 +25,7 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** What reading the checkpoint's list of components ignored. */
+  /** Entries of the checkpoint's list of components that are ignored. */
   readonly notes: readonly CheckpointNote[]
   /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>
@@ -68,9 +68,9 @@ export interface ComponentWeights {
   readonly variant: string | null
   /** The path of the index that names the shards; null where the weights are in one file. */
   readonly index: string | null
-  /** What makes the component's weights of the tables that are read. None where the files hold them as diffusers names them. */
+  /** The transforms that make the component's weights from the tensors of the files. None if the files already have diffusers' names. */
   readonly transforms: readonly WeightTransform[]
-  /** Bits of the quantized weights where the files hold such in blocks of their own (GGUF): of the form that is nearest to most of them. */
+  /** The bits of Aquatint's form that is nearest to most quantized weights of a file with its own blocks (GGUF); absent for other files. */
   readonly stored?: 4 | 8 | undefined
   /** Paths of the weight files, sorted. @throws as {@link read} */
   files(options?: ReadOptions): Promise<readonly string[]>

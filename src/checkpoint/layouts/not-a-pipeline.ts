@@ -1,4 +1,4 @@
-/** What a repository without model_index.json holds, in a sentence that says what to do. Pure: it looks at paths only. */
+/** Describes the content of a repository without model_index.json in a sentence that says what to do. Pure: it reads paths only. */
 
 import { modelIndexName } from './diffusers-names.js'
 

@@ -19,7 +19,7 @@ export interface LoraModule extends ReadBranch {
   readonly alpha: TensorHeader | undefined
 }
 
-/** What the header of a LoRA file says. */
+/** The content of a LoRA file's header. */
 export interface LoraFile {
   readonly modules: readonly LoraModule[]
   readonly metadata: ReadonlyMap<string, string>

@@ -17,7 +17,7 @@ export type BranchTensor =
   | `lokr_w${1 | 2}${'' | '_a' | '_b'}`
 
 /**
- * What a tensor is of a layer's branch. `ignored`: a change of a bias or of a norm, which diffusers leaves out for FLUX.1. `other`: a part that belongs to a
+ * The part of a layer's branch that a tensor is. `ignored`: a change of a bias or of a norm, which diffusers leaves out for FLUX.1. `other`: a part that belongs to a
  * method that cannot be loaded.
  */
 export type LoraPart = BranchTensor | 'alpha' | 'dora-scale' | 'ignored' | 'other'
@@ -57,7 +57,7 @@ const parts: readonly (readonly [RegExp, LoraPart])[] = [
   [/\.lora_A(?:\.[^.]+)?\.bias$/, 'other'],
 ]
 
-/** A tensor that files name as it is called here; peft adds the name of an adapter. */
+/** The end of a tensor's name, as it is in this table; peft adds the name of an adapter. */
 function endsWith(part: BranchTensor): readonly [RegExp, LoraPart] {
   return [new RegExp(`\\.${part}(?:\\.[^.]+)?$`), part]
 }
@@ -87,7 +87,7 @@ export function flatName(layer: string): string {
   return layer.replaceAll('.', '_')
 }
 
-/** What older releases called the layers of an attention. */
+/** The names of an attention's layers in older releases. */
 const oldLayers: readonly (readonly [RegExp, string])[] = [
   [/to_out$/, 'to_out_0'],
   [/to_q$/, 'q_proj'],

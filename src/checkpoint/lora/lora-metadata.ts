@@ -8,7 +8,7 @@ type Metadata = ReadonlyMap<string, string>
 /** The most trigger words that are reported. */
 const mostWords = 20
 
-/** What peft trained the branch of a layer with, for a file without alphas: alpha / rank, or alpha / √rank. Without a config: 1. */
+/** The factor with which peft trained the branch of a layer, for a file without alphas: alpha / rank, or alpha / √rank. Without a config: 1. */
 export function trainedScaling(metadata: Metadata, component: LoraComponent, layer: string, rank: number): number {
   const config = parseObject(metadata.get('lora_adapter_metadata'))
   const names = component === 'denoiser' ? ['unet', 'transformer'] : [component]
@@ -47,7 +47,7 @@ export function triggerWords(metadata: Metadata): readonly string[] {
     .slice(0, mostWords)
 }
 
-/** Metadata is text that any program may have written: what is not an object of JSON says nothing. */
+/** Metadata is text that any program may have written. Text that is not a JSON object is ignored. */
 function parseObject(text: string | undefined): JsonObject {
   if (text === undefined) return {}
   try {

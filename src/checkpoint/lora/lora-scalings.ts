@@ -1,4 +1,4 @@
-/** What the branches of a LoRA file are multiplied by: alpha / rank. */
+/** The factors of the branches of a LoRA file: alpha / rank. */
 
 import type { ByteSource, ReadOptions } from '../../hub/types.js'
 import { decodeFloats, isFloatDType } from '../element-types.js'
@@ -55,7 +55,7 @@ export async function readScalings(
   return { factors: new Map(modules.map((module) => [module, factorOf(module)])), overruled }
 }
 
-/** How integers are read: some trainers store an alpha as one. */
+/** How to read integer tensors: some trainers store alphas as integers. */
 const integers: Readonly<Partial<Record<SafetensorsDType, (view: DataView) => number>>> = {
   I8: (view) => view.getInt8(0),
   U8: (view) => view.getUint8(0),

@@ -34,7 +34,7 @@ interface Target extends Omit<MatchedBranch, 'module'> {
 }
 
 /**
- * Matches a file with the components of a pipeline. A file of which a part fits is taken, as in diffusers, unless a shape differs.
+ * Matches a file with the components of a pipeline. A file is accepted if a part of it fits, as in diffusers, unless a shape differs.
  * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and what the file looks like; UnsupportedError `lora-method`
  */
 export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<LoraComponent, AdaptableLayers>): MatchedLora {
@@ -91,7 +91,7 @@ export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<
   return { components: found, ignored, unread }
 }
 
-/** What a name in files means. */
+/** The layers that a name in a file means. */
 interface Named {
   readonly targets: readonly Target[]
   /** The name is that of a transformer's original code. */
@@ -126,7 +126,7 @@ function indexOf(layers: AdaptableLayers): ReadonlyMap<string, Named> {
   return index
 }
 
-/** A file of which diffusers reads nothing. */
+/** The error for a file from which diffusers reads nothing. */
 function unreadFile(file: string, { first: { name } }: LoraModule): CheckpointError {
   const message = `${file} does not fit this pipeline: diffusers does not read a LoRA for it with names such as ${name}, so it would change nothing there. Convert the file to diffusers' names.`
   return new CheckpointError('lora-mismatch', message, { file, tensor: name })

@@ -7,7 +7,7 @@
 /** A layer in the original code, and where in its rows a layer of diffusers is. */
 export interface OriginalLayer {
   readonly name: string
-  /** Its place among the layers that are one matrix there; 0 for a layer of its own. */
+  /** The index of the layer among those that are one matrix in the original code; 0 for a layer with a matrix of its own. */
   readonly place: number
 }
 

@@ -9,7 +9,7 @@ import { flatName } from './lora-keys.js'
 /** The networks whose files have such layers, and the UNets of Stable Diffusion. */
 export type NetworkKind = 'unet' | 'sd3' | 'flux1' | 'flux2' | 'other'
 
-/** What a network is, by its layers. Chroma's transformer counts as FLUX.1's: diffusers reads its files in the same way. */
+/** The kind of a network, recognized by its layers. Chroma's transformer counts as FLUX.1's, because diffusers reads its files in the same way. */
 export function networkKind(layers: { readonly has: (layer: string) => boolean } | undefined): NetworkKind {
   if (layers === undefined) return 'other'
   if (layers.has('double_stream_modulation_img.linear')) return 'flux2'
@@ -18,7 +18,7 @@ export function networkKind(layers: { readonly has: (layer: string) => boolean }
   return layers.has('conv_in') && layers.has('time_embedding.linear_1') ? 'unet' : 'other'
 }
 
-/** Whether a layer is one of an original code whose names diffusers never reads: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of it. */
+/** Whether a layer is one of an original code whose names diffusers never reads: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of Stable Diffusion 3. */
 export function isOtherOriginal(layer: string): boolean {
   return /^(?:joint_blocks_\d|final_layer_)/.test(flatName(layer))
 }

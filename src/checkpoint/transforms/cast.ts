@@ -23,7 +23,7 @@ export type OnOverflow = (name: string, count: number) => void
  * Casts every tensor of real numbers to `to`, rounding to nearest even. The scales of quantized weights stay float16, which the kernels
  * expect, and integers stay as they are.
  */
-export function cast(to: TargetDType, onOverflow?: OnOverflow): WeightTransform {
+export function castWeights(to: TargetDType, onOverflow?: OnOverflow): WeightTransform {
   return {
     description: { name: 'cast', to },
     apply: (table) =>

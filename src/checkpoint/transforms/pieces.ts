@@ -1,8 +1,8 @@
-/** What the byte sources of transformed tensors share: the size of a piece of work, and how a read is cut out of pieces. */
+/** Shared by the byte sources of transformed tensors: the size of a piece of work, and how the bytes of a read are copied from pieces. */
 
 import type { ByteRange } from '../../hub/types.js'
 
-/** Elements that are worked on at a time: 4 MiB as float32, and at most as much again before and behind the conversion. */
+/** Elements that are processed at a time: 4 MiB as float32, and at most as much again for the stored and for the converted elements. */
 export const pieceElements = 1 << 20
 
 /** Copies the bytes that two stretches of one file have in common: `source` begins at `sourceBegin`, `target` at `targetBegin`. */

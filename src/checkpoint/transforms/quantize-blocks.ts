@@ -1,6 +1,6 @@
 /**
- * Gives tensors that a file holds in blocks of its own (GGUF) Aquatint's form: those of Q8_0 and Q4_0 keep each code and each scale, all others
- * are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
+ * Converts the tensors that a GGUF file holds in its own blocks to Aquatint's blocks. Tensors of Q8_0 and Q4_0 keep each code and each scale; all
+ * others are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
  */
 
 import type { SensitiveWeights, TensorEntry, WeightTable } from '../types.js'
@@ -8,7 +8,7 @@ import { quantize } from './quantize.js'
 import { dequantizeRows, quantizeVersions } from './quantize-rows.js'
 import type { WeightTransform } from './transform-table.js'
 
-/** Receives, once for each block type whose weights change, how far the first of them are off: the root of the mean square error, as a part of their own. */
+/** Called once for each block type whose weights change, with the error of its first weights: the root of the mean square error, relative to that of the weights. */
 export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
 
 /** The transform. Tensors that `sensitive` keeps are not quantized. `onRequantized` is called when tensors are read. */

@@ -27,8 +27,8 @@ export interface QuantizeOptions {
   /** Whether each block has a zero point: more exact for asymmetric blocks, for `bits` more bits per block. Default false. */
   readonly zeroPoints?: boolean | undefined
   /**
-   * Whether the codes reach as far up as down: the weight of largest magnitude gets the code 1 or 255, and blocks of Q8_0 keep their values. Without zero
-   * points only. Default false: it gets the code 0, and the scale its sign.
+   * Whether the codes are symmetric about their middle: the weight of largest magnitude gets the code 1 or 255, and blocks of Q8_0 keep their values.
+   * Only without zero points. Default false: this weight gets the code 0, and the scale gets its sign.
    */
   readonly symmetric?: boolean | undefined
   /** Tensors that are kept, or have 8 bits, by their names. Absent: none. */

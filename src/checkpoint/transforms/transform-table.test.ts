@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { ByteRange, ByteSource } from '../../hub/types.js'
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
-import { cast } from './cast.js'
+import { castWeights } from './cast.js'
 import { quantize } from './quantize.js'
 import { recipeOf, transformTable } from './transform-table.js'
 import { pieceElements } from './pieces.js'
@@ -59,7 +59,7 @@ describe('casting', () => {
 
   it('casts F32 to F16 and keeps integers and what is F16 already', async () => {
     const [half, integers] = [entryOf('h', 'F16', [1], Uint8Array.of(0, 60)), entryOf('i', 'I64', [1], new Uint8Array(8))]
-    const table = transformTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers)), half, integers), [cast('F16')])
+    const table = transformTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers)), half, integers), [castWeights('F16')])
     expect([...table.keys()]).toEqual(['a', 'h', 'i'])
     expect(table.get('a')).toMatchObject({ dtype: 'F16', shape: [11], begin: 0, end: 22 })
     expect(patterns(await whole(table.get('a')))).toEqual(float32ToFloat16(numbers))
@@ -68,7 +68,7 @@ describe('casting', () => {
   })
 
   it('casts F32 to BF16, to nearest even', async () => {
-    const table = transformTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers))), [cast('BF16')])
+    const table = transformTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers))), [castWeights('BF16')])
     const back = bfloat16ToFloat32(patterns(await whole(table.get('a'))))
     // bfloat16 has 7 bits behind the point: 1 + 2^-8 is a tie that goes down to even, 1 + 3·2^-8 one that goes up.
     expect([...back.subarray(0, 5)]).toEqual([0, -0, 1, 1, 1 + 2 ** -6])
@@ -80,14 +80,14 @@ describe('casting', () => {
 
   it.each(['F16', 'BF16', 'F8_E4M3', 'F8_E5M2'] as const)('widens %s to F32 exactly', async (dtype) => {
     const bytes = Uint8Array.from({ length: 12 }, (_, i) => 17 * i)
-    const table = transformTable(tableOf(entryOf('a', dtype, [dtype.startsWith('F8') ? 12 : 6], bytes)), [cast('F32')])
+    const table = transformTable(tableOf(entryOf('a', dtype, [dtype.startsWith('F8') ? 12 : 6], bytes)), [castWeights('F32')])
     const read = await whole(table.get('a'))
     expect(new Float32Array(read.buffer)).toEqual(decodeFloats(bytes.slice(), dtype))
   })
 
   it('returns any part of a tensor, also one that splits elements', async () => {
     const numbers = values(1000)
-    const entry = transformTable(tableOf(entryOf('a', 'F32', [1000], bytesOf(numbers))), [cast('F16')]).get('a')!
+    const entry = transformTable(tableOf(entryOf('a', 'F32', [1000], bytesOf(numbers))), [castWeights('F16')]).get('a')!
     const all = await whole(entry)
     for (const step of [1, 3, 64, 777]) expect(await inSteps(entry.source, step)).toEqual(all)
   })
@@ -95,7 +95,9 @@ describe('casting', () => {
   it('reports values that overflow', async () => {
     const reported: [string, number][] = []
     const big = Float32Array.of(1, 70_000, -1e9, Number.POSITIVE_INFINITY)
-    const table = transformTable(tableOf(entryOf('a', 'F32', [4], bytesOf(big))), [cast('F16', (...args) => reported.push(args))])
+    const table = transformTable(tableOf(entryOf('a', 'F32', [4], bytesOf(big))), [
+      castWeights('F16', (...args) => reported.push(args)),
+    ])
     expect([...float16ToFloat32(patterns(await whole(table.get('a'))))]).toEqual([
       1,
       Number.POSITIVE_INFINITY,
@@ -106,7 +108,7 @@ describe('casting', () => {
   })
 
   it('refuses a read outside the tensor', async () => {
-    const entry = transformTable(tableOf(entryOf('a', 'F32', [4], bytesOf(values(4)))), [cast('F16')]).get('a')!
+    const entry = transformTable(tableOf(entryOf('a', 'F32', [4], bytesOf(values(4)))), [castWeights('F16')]).get('a')!
     await expect(entry.source.read({ begin: 0, end: 9 })).rejects.toThrow(RangeError)
     await expect(entry.source.read({ begin: -1, end: 2 })).rejects.toThrow(RangeError)
   })
@@ -121,7 +123,10 @@ describe.each([4, 8] as const)('quantizing to int%i', (bits) => {
     const raw = entryOf('x.weight', 'F32', [rows, columns], bytesOf(weights))
     return {
       raw,
-      table: transformTable(tableOf(raw, entryOf('x.bias', 'F32', [4], bytesOf(values(4)))), [quantize(options), cast('F16')]),
+      table: transformTable(tableOf(raw, entryOf('x.bias', 'F32', [4], bytesOf(values(4)))), [
+        quantize(options),
+        castWeights('F16'),
+      ]),
     }
   }
 
@@ -213,7 +218,7 @@ it('refuses a checkpoint that has one of the new names', () => {
 it('casts everything but the scales of quantized weights', () => {
   const weight = entryOf('x.weight', 'F32', [1, 32], new Uint8Array(128))
   const scale = entryOf('y.weight_scale', 'F16', [1], new Uint8Array(2))
-  const table = transformTable(tableOf(weight, scale), [quantize({ bits: 8 }), cast('F32')])
+  const table = transformTable(tableOf(weight, scale), [quantize({ bits: 8 }), castWeights('F32')])
   expect([...table.values()].map(({ name, dtype }) => [name, dtype])).toEqual([
     ['x.weight', 'U8'],
     ['x.weight_scale', 'F16'],
@@ -224,13 +229,13 @@ it('casts everything but the scales of quantized weights', () => {
 it('applies transforms in order, and names each of them in the recipe', () => {
   const weight = entryOf('x.weight', 'F32', [1, 32], new Uint8Array(128))
   // Quantized weights are codes, which a cast leaves alone; float16 weights can be quantized.
-  const castFirst = [cast('F16'), quantize({ bits: 4, blockSize: 16 })]
+  const castFirst = [castWeights('F16'), quantize({ bits: 4, blockSize: 16 })]
   expect([...transformTable(tableOf(weight), castFirst).values()].map(({ dtype }) => dtype)).toEqual(['U8', 'F16'])
   expect(recipeOf(castFirst)).toBe('[{"name":"cast","to":"F16"},{"name":"quantize","version":2,"bits":4,"blockSize":16}]')
   expect(recipeOf([])).toBe('[]')
 })
 
 it('keeps the recipe that caches of users hold quantized weights under', () => {
-  const recipe = recipeOf([quantize({ bits: 4, blockSize: 32 }), cast('F16')])
+  const recipe = recipeOf([quantize({ bits: 4, blockSize: 32 }), castWeights('F16')])
   expect(recipe).toBe('{"kind":"quantize","version":2,"rest":"F16","bits":4,"blockSize":32}')
 })

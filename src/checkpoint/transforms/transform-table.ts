@@ -7,7 +7,7 @@
 
 import type { WeightTable } from '../types.js'
 
-/** What a transform does, as plain JSON: its name and every parameter that changes its output. */
+/** The description of a transform, as plain JSON: its name and every parameter that changes its output. */
 export interface TransformDescription {
   /** Such as `cast` or `quantize`. */
   readonly name: string

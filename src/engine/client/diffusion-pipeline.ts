@@ -8,9 +8,6 @@ import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan } from '../../pipelines/loading/plan-pipeline.js'
 import type {
   CheckpointReference,
-  EncodePromptOptions,
-  GenerateOptions,
-  GenerateResult,
   LoadPipelineOptions,
   PipelineInfo,
   PipelineProgress,
@@ -19,7 +16,7 @@ import type {
   StepInfo,
   PlannedSize,
 } from '../../pipelines/types.js'
-import type { AdapterCommand, LoraInfo } from '../../pipelines/adapter-types.js'
+import type { AdapterCommand, FuseLoraOptions, LoraInfo, UnfuseLoraOptions } from '../../pipelines/adapter-types.js'
 import type { LoadEmbeddingCallOptions, LoadLoraCallOptions } from './adapter-options.js'
 import { SharedTask, type JoinOptions } from '../../util/shared-task.js'
 import type { PipelineId } from '../protocol.js'
@@ -27,17 +24,20 @@ import type { Connection } from './connection.js'
 import { gatherComponents, type ComponentOptions } from './component-options.js'
 import { sharedEngine, type Engine } from './engine-client.js'
 import { GeneratedImage } from './generated-image.js'
+import type { EncodePromptCallOptions, GenerateCallOptions, GenerateOutput } from './generate-options.js'
 import { startGeneration, type Generation } from './generation.js'
 import { readImage, withImages, type ImageInput } from './image-input.js'
-import { generationMeter, loadMeter, stepEvent, type ProgressMeter, type ProgressReport } from './overall-progress.js'
+import { generationMeter, loadMeter, stepEvent, type OverallMeter, type ProgressReport } from './overall-progress.js'
 import {
   checkOptionNames,
   encodePromptOptionNames,
   fromPretrainedOptionNames,
   generateOptionNames,
+  fuseLoraOptionNames,
   loadEmbeddingOptionNames,
   loadLoraOptionNames,
   planOptionNames,
+  unfuseLoraOptionNames,
 } from './option-names.js'
 
 /** Options of {@link DiffusionPipeline.fromPretrained}. */
@@ -62,34 +62,6 @@ export interface PlanOptions extends LoadPipelineOptions, ComponentOptions, Plan
   readonly signal?: AbortSignal | undefined
   /** The engine to plan in; by default the one that all pipelines of a page share. */
   readonly engine?: Engine | undefined
-}
-
-/** Options of {@link DiffusionPipeline.generate}. */
-export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
-  /**
-   * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
-   * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
-   * FLUX.2-klein: reference images, one or a list, which keep their sizes.
-   */
-  readonly image?: ImageInput | readonly ImageInput[] | undefined
-  /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
-  readonly signal?: AbortSignal | undefined
-  /** As in `fromPretrained`, with the progress of the whole generation; also called after each step. */
-  readonly onProgress?: ((progress: ProgressReport) => void) | undefined
-  /** Called after each denoising step. */
-  readonly onStep?: ((step: StepInfo) => void) | undefined
-}
-
-/** Options of {@link DiffusionPipeline.encodePrompt}. */
-export interface EncodePromptCallOptions extends EncodePromptOptions {
-  /** Cancels the call; the promise rejects with the reason of the signal. */
-  readonly signal?: AbortSignal | undefined
-}
-
-/** The result of {@link DiffusionPipeline.generate}. */
-export interface GenerateOutput extends Omit<GenerateResult, 'images'> {
-  /** The images, `numImagesPerPrompt` of each prompt, one prompt after the other. */
-  readonly images: readonly GeneratedImage[]
 }
 
 /** The signal and the listener of a load. */
@@ -244,18 +216,34 @@ export class DiffusionPipeline {
 
   /**
    * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each, 1 without. A change of weights alone
-   * loads and compiles nothing. @throws InputError `adapter-name`, `adapter-weights`
+   * loads and compiles nothing. A fused LoRA that is not among them, or gets another weight, is no longer fused. @throws InputError `adapter-name`, `adapter-weights`
    */
   async setAdapters(names: string | readonly string[], weights?: number | readonly number[]): Promise<void> {
     await this.#adapt({ type: 'set', names: typeof names === 'string' ? [names] : names, weights })
   }
 
-  /** Removes LoRAs, as `delete_adapters` in diffusers. @throws InputError `adapter-name` */
+  /**
+   * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step costs what it costs without LoRAs. A GPU computes them while the next generation
+   * loads the weights. docs/lora.md says when this is worth it.
+   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` where a weight is quantized. Nothing has changed then.
+   */
+  async fuseLora(options: FuseLoraOptions = {}): Promise<void> {
+    checkOptionNames(options, fuseLoraOptionNames)
+    await this.#adapt({ type: 'fuse', options })
+  }
+
+  /** Gives the model the checkpoint's weights again, as `unfuse_lora` in diffusers. They are read from the cache. LoRAs that are active run beside them. @throws InputError `components` */
+  async unfuseLora(options: UnfuseLoraOptions = {}): Promise<void> {
+    checkOptionNames(options, unfuseLoraOptionNames)
+    await this.#adapt({ type: 'unfuse', options })
+  }
+
+  /** Removes LoRAs, as `delete_adapters` in diffusers, also from the weights that they are fused into. @throws InputError `adapter-name` */
   async deleteAdapters(names: string | readonly string[]): Promise<void> {
     await this.#adapt({ type: 'delete', names: typeof names === 'string' ? [names] : names })
   }
 
-  /** Removes all LoRAs, as `unload_lora_weights` in diffusers. */
+  /** Removes all LoRAs, as `unload_lora_weights` in diffusers, also from the weights that they are fused into. */
   async unloadLoraWeights(): Promise<void> {
     await this.#adapt({ type: 'delete' })
   }
@@ -372,7 +360,7 @@ function adapt(
 /** A listener that adds the overall progress to each event. */
 function reportTo(
   onProgress: ((progress: ProgressReport) => void) | undefined,
-  meter: ProgressMeter,
+  meter: OverallMeter,
 ): ((event: PipelineProgress) => void) | undefined {
   return onProgress && ((event) => onProgress(meter(event, performance.now())))
 }

@@ -5,7 +5,7 @@
 
 import { InputError } from '../../errors.js'
 import type { EncodePromptOptions, GenerateOptions, LoadPipelineOptions, PlannedSize } from '../../pipelines/types.js'
-import type { LoadEmbeddingOptions, LoadLoraOptions } from '../../pipelines/adapter-types.js'
+import type { FuseLoraOptions, LoadEmbeddingOptions, LoadLoraOptions, UnfuseLoraOptions } from '../../pipelines/adapter-types.js'
 import { componentNames } from '../../component-names.js'
 
 /** Every option of a type. A missing or an extra name is a type error. */
@@ -81,10 +81,20 @@ const generate: Names<GenerateOptions> = {
 
 const lora: Names<LoadLoraOptions> = { adapterName: true, weightName: true, subfolder: true, revision: true, scale: true }
 
+const unfuse: Names<UnfuseLoraOptions> = { components: true }
+
+const fuse: Names<FuseLoraOptions> = { ...unfuse, adapterNames: true, loraScale: true }
+
 const embedding: Names<LoadEmbeddingOptions> = { token: true, weightName: true, subfolder: true, revision: true }
 
 /** The options of `loadTextualInversion`. */
 export const loadEmbeddingOptionNames = [...Object.keys(embedding), 'signal', 'onProgress']
+
+/** The options of `fuseLora`. */
+export const fuseLoraOptionNames = Object.keys(fuse)
+
+/** The options of `unfuseLora`. */
+export const unfuseLoraOptionNames = Object.keys(unfuse)
 
 /** The options of `loadLoraWeights`. */
 export const loadLoraOptionNames = [...Object.keys(lora), 'signal', 'onProgress']

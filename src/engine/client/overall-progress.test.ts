@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { FileProgress } from '../../hub/types.js'
 import type { PipelineProgress } from '../../pipelines/types.js'
-import { generationMeter, loadMeter, type ProgressMeter } from './overall-progress.js'
+import { generationMeter, loadMeter, type OverallMeter } from './overall-progress.js'
 
 const file = (component: string, path: string, loaded: number, more: Partial<FileProgress> = {}): PipelineProgress => ({
   type: 'file',
@@ -13,7 +13,7 @@ const file = (component: string, path: string, loaded: number, more: Partial<Fil
 const downloading: PipelineProgress = { type: 'status', phase: 'downloading', components: ['unet', 'vae'] }
 
 /** The reports of events that arrive one second apart. */
-function reports(meter: ProgressMeter, events: readonly PipelineProgress[]) {
+function reports(meter: OverallMeter, events: readonly PipelineProgress[]) {
   return events.map((event, i) => meter(event, 1000 * i))
 }
 
@@ -105,7 +105,7 @@ test('the time left of a generation is that of the steps and the decoding', () =
   expect(left[13]).toBe(0)
 })
 
-test('a generation from an image has fewer steps than were asked for, and gets as far', () => {
+test('a generation from an image runs fewer steps than requested, and its progress reaches 1 as well', () => {
   const events: PipelineProgress[] = [
     { type: 'status', phase: 'denoising' },
     step(0),

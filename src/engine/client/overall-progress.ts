@@ -9,9 +9,9 @@ import type { PipelinePhase, PipelineProgress, StepInfo } from '../../pipelines/
 export interface OverallProgress {
   /** The part that is done, 0 to 1. Never falls. It is 1 with the last event: `ready` of a load, `complete` of a generation. */
   readonly fraction: number
-  /** Of a load: the bytes of all weight files that are present, including cached ones. 0 in a generation. Never falls. */
+  /** In a load, the bytes of all weight files that are present, including cached ones; 0 in a generation. Never falls. */
   readonly loadedBytes: number
-  /** Of a load: the bytes of all weight files, as far as they are known. 0 in a generation. */
+  /** In a load, the bytes of all weight files whose size is known; 0 in a generation. */
   readonly totalBytes: number
   /** The estimated seconds until the end, from the speed so far; undefined while there is too little to estimate from. */
   readonly secondsLeft?: number | undefined
@@ -21,13 +21,13 @@ export interface OverallProgress {
 export type ProgressReport = PipelineProgress & OverallProgress
 
 /** Adds the overall progress to an event. `now` is in milliseconds of any clock. */
-export type ProgressMeter = (event: PipelineProgress, now: number) => ProgressReport
+export type OverallMeter = (event: PipelineProgress, now: number) => ProgressReport
 
 /** The speed of a download is averaged over this many milliseconds. */
 const window = 5000
 /** A speed measured over less time than this, in milliseconds, is not reported. */
 const shortest = 500
-/** What the files can reach. The rest is for opening the model on its devices. */
+/** The largest fraction that downloaded files can reach. The rest is for opening the model on its devices. */
 const filesEnd = 0.99
 
 /** A file of a load. */
@@ -38,7 +38,7 @@ interface FileBytes {
 }
 
 /** Follows a load: the weight files are almost all of it. */
-export function loadMeter(): ProgressMeter {
+export function loadMeter(): OverallMeter {
   const files = new Map<string, FileBytes>()
   /** Components that have not named a file: until they have, the total is not known. */
   let unknown: ReadonlySet<string> = new Set()
@@ -98,7 +98,7 @@ const decodingPerDenoising = 0.1 / 0.85
  * Follows a generation of `steps` denoising steps. In each phase the loading of weights counts as one part; every step is one more, and each
  * of the other phases has one more.
  */
-export function generationMeter(steps: number): ProgressMeter {
+export function generationMeter(steps: number): OverallMeter {
   let fraction = 0
   let phase: PipelinePhase = 'resolving'
   /** The parts of the current phase: how many there are, and how many are done. */
@@ -126,7 +126,7 @@ export function generationMeter(steps: number): ProgressMeter {
   }
 }
 
-/** The progress event of a denoising step, for {@link ProgressMeter}. */
+/** The progress event of a denoising step, for {@link OverallMeter}. */
 export function stepEvent({ step, total }: StepInfo): PipelineProgress {
   return { type: 'step', step, total }
 }

@@ -48,7 +48,7 @@ interface TrustedTypes {
 
 let policy: ReturnType<TrustedTypes['createPolicy']> | undefined
 
-/** The URL as a page that requires Trusted Types takes it: this file passes only the address of its own script. */
+/** Converts the URL for a page that requires Trusted Types. The policy checks nothing, because this file passes only the address of its own script. */
 function trusted(url: string): string {
   const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes }
   if (trustedTypes === undefined) return url

@@ -46,7 +46,7 @@ export async function restoreRanges(
   return true
 }
 
-/** What is left of `whole` without `ranges`, in order. */
+/** The parts of `whole` that are not in `ranges`, in order. */
 export function rangesBetween(whole: ByteRange, ranges: readonly ByteRange[]): ByteRange[] {
   const rest: ByteRange[] = []
   let at = whole.begin

@@ -8,7 +8,7 @@ import { asFileRecord, fileRecordKey, type FileRecord } from './file-record.js'
 
 const filePrefix = fileRecordKey('')
 
-/** Every file's key and record, in no order. */
+/** Every file's key and record, in no particular order. */
 export async function fileRecords(store: ChunkStore): Promise<[string, FileRecord][]> {
   const found = await store.records(filePrefix)
   return found.flatMap(([key, value]): [string, FileRecord][] => {

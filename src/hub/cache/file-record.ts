@@ -21,7 +21,7 @@ export interface FileRecord {
   readonly parts?: unknown
   /** Indexes of the chunks that openings of parts of the file chose, once all of these were stored. Absent: no part was opened. */
   readonly chosen?: readonly number[] | undefined
-  /** The state of the whole-file hash after so many chunks, to resume from. */
+  /** The state of the whole-file hash after `chunks` chunks, from which hashing resumes. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
   /** Whether the whole file was compared with a hash that its host published. */
   readonly verified: boolean

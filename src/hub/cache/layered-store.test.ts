@@ -8,7 +8,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-/** A browser's store that accepts so many chunks, whatever their size. */
+/** A browser's store that accepts a limited number of chunks of any size. */
 class SmallStore extends MemoryStore {
   room: number
   /** Whether it rejects records too. */

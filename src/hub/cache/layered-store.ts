@@ -9,7 +9,7 @@ import { fileRecordKey } from './file-record.js'
 import { MemoryStore } from './memory-store.js'
 import { QuotaWriter } from './quota.js'
 
-/** What a layered store does when the browser's store fails. */
+/** Options: what a layered store does when the browser's store fails. */
 export interface LayeredStoreOptions {
   /** Receives each error of the browser's store. */
   readonly onTrouble?: ((error: StorageError) => void) | undefined
@@ -97,7 +97,7 @@ export class LayeredStore implements ChunkStore {
     return (await this.#memory.record(key)) ?? (await this.#read(key, (store) => store.record(key)))
   }
 
-  /** The same for callers that delete what has no record. @throws StorageError when the record cannot be read */
+  /** As {@link record}, for callers that delete chunks without a record. @throws StorageError when the record cannot be read */
   async recordOrThrow(key: string): Promise<unknown> {
     return (await this.#memory.record(key)) ?? (await this.#persistentFor(key)?.record(key))
   }

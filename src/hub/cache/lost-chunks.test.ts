@@ -142,7 +142,7 @@ describe('a lost chunk of a complete file', () => {
   })
 })
 
-describe('a file of which parts were opened', () => {
+describe('a file that was opened in part', () => {
   /** Chooses the fifth chunk, from a first byte that must be right. */
   const begin = 5 * chunkBytes + 1
   const choose = async (source: ByteSource) => {

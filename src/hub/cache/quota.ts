@@ -10,7 +10,7 @@ export type Evict = () => Promise<number | undefined>
 const waitMs = 500
 const maxWaits = 10
 
-/** What the browser may count for a stored value on top of its bytes. */
+/** Bytes that the browser may count for a stored value in addition to the value's own. */
 const overheadBytes = 1 << 20
 
 /** One write that may need room. */

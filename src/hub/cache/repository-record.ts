@@ -67,7 +67,7 @@ function isFile(value: unknown): boolean {
 }
 
 /** Whether the cache has the requested parts of every file that was opened, and nothing requires a revalidation. If so, the repository opens without a request. */
-export async function isComplete(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
+export async function opensFromCache(store: ChunkStore, record: RepositoryRecord): Promise<boolean> {
   if (record.doubted === true) return false
   const keys = Object.values(record.opened)
   for (const key of keys) if (!wasOpened(asFileRecord(await store.record(fileRecordKey(key))))) return false

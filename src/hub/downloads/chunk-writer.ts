@@ -20,7 +20,7 @@ import { openStoredProgress, type StoredProgress } from './stored-progress.js'
 /** Bytes of a stored chunk that are read back at a time. */
 const readBackBytes = 2 << 20
 
-/** What a writer needs to know. */
+/** The arguments of a writer. */
 export interface ChunkWriterOptions {
   readonly store: LayeredStore
   readonly file: StoredFile
@@ -55,7 +55,7 @@ export class ChunkWriter {
   readonly #digests: string[]
   readonly #hasher: Hasher | undefined
   #hashed: number
-  /** What an aborted download left, by index. */
+  /** The parts of chunks that an aborted download left, by the chunk's index. */
   readonly #parts: Map<number, ChunkPart>
   readonly #early = new EarlyChunks()
   /** Ends the queue of work that must run one at a time. */
@@ -104,7 +104,7 @@ export class ChunkWriter {
     return this.#present
   }
 
-  /** Bytes of the wanted chunks that are present, and of those parts of others that are. */
+  /** Bytes that are present: of whole wanted chunks, and of parts of the other wanted chunks. */
   get bytesPresent(): number {
     const parts = [...this.#parts.values()].filter(({ index }) => this.#isWanted(index))
     const inParts = parts.reduce((sum, { ranges }) => sum + partLength(ranges), 0)
@@ -176,7 +176,7 @@ export class ChunkWriter {
     if (!isChecked) await this.#serially(() => this.#hashPresent())
   }
 
-  /** Marks the stored chunks as of use to this run only, because they are made from bytes that are not verified yet, or removes that mark. */
+  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet, or removes that mark. */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
       this.#record = { ...this.#record, provisional: provisional ? true : undefined }

@@ -11,12 +11,12 @@ import type { DownloadServices, Fill } from './download-services.js'
 import { DownloadingFile, downloadRestarted } from './downloading-file.js'
 import type { ProgressMeter } from './progress-meter.js'
 
-/** Failures after which all chunks are deleted and fetched once more. Of a file that was complete before, only lost chunks are fetched. */
+/** Failures after which all chunks are deleted and fetched once more. If the file was complete before, only its lost chunks are fetched. */
 const restartsDownload = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])
 /** Failures after which the download resumes from the stored chunks, once. */
 const resumesDownload = new Set(['chunk-lost', 'hash-thread-lost'])
 
-/** What to complete, and where to report it. */
+/** The file to complete, and where to report its progress. */
 export interface CompleteFileOptions {
   readonly file: StoredFile
   readonly fill: Fill

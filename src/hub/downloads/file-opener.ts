@@ -227,7 +227,7 @@ export class FileOpener {
         if (stored !== undefined && (await readBlob(stored, begin, end)) !== undefined) return stored
         await store.deleteChunks(file.key, [index])
         const meter = new ProgressMeter(file.path, file.size, undefined)
-        // Of a file that is here in part, only the chunk that is read is fetched.
+        // If only parts of the file are stored, this fetches only the chunk that is read.
         const wanted = record.state === 'complete' ? undefined : new Set([index])
         await this.#completeOnce({ file, fill, meter, signal, wanted })
         return store.chunk(file.key, index)

@@ -43,7 +43,7 @@ async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<F
   }
 }
 
-/** Whether a download of the file resumes from what the record says is stored; if not, it begins anew, with chunks of the size that is set now. */
+/** Whether a download of the file resumes from what the record says is stored; if not, it starts over, with chunks of the size that the settings give now. */
 export function canResume(stored: FileRecord, file: StoredFile): boolean {
   return stored.provisional !== true && stored.size === file.size && hasSameContent(stored, file)
 }

@@ -1,4 +1,4 @@
-/** Reads the body of an answer and counts its bytes. Says what came where the count shows that it is not the file. */
+/** Reads the body of an answer and counts its bytes. If the count shows that the body is not the file, the error says what the body is. */
 
 import { HubError } from '../../errors.js'
 import { freeBytes } from '../../util/free-bytes.js'

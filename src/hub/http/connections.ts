@@ -94,7 +94,7 @@ export class ConnectionPool {
     }
   }
 
-  /** The host is overloaded: sends it no request for so many milliseconds, and fewer at once afterwards. */
+  /** The host is overloaded: sends it no request for `wait` milliseconds, and fewer at once afterwards. */
   backOff(wait: number): void {
     const now = this.#now()
     if (now + wait > this.#pausedUntil) {

@@ -16,7 +16,7 @@ export interface FailedRequest {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   readonly requested: Requested
-  /** What `fetch` threw. */
+  /** The error that `fetch` threw. */
   readonly error: unknown
   readonly signal: AbortSignal
 }
@@ -27,7 +27,7 @@ export interface Surroundings {
   readonly origin: string | undefined
   /** Whether the browser is connected, as far as it knows. */
   readonly isOnline: () => boolean
-  /** Calls back with the address of each request that the page's Content-Security-Policy blocked. */
+  /** Calls `listener` with the address of each request that the page's Content-Security-Policy blocks. */
   readonly onBlocked: (listener: (url: string) => void) => void
 }
 
@@ -47,7 +47,7 @@ const nodeReasons: readonly (readonly [RegExp, 'no-such-host' | 'certificate' | 
 export class FailureExplainer {
   readonly #fetch: Fetch
   readonly #surroundings: Surroundings
-  /** Hosts of which an answer could be read: what they let pages read is not in question. */
+  /** Hosts that sent an answer which could be read, so CORS is not the cause of a failure there. */
   readonly #answered = new Set<string>()
   /** Addresses that the page's policy blocked. */
   readonly #blocked = new Set<string>()
@@ -117,7 +117,7 @@ export class FailureExplainer {
     return this.#askHost(failed, url, pageOrigin)
   }
 
-  /** Tells apart a host that cannot be reached from one whose answers the page may not read. */
+  /** Distinguishes a host that cannot be reached from one whose answers the page may not read. */
   async #askHost(failed: FailedRequest, url: URL, pageOrigin: string): Promise<HubError> {
     const { requested, headers, error, signal } = failed
     const name = nameOf(requested)
@@ -179,7 +179,7 @@ function browserSurroundings(): Surroundings {
   }
 }
 
-/** A failure of which nothing is known, at a host that has answered before. */
+/** A failure of unknown cause, at a host that has answered before. */
 function connectionFailed(failed: FailedRequest, reason?: string): HubError {
   const { host } = new URL(failed.url)
   const message = `${nameOf(failed.requested)}: the connection to ${host} failed, or to a host that it redirects to.`

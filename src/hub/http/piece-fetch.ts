@@ -37,7 +37,7 @@ const queuePatience = 10
 const progressBytes = 64 << 10
 
 /** One piece of a file, and the memory that its bytes go to. */
-export interface Piece {
+export interface FilePiece {
   readonly file: RemoteFile
   readonly range: ByteRange
   /** As long as `range`. */
@@ -56,7 +56,7 @@ export interface Piece {
  * Fills the target of a piece.
  * @throws RangesIgnored when the server sends the whole file instead and the file is longer than the piece; HubError; AbortError
  */
-export async function fetchPiece(transport: Transport, piece: Piece): Promise<void> {
+export async function fetchPiece(transport: Transport, piece: FilePiece): Promise<void> {
   const fetch = new PieceFetch(transport, piece)
   await retrying(
     transport,
@@ -68,13 +68,13 @@ export async function fetchPiece(transport: Transport, piece: Piece): Promise<vo
 
 class PieceFetch {
   readonly #transport: Transport
-  readonly #piece: Piece
+  readonly #piece: FilePiece
   readonly #length: number
   #received = 0
   /** Bytes received before the current attempt. */
   #before = 0
 
-  constructor(transport: Transport, piece: Piece) {
+  constructor(transport: Transport, piece: FilePiece) {
     this.#transport = transport
     this.#piece = piece
     this.#length = piece.range.end - piece.range.begin

@@ -18,7 +18,7 @@ export interface ProbedFile {
   readonly validator: string | undefined
 }
 
-/** Ends a request of which enough was received. */
+/** Ends a request once enough of its answer was received. */
 class EnoughReceived extends PassOn {}
 
 /** The longest file whose bytes are counted where the server does not say how many there are. Configs are often compressed and sent so. */

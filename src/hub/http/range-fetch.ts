@@ -68,7 +68,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
     if (!isPart(response) || range === undefined) throw refusal(response, request)
     const part = checkPart(response, range, size, requested)
     if (part.isShorterFile) {
-      // Nothing but the words of the error depends on these bytes.
+      // Only the text of the error depends on these bytes.
       const head = new Uint8Array(await response.arrayBuffer())
       throw wrongContent(head, requested, response) ?? sizeMismatch(requested, size ?? 0, part.total ?? 0)
     }
@@ -117,7 +117,7 @@ export function isEncoded(headers: Headers): boolean {
 }
 
 /**
- * What a change of the content shows in: the ETag, else Last-Modified. Servers and proxies that compress an answer weaken the ETag (`W/`)
+ * The header that shows a change of the content: the ETag, or else Last-Modified. Servers and proxies that compress an answer weaken the ETag (`W/`)
  * or add the compression's name; the content of the file is the same.
  */
 export function validatorOf(headers: Headers): string | undefined {
@@ -129,7 +129,7 @@ export function validatorOf(headers: Headers): string | undefined {
     .replace(/[-;:](?:gzip|br|zstd|deflate)"$/i, '"')
 }
 
-/** What a partial answer has. */
+/** The bytes that a partial answer contains. */
 interface Part {
   /** Bytes before the requested ones. */
   readonly skip: number

@@ -1,4 +1,4 @@
-/** What an address that names a folder of a repository opens: that folder, or the whole repository. */
+/** Decides what an address of a folder in a repository opens: that folder, or the whole repository. */
 
 import { HubError } from '../../errors.js'
 import type { LayoutNames, OpenRepository, Repository } from '../types.js'

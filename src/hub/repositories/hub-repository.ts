@@ -11,7 +11,7 @@ import { hashKey, type ExpectedHash } from '../stored-file.js'
 import {
   asRepositoryRecord,
   branchKey,
-  isComplete,
+  opensFromCache,
   newRepositoryRecord,
   recordDownloadStart,
   requireRevalidation,
@@ -141,7 +141,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
   const remembered: unknown = await hub.store.record(key)
   const last = typeof remembered === 'string' && isCommit(remembered) ? remembered : undefined
   const record = last === undefined ? undefined : asRepositoryRecord(await hub.store.record(repositoryKey(endpoint, id, last)))
-  if (last !== undefined && record !== undefined && !revalidate && (await isComplete(hub.store, record)))
+  if (last !== undefined && record !== undefined && !revalidate && (await opensFromCache(hub.store, record)))
     return { commit: last, isNew: false }
   try {
     const commit = await fetchCommit(hub.transport, { endpoint, id, revision, token, signal })

@@ -10,7 +10,7 @@ import { openRepository, type OpenRepositoryOptions } from './open-repository.js
 import { UrlFile } from './url-file.js'
 
 /** A file and the repository that it is read through. */
-export interface OpenedFile {
+export interface RepositoryFileSource {
   readonly repository: OpenRepository
   readonly path: string
 }
@@ -20,7 +20,11 @@ export interface OpenedFile {
  * API, which gives their hashes; a token goes to the Hub only.
  * @throws InputError `bad-url`, `bad-token`; HubError
  */
-export async function openFile(hub: Hub, file: string | File, options: OpenRepositoryOptions = {}): Promise<OpenedFile> {
+export async function openFile(
+  hub: Hub,
+  file: string | File,
+  options: OpenRepositoryOptions = {},
+): Promise<RepositoryFileSource> {
   if (typeof file !== 'string') return { repository: FolderRepository.fromFiles([file]), path: file.name }
   const url = checkFileUrl(file, options.baseUrl)
   const named = parseHubFile(url, checkBaseUrl(options.endpoint ?? 'https://huggingface.co'))

@@ -29,7 +29,7 @@ const mirrorHosts = new Set(['hf-mirror.com'])
 
 /** The pages of a repository whose address has a revision after their name. */
 const viewsWithRevision = new Set(['tree', 'blob', 'resolve', 'raw', 'blame', 'commits', 'commit', 'edit', 'delete', 'upload'])
-/** Those of them that are about one file, where the rest of the address is a path with a file's name at its end. */
+/** The pages of {@link viewsWithRevision} that are about one file: the rest of the address is a path with a file's name at its end. */
 const viewsOfFiles = new Set(['blob', 'resolve', 'raw', 'blame', 'edit', 'delete'])
 
 /** First parts of the Hub's addresses that are not the owner of a model. */
@@ -92,7 +92,7 @@ function parseUrl(text: string, endpoint: string): Named {
   const hub = new URL(endpoint)
   if (plainHost(url) === plainHost(hub) && `${path}/`.startsWith(hub.pathname)) {
     const rest = path.slice(hub.pathname.length)
-    // A host of one's own may have other folders beside the Hub's addresses.
+    // A host that the caller set may have other folders beside the Hub's addresses.
     if (hubHosts.has(plainHost(url)) || isRepositoryPath(rest)) return parseHubPath(rest, { endpoint, text, isPage: true })
   } else if (hubHosts.has(plainHost(url))) return parseHubPath(path.slice(1), { endpoint, text, isPage: true })
   else if (mirrorHosts.has(plainHost(url)))
@@ -226,7 +226,7 @@ function withoutOwner(text: string, name: string, isPage: boolean): InputError {
 function onDisk(text: string): InputError {
   return badId(
     text,
-    'is a path on a disk, which a web page cannot read. Let the user choose the folder, or serve it (aquatint serve) and give its address',
+    'is a path on a disk, which a web page cannot read. Pick the folder itself, or serve it (aquatint serve) and give its address',
   )
 }
 
@@ -245,5 +245,5 @@ function cut(text: string): string {
 
 /** The text for a message, without query and fragment, which may hold secrets. */
 function quoted(text: string): string {
-  return JSON.stringify(cut(stripQuery(text)))
+  return `"${cut(stripQuery(text))}"`
 }

@@ -19,7 +19,7 @@ import { probeLayout, type LayoutProbe } from './probe-layout.js'
 import { addressKey, hashKey } from '../stored-file.js'
 import {
   asRepositoryRecord,
-  isComplete,
+  opensFromCache,
   newRepositoryRecord,
   recordDownloadStart,
   requireRevalidation,
@@ -71,7 +71,7 @@ export class StaticRepository implements Repository {
     const { revalidate, layout } = options
     const key = repositoryKey(base, '', 'static')
     const known = asRepositoryRecord(await hub.store.record(key))
-    if (known !== undefined && !revalidate && (await isComplete(hub.store, known))) {
+    if (known !== undefined && !revalidate && (await opensFromCache(hub.store, known))) {
       await recordUse(hub.store, { ...known, lastUsed: hub.now() })
       return new StaticRepository(hub, base, known, options)
     }
@@ -223,7 +223,7 @@ export class StaticRepository implements Repository {
   }
 }
 
-/** What the answers of a host that has no file of a checkpoint have in common. Begins with a space, or is empty. */
+/** A sentence about what the answers of a host without a checkpoint have in common. Begins with a space, or is empty. */
 function whyNone({ sawPage, sawDenial }: HostProbe): string {
   if (sawPage)
     return ' The server answers such requests with an HTML page, such as its home page or a login page. Check the address.'
@@ -232,7 +232,7 @@ function whyNone({ sawPage, sawDenial }: HostProbe): string {
   return ''
 }
 
-/** What some hosts send with status 200 and any type in place of a file that they do not have. */
+/** Bytes that some hosts send with status 200, and any content type, in place of a missing file. */
 const notFoundWords = new Set(['html-page', 'other-format', 'empty-file'])
 
 /** The files that files.json lists, or null when the host has no files.json, or has one of another kind. */

@@ -135,7 +135,7 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
         if (part === 'encoder') checkMultiples({ height, width }, scaleFactor)
         return (part === 'encoder' ? writeKlEncoder : writeKlDecoder)(config, { batch, height, width }, options, form)
       },
-      // It was trained in bfloat16, whose range is float32's, and its class has no key for it any more.
+      // The decoder was trained in bfloat16, which has float32's range. The class no longer has the key `force_upcast`, which would say so.
       upcast: true,
       latentChannels,
       scaleFactor,

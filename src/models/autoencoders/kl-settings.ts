@@ -2,7 +2,7 @@
 
 import type { ConfigReader } from '../config-reader.js'
 
-/** What a config says of the encoder and the decoder. */
+/** The encoder and the decoder that a config describes. */
 export interface KlSettings {
   readonly inChannels: number
   readonly outChannels: number
@@ -21,7 +21,7 @@ export interface KlSettings {
   readonly sampleSize: number
 }
 
-/** What the two classes take for missing keys. */
+/** The defaults of the two classes for missing keys. */
 export interface KlDefaults {
   readonly levels: number
   readonly channels: readonly number[]

@@ -124,7 +124,7 @@ export function addConvBranches(
 }
 
 /**
- * DoRA: what a layer and its branch give, without the bias, times the wanted length of each row of the changed weight over its length. As in peft, the
+ * DoRA: the result of a layer and its branch, without the bias, times the trained length of each row of the changed weight divided by its length. As in peft, the
  * length depends on the scale. It is computed in float32, in every run.
  */
 function withMagnitude(

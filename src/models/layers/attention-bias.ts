@@ -1,4 +1,4 @@
-/** What is added to the scores of attention so that a token does not attend to padding, or to tokens after it. */
+/** Biases that attention adds to its scores, so that a token does not attend to padding, or to later tokens. */
 
 import { floats, scalar } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'

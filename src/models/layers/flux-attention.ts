@@ -1,5 +1,5 @@
 /**
- * What the blocks of FLUX.1, FLUX.2 and Chroma have in common: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
+ * The parts that the blocks of FLUX.1, FLUX.2 and Chroma share: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
  * image together, which are turned by rotary positions. Weight names are relative to the block. Tokens are [batch, tokens, channels], the prompt's first.
  */
 
@@ -21,15 +21,15 @@ export interface FluxTokens {
 export interface FluxAttentionSettings {
   readonly heads: number
   readonly headSize: number
-  /** Of the norms. */
+  /** The epsilon of the norms. */
   readonly epsilon: number
   /** Whether the Linears of queries, keys and values have a bias. */
   readonly bias: boolean
 }
 
-/** What attention takes besides the tokens: the tables of all tokens. */
+/** The inputs of attention besides the tokens: tables for all tokens. */
 export interface FluxAttentionInputs extends RotaryInputs {
-  /** What is added to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
+  /** The biases that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
   readonly biases?: readonly ValueInfo[] | undefined
 }
 
@@ -110,7 +110,7 @@ export function fluxAttention(
 }
 
 /** Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is cut. */
-export function jointAttention(
+export function promptAndImageAttention(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,
   inputs: FluxAttentionInputs,

@@ -16,7 +16,7 @@ import {
   branches,
   branchNorm,
   fluxAttention,
-  jointAttention,
+  promptAndImageAttention,
   projections,
   type Branch,
   type FluxAttentionInputs,
@@ -50,7 +50,7 @@ export function fluxTransformerBlock(
       hidden: branchNorm(graph, hidden, own.attention, fixed.epsilon),
       context: branchNorm(graph, context, added.attention, fixed.epsilon),
     }
-    const both = jointAttention(graph, normed, inputs, { ...settings, ...fixed })
+    const both = promptAndImageAttention(graph, normed, inputs, { ...settings, ...fixed })
     return {
       hidden: wideLinear(graph, both.hidden, 'to_out.0', channels),
       context: wideLinear(graph, both.context, 'to_add_out', channels),

@@ -16,7 +16,7 @@ import {
   branches,
   branchNorm,
   fluxAttention,
-  jointAttention,
+  promptAndImageAttention,
   type Branch,
   type FluxAttentionInputs,
   type FluxAttentionSettings,
@@ -44,7 +44,7 @@ function scaledSwiGlu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return mul(graph, silu(graph, gate), scaledDown(graph, value, exponent))
 }
 
-/** A Linear on what was scaled down by {@link exponent}, in float32 and scaled back. */
+/** A Linear on values that were scaled down by {@link exponent}: its result is scaled back, in float32. */
 function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: number): ValueInfo {
   const product = tokenLinear(graph, x, name, channels, noBias)
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product
@@ -67,7 +67,7 @@ export function flux2TransformerBlock(
       context: branchNorm(graph, context, added.attention, epsilon),
     }
     const smaller = (x: ValueInfo) => scaledDown(graph, x, exponent)
-    const both = jointAttention(graph, normed, inputs, { ...settings, ...noBias }, smaller)
+    const both = promptAndImageAttention(graph, normed, inputs, { ...settings, ...noBias }, smaller)
     return {
       hidden: scaledBack(graph, both.hidden, 'to_out.0', channels),
       context: scaledBack(graph, both.context, 'to_add_out', channels),

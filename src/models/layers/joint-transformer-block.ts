@@ -22,7 +22,7 @@ export interface JointBlockSettings {
   readonly contextPreOnly: boolean
 }
 
-/** Of the RMS norms of queries and keys. */
+/** The epsilon of the RMS norms of queries and keys. */
 const epsilon = 1e-6
 
 /** The results of AdaLayerNormZero and SD35AdaLayerNormZeroX; `second` is the input of the second attention. */

@@ -38,7 +38,7 @@ export function transformerOut(graph: GraphBuilder, hidden: ValueInfo, residual:
   return add(graph, tokensToImage(graph, projected, size), residual)
 }
 
-/** What an attention attends to: [batch, tokens, channels], in the type that scores are computed in. */
+/** Keys and values of an attention: [batch, tokens, channels], in the type in which scores are computed. */
 export interface KeysAndValues {
   readonly key: ValueInfo
   readonly value: ValueInfo
@@ -86,7 +86,7 @@ function project(graph: GraphBuilder, x: ValueInfo, name: string, channels: numb
   return cast(graph, rows, upcastAttention ? 'float32' : graph.options.dtype)
 }
 
-/** Attention of normed tokens `x`, [batch · tokens, channels]: to themselves unless `given` says to what. */
+/** Attention of normed tokens `x`, [batch · tokens, channels]: to the tokens that `given` describes, by default to themselves. */
 function attention(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -103,7 +103,7 @@ function attention(
   })
 }
 
-/** GEGLU and a Linear. Where GEGLU is one kernel, that adds the bias of the product before it. */
+/** GEGLU and a Linear. If GEGLU is one kernel, this kernel also adds the bias of the product before it. */
 function feedForward(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   const channels = dimension(x, 1)
   const inner = 4 * channels

@@ -26,7 +26,7 @@ interface ClipTextShape {
   readonly sequenceLength: number
 }
 
-/** What a CLIP text config says, checked. */
+/** The values of a CLIP text config, checked. */
 interface ClipTextConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
@@ -76,9 +76,9 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
   }
   // diffusers passes the encoder an attention mask when its config asks for one.
   reader.requireFalse('use_attention_mask')
-  // The config of every CLIP has a width for it.
+  // CLIPTextModel has no projection, but its configs name the width of one.
   if (className === 'CLIPTextModel' && !Number.isInteger(reader.raw('projection_dim') ?? 0)) reader.unused('projection_dim')
-  // Of training, of generation, or of Python's results.
+  // Keys for training, for generating text, or for the form of Python's results.
   reader.unused('attention_dropout', 0)
   reader.unused('dropout', 0)
   reader.unused('initializer_factor', 1)
@@ -98,7 +98,7 @@ function hiddenStateIndex({ className, layers }: ClipTextConfig, { index }: Hidd
   throw new InputError('invalid-hidden-state', message, { index, min: -count, max: count - 1 })
 }
 
-/** What diffusers takes of SDXL's and SD3's CLIP encoders: the last hidden state but one, without the final norm. */
+/** The hidden state that diffusers takes from the CLIP encoders of SDXL and SD3: the last but one, without the final norm. */
 const penultimate: readonly HiddenState[] = [{ index: -2, finalLayerNorm: false }]
 
 /** @throws InputError */

@@ -1,4 +1,4 @@
-/** What the graphs of all text encoders have in common: the names and the numbers of hidden states, and the mask of the padding. */
+/** Shared by the graphs of all text encoders: the names and the numbers of hidden states, and the mask of the padding. */
 
 import { InputError } from '../../errors.js'
 import type { HiddenState, TextEncoderDefinition } from '../types.js'
@@ -27,7 +27,7 @@ export function numbered<Name extends string>(name: Name, place: number): Name |
 }
 
 /**
- * The index from the first one on of a hidden state of a class whose last one alone, number `layers`, has the final norm, as transformers gives them.
+ * The index of a hidden state, counted from the first. Only the last hidden state, number `layers`, has the final norm, as in transformers.
  * @throws InputError `invalid-hidden-state`
  */
 export function hiddenStateIndex(className: string, layers: number, { index, finalLayerNorm }: HiddenState): number {

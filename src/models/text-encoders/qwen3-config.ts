@@ -26,7 +26,7 @@ export interface Qwen3Config {
   readonly theta: number
 }
 
-/** transformers' activations that are written, by the function that they are. */
+/** The activations that Aquatint writes, by their names in transformers. */
 const activations = {
   silu: 'silu',
   swish: 'silu',
@@ -66,7 +66,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }
-  // Of the head, of training, or of generation. Positions beyond `max_position_embeddings` are embedded all the same.
+  // Keys for the head, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded all the same.
   reader.neutral('max_position_embeddings')
   for (const key of ['tie_word_embeddings', 'use_cache', 'return_dict']) reader.unused(key, true)
   reader.unused('attention_dropout', 0)

@@ -30,7 +30,7 @@ test.each([
   expect(model.hiddenStates).toBe(taps.length)
 })
 
-test('the fixed hidden states are those that a variant asks for', async () => {
+test('the hidden states of a pipeline class are those that a variant requests', async () => {
   const model = qwen3TextEncoders([1, 3])[0]!.fromConfig(config)
   const graph = model.write({ inputs_embeds: inputs['inputs_embeds']!.dims }, options, {
     attentionMask: true,

@@ -73,7 +73,7 @@ function writeGraph(qwen: Qwen3Config, shape: Qwen3Shape, options: WriteOptions,
   return component.finish()
 }
 
-/** What keeps tokens from attending to later ones and, with an input `attention_mask`, to padding. */
+/** The attention bias that masks later tokens and, with an input `attention_mask`, padding. */
 function attentionBias(
   component: ComponentBuilder,
   { batch, sequenceLength }: Qwen3Shape,
@@ -123,7 +123,7 @@ function selfAttention(graph: GraphBuilder, x: ValueInfo, { bias, cos, sin }: Sh
   return toFloat32(graph, tokenLinear(graph, attended, 'o_proj', qwen.width, { bias: hasBias }))
 }
 
-/** By which power of two a float16 graph divides the unit of the feed-forward: results may be up to a million. */
+/** The power of two by which a float16 graph divides the gated unit of the feed-forward: results may be up to a million. */
 const unitExponent = 4
 
 const feedForwardNames = { gate: 'gate_proj', value: 'up_proj', out: 'down_proj' } as const

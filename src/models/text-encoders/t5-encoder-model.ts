@@ -44,7 +44,7 @@ interface T5Config {
   readonly gated: boolean
 }
 
-/** transformers' activations that are written, by the function that they are. */
+/** The activations that Aquatint writes, by their names in transformers. */
 const activations = {
   relu: 'relu',
   gelu: 'gelu',
@@ -92,7 +92,7 @@ function readConfig(config: Config): T5Config {
   if (result.maxDistance <= result.buckets / 4)
     throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
   reader.require('is_decoder', false)
-  // Of the decoder, of training, or of generation.
+  // Keys for the decoder, for training, or for generating text.
   reader.unused('num_decoder_layers', result.layers)
   const flags = ['is_encoder_decoder', 'tie_word_embeddings', 'scale_decoder_outputs', 'use_cache', 'output_past', 'return_dict']
   for (const key of flags) reader.unused(key, true)
@@ -101,7 +101,7 @@ function readConfig(config: Config): T5Config {
   reader.unused('initializer_factor', 1)
   reader.unused('n_positions', 512)
   reader.unusedTokens('pad_token_id', 'eos_token_id', 'bos_token_id', 'decoder_start_token_id')
-  // What T5 was trained for: the published configs of the first release list it.
+  // Tasks that T5 was trained for, which the configs of its first release list.
   reader.neutral('task_specific_params')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }

@@ -100,7 +100,7 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     expect(relativeError(zeros['last_hidden_state'], other['last_hidden_state']!)).toBeGreaterThan(1e-2)
   })
 
-  test('a mask of ones is no mask, and one with a zero is one', async () => {
+  test('a mask of ones changes nothing, and a mask with a zero does', async () => {
     const plain = (await run(alone, {}))['last_hidden_state']!
     const ones = await run({ ...alone, attention_mask: mask(1) }, { attentionMask: true })
     const zero = await run({ ...alone, attention_mask: mask(0) }, { attentionMask: true })
@@ -119,7 +119,7 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     expect(relativeError(other, zero['last_hidden_state']!)).toBeGreaterThan(1e-2)
   })
 
-  test('several hidden states come in the order asked for, each as it comes alone', async () => {
+  test('several hidden states are returned in the requested order, each equal to that of a run for it alone', async () => {
     const { layers } = definition.fromConfig(config) as { readonly layers: number }
     const states = [
       { index: layers, finalLayerNorm: true },

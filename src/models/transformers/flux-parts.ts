@@ -1,5 +1,5 @@
 /**
- * What the transformers of FLUX.1, FLUX.2 and Chroma have in common: tokens that are embedded, pass through double blocks in two streams and through
+ * The parts that the transformers of FLUX.1, FLUX.2 and Chroma share: tokens that are embedded, pass through double blocks in two streams and through
  * single blocks in one, and the prediction that is made of those of the image. FLUX.1 and Chroma share their packing and positions too: diffusers'
  * pipelines make each square of 2 × 2 latent pixels a token before the network, and unpack its output. Here the graph does both.
  */
@@ -29,7 +29,7 @@ const usualEdge = 128
 /** Fixed in diffusers: FluxPosEmbed's `theta`. */
 const theta = 10000
 
-/** What the configs of FLUX.1 and Chroma have in common. */
+/** The values that the configs of FLUX.1 and Chroma share. */
 export interface FluxCommonConfig extends FluxBlockSettings {
   /** Of a token. */
   readonly inChannels: number

@@ -41,7 +41,7 @@ import {
 interface ChromaConfig extends FluxCommonConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
-  /** Of the approximator's input. */
+  /** The channels of the approximator's input. */
   readonly timeWidth: number
   readonly approximatorWidth: number
   readonly approximatorLayers: number
@@ -94,10 +94,10 @@ function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }
   return { ...Object.fromEntries(places), out: next(2) }
 }
 
-/** The name of what attention adds to the scores of one row of the batch. */
+/** The name of the bias that attention adds to the scores of one row of the batch. */
 type BiasName = `bias_${number}`
 
-/** What attention adds to the scores of each row, [1, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */
+/** The values that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */
 function maskBiases(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): Values<BiasName> {
   const given = toCompute(graph, mask)
   const image = expand(graph, floats(graph, [1], [1, 1], given.type), [1, imageTokens])

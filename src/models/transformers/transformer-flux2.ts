@@ -48,7 +48,7 @@ interface Flux2Config extends Flux2BlockSettings {
   readonly contextWidth: number
   /** Sines and cosines of a timestep. */
   readonly timeWidth: number
-  /** Of the positions: reference image, row, column, place in the prompt. */
+  /** The axes of the positions: reference image, row, column, place in the prompt. */
   readonly axes: readonly number[]
   readonly theta: number
   readonly guidance: boolean

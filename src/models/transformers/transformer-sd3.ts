@@ -74,7 +74,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  // Layers that there are not.
+  // Indexes beyond the last layer.
   if (dual.some((layer) => layer < 0 || layer >= layers)) reader.unused('dual_attention_layers')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
@@ -97,10 +97,10 @@ function patchGrid(
 
 /** @throws InputError `skip-layers` */
 function checkSkipLayers(sd3: Sd3Config, layers: readonly number[]): ReadonlySet<number> {
-  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= sd3.layers - 1)
+  const wrong = layers.find((layer) => !Number.isInteger(layer) || layer < 0 || layer >= sd3.layers)
   if (wrong === undefined) return new Set(layers)
-  const message = `skipLayers has ${wrong}; allowed: layers from 0 to ${sd3.layers - 2}`
-  throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 2 })
+  const message = `skipLayers has ${wrong}; allowed: layers from 0 to ${sd3.layers - 1}`
+  throw new InputError('skip-layers', message, { value: wrong, min: 0, max: sd3.layers - 1 })
 }
 
 /** @throws InputError */
@@ -256,8 +256,7 @@ export const SD3Transformer2DModel: DenoiserDefinition<Sd3Config> = {
         timestep_proj: { dims: [timesteps.length, timeSettings.width], data: timestepEmbedding(timesteps, timeSettings) },
       }),
       tableInputs: (size) => ({ pos_embed: positionRows(config, size) }),
-      // The last block has no text stream to go on with, so it cannot be left out.
-      skippableLayers: config.layers - 1,
+      skippableLayers: config.layers,
     }
   },
 }

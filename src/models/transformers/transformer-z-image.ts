@@ -38,7 +38,7 @@ export const zImageSequenceLength = 512
 /** Latent pixels along an edge of 1024 pixels, diffusers' default. */
 const usualEdge = 128
 
-/** By which powers of two a float16 graph divides what enters the last product of attention and of the feed-forward. */
+/** The powers of two by which a float16 graph divides the inputs of the last product of attention and of the feed-forward. */
 const exponents = { attention: 4, feedForward: 7 } as const
 
 /** Sizes in latent pixels; the batch counts both halves of guidance. */

@@ -13,7 +13,7 @@ test('a step of SDXL’s UNet computes no keys and values of the prompt, no sum 
   const once = stages.filter((stage) => stage.once === true)
   expect(once).toHaveLength(70)
   expect(once.every(({ program }) => program.weights.map(({ name }) => name).join() === 'to_k.weight,to_v.weight')).toBe(true)
-  // Of each block: queries, keys and values of the tokens, the prompt's queries, two projections of attention and two of the feed-forward.
+  // Products of each block: queries, keys and values of the tokens, the prompt's queries, two projections of attention and two of the feed-forward.
   const others = 2 * 11 + 17 + 4
   expect(count('Gemm') - 2 * once.length).toBe(70 * 8 + others)
   // The second and third norm of each block, with the sums before them. The first one's sum is in another program.

@@ -1,6 +1,6 @@
 /**
  * Reads and checks the config of UNet2DConditionModel: Stable Diffusion 1.x and 2.x, SDXL, its refiner, SSD-1B and models derived from them.
- * The result has one record per block with everything that the graph needs of it.
+ * The result has one record per block, with everything that the graph needs to know about it.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -95,7 +95,7 @@ export function readUnetConfig(config: Config): UnetConfig {
     downTypes[index] === 'CrossAttnDownBlock2D' ||
     upTypes[last - index] === 'CrossAttnUpBlock2D' ||
     (index === last && midAttention !== undefined)
-  // Of a block without attention, nothing reads the number of heads and the depth.
+  // In a block without attention, nothing reads the number of heads and the depth.
   const without = [...downTypes.keys()].filter((index) => !hasAttention(index))
   if (without.some((index) => heads[index] === 0)) reader.unused('attention_head_dim', null)
   if (without.some((index) => depths.down[index]?.includes(0) === true)) reader.unused('transformer_layers_per_block', null)

@@ -110,7 +110,7 @@ class UnetWriter {
       }
       const next = skips.at(-1)
       if (next !== undefined) {
-        // Twice the size, or what the next skip connection has where a size was odd.
+        // Twice the size, or that of the next skip connection if a size was odd.
         const stage = component.stage(`${name}.upsamplers.0`, { hidden }, (graph, inputs) => ({
           hidden: upsample2D(graph, inputs.hidden, dimension(next, 2), dimension(next, 3)),
         }))
@@ -194,7 +194,7 @@ class UnetWriter {
     )
     for (let index = 0; index < (attention.depths[layer] ?? 0); index++) {
       const block = `${name}.transformer_blocks.${index}`
-      // They depend on the prompt alone: computed once for all steps.
+      // The keys and values depend on the prompt alone: they are computed once for all steps.
       const prompt = (attn: string) =>
         component.onceStage(`${block}.${attn}`, { context }, (graph, inputs) =>
           promptKeysAndValues(graph, inputs.context, dimension(image, 1), settings),
@@ -265,7 +265,7 @@ const facts = {
   sensitive: { kept: /^(?:time_embedding|add_embedding|class_embedding)\./, eightBits: /\.time_emb_proj\./ },
 } as const
 
-/** CLIP's tokens, of which a UNet is planned with as many as there are. */
+/** The number of CLIP's tokens, with which plans compute a UNet. */
 const clipTokens = 77
 
 /** The denoiser of Stable Diffusion 1.x, 2.x and SDXL. */

@@ -6,7 +6,7 @@
 import type { AutoencoderModel, Extent, GraphVariant } from '../../models/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 import { openDevice } from '../../runtime/open-device.js'
-import type { Recovery, Setup } from '../../runtime/recovery.js'
+import type { RecoveryStep, Setup } from '../../runtime/recovery.js'
 import type { KeptValues } from '../../runtime/kept-values.js'
 import type { MemoryAccount } from '../../runtime/memory-account.js'
 import type { DeviceTensor, HostTensor } from '../../runtime/types.js'
@@ -78,7 +78,7 @@ export class ComponentHost {
   ): Promise<void> {
     this.#plan.fit(this.#device, networks, here, size, run)
     this.#device.buffers?.setLimit(this.#plan.limit)
-    // A run from an image left it loaded; the plan of a run without an image has no memory for it.
+    // A run from an image left the encoder loaded; the plan of a run without an image has no memory for it.
     if (size.fromImage !== true)
       for (const name of networks.keys()) await this.#components.unloadVariant(name, { part: 'encoder' })
   }
@@ -165,13 +165,13 @@ export class ComponentHost {
     })
   }
 
-  /** How a network runs here, and what it could do with less of. `part`: the half of an autoencoder that works. */
+  /** How a network runs here, and what the recovery could still reduce for it. `part`: the half of an autoencoder that runs. */
   setup(network: Network, part: VaePart | undefined): Setup {
     return this.#plan.setup(network, part, this.#device)
   }
 
   /** Unloads everything and plans with less memory, as a step of the recovery says, after a network ran out of it. Warns the caller. */
-  async lowerMemory(step: Recovery, error: unknown, network: Network, part: VaePart | undefined, run: Run): Promise<void> {
+  async lowerMemory(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, run: Run): Promise<void> {
     await this.#components.unload()
     this.#plan.lower(step, error, network, part, this.#device, run)
     this.#device.buffers?.setLimit(this.#plan.limit)

@@ -19,7 +19,7 @@ function keyOf(network: string, variant: GraphVariant): string {
 export class ComponentSet {
   readonly #dtype: DTypeName
   readonly #components = new Map<string, BoundNetwork>()
-  /** Keys of components that few generations ask for. */
+  /** Keys of components that few generations need. */
   readonly #rare = new Set<string>()
   /** How runs left blocks out, by the name that their graph has. */
   readonly #variants = new Map<string, GraphVariant>()
@@ -30,7 +30,7 @@ export class ComponentSet {
     this.#dtype = dtype
   }
 
-  /** Of a network and variant on `device`. To leave blocks out takes no other weights, so it is another graph of the same component. */
+  /** The key of a network and a variant on `device`. A graph that leaves blocks out uses no other weights, so it is another graph of the same component. */
   get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
     const version = network.adapters?.version ?? ''
     const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })
@@ -52,22 +52,22 @@ export class ComponentSet {
     return { component, variant: name }
   }
 
-  /** Unloads all but those that `stays` says. */
+  /** Unloads all components except those that `stays` accepts. */
   async unload(stays: (component: BoundNetwork) => boolean = () => false): Promise<void> {
     for (const component of this.#components.values()) if (component.isLoaded && !stays(component)) await component.unload()
   }
 
-  /** Unloads the one of a network and variant. */
+  /** Unloads the component of a network and a variant. */
   async unloadVariant(network: string, variant: GraphVariant): Promise<void> {
     await this.#components.get(keyOf(network, variant))?.unload()
   }
 
-  /** All of them, in place of what they had elsewhere. */
+  /** Moves all components to another device, where they have no weights yet. */
   async moveTo(device: Device): Promise<void> {
     for (const component of this.#components.values()) await component.moveTo(device)
   }
 
-  /** Gives back those that few generations ask for. */
+  /** Disposes the components that few generations need. */
   async dropRare(): Promise<void> {
     for (const key of this.#rare) {
       const component = this.#components.get(key)
@@ -79,7 +79,7 @@ export class ComponentSet {
     this.#rare.clear()
   }
 
-  /** Gives back all. */
+  /** Disposes all components. */
   async dispose(): Promise<void> {
     for (const component of this.#components.values()) await component.dispose()
     this.#components.clear()

@@ -49,7 +49,7 @@ export class DeviceHosts {
     return host
   }
 
-  /** Makes ready for a generation: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
+  /** Plans a generation on each device: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
   async fit(size: GenerationSize, run: Run): Promise<void> {
     await this.#preparation?.stop()
     for (const [name, host] of this.#hosts)
@@ -67,7 +67,7 @@ export class DeviceHosts {
     return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }
   }
 
-  /** Calls back after changes. Returns what ends it. */
+  /** Calls `listener` after each change. Returns a function that ends the subscription. */
   watchMemory(listener: (memory: PipelineMemory) => void): () => void {
     return this.#total.subscribe(() => listener(this.memory))
   }
@@ -78,7 +78,7 @@ export class DeviceHosts {
     await this.#preparation?.end()
   }
 
-  /** Gives back all components and devices. */
+  /** Disposes all components and devices. */
   async dispose(): Promise<void> {
     await this.#preparation?.stop()
     for (const host of this.#hosts.values()) await host.dispose()

@@ -17,7 +17,7 @@ import {
   type Residence,
   type WeightPlan,
 } from '../../memory/plan.js'
-import type { Recovery, Setup } from '../../runtime/recovery.js'
+import type { RecoveryStep, Setup } from '../../runtime/recovery.js'
 import { formatBytes } from '../../util/format-bytes.js'
 import type { Network } from '../bind-network.js'
 import { tileChoices } from '../latent-geometry.js'
@@ -33,7 +33,7 @@ export interface HostPlanOptions {
   readonly offload: Residence
   /** What the caller allows on the device. */
   readonly budget?: DeviceBudget | undefined
-  /** Whether autoencoders work in tiles; undefined: where the whole would not fit. */
+  /** Whether autoencoders use tiles; undefined: only if the whole image would not fit. */
   readonly vaeTiling?: boolean | undefined
   /** Bytes of tensors that stay on the device while others run; 0 unless set. */
   readonly heldBytes?: number | undefined
@@ -84,7 +84,7 @@ export class HostPlan {
     return this.#offload
   }
 
-  /** Bytes that plans stay within: the budget, or on a GPU without one a guess. A budget for weights on a CPU is not among them. */
+  /** Bytes that plans stay within: the budget, or a guess on a GPU without a budget. Undefined on a CPU, whose budget is for weights only. */
   get memoryBudget(): number | undefined {
     return this.#countsActivations ? this.#memory.bytes : this.#budget.target
   }
@@ -129,7 +129,7 @@ export class HostPlan {
     return found === undefined || isRefusal(found) ? planWith(this.#memory.allowed) : found
   }
 
-  /** How a network runs, and what it could do with less of. `part`: the half of an autoencoder that works. */
+  /** How a network runs, and what the recovery could still reduce for it. `part`: the half of an autoencoder that runs. */
   setup(network: Network, part: VaePart | undefined, { info }: Device): Setup {
     const canTile = part !== undefined && this.#vaeTiling !== false && !this.#smallTiles.has(part)
     const planned = this.#offload === 'block' ? this.#componentPlan(network.name, part) : undefined
@@ -142,7 +142,7 @@ export class HostPlan {
   }
 
   /** Plans with less memory, as a step of the recovery says, after a network ran out of it on `device`. */
-  lower(step: Recovery, error: unknown, network: Network, part: VaePart | undefined, device: Device, run: Run): void {
+  lower(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, device: Device, run: Run): void {
     if (isAquatintError(error)) this.#learn(error)
     if (step.action === 'tighten') {
       this.#usualOffload = step.residence

@@ -56,7 +56,7 @@ function watchTimesteps(): (gpu: GPUDevice) => number {
 
 const [steps, savedBefore] = [5, 2]
 
-// One test: each device compiles every kernel anew, so a loss takes seconds on a software GPU.
+// One test: each device compiles every kernel again, so a loss takes seconds on a software GPU.
 test('a generation that loses its device has the image of one that does not, and its denoising loop resumes from its last checkpoint, counted by the timesteps that the denoiser gets', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
   const timestepsOn = watchTimesteps()

@@ -2,6 +2,7 @@
 import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
+import { testCheckpoint } from '../../runtime/testing.js'
 import { fixtureComponent } from '../../runtime/testing-fixtures.js'
 import { openDevice } from '../../runtime/open-device.js'
 import { ScarceGpu } from '../../runtime/webgpu/testing-gpu.js'
@@ -10,7 +11,8 @@ import type { WebGpuDevice } from '../../runtime/webgpu/webgpu-device.js'
 import { ComponentHost } from './component-host.js'
 import { failuresOf, Recovery } from './recovery.js'
 import { networkNeeds } from '../planning/memory-needs.js'
-import { graphOptions, type Network } from '../bind-network.js'
+import { adaptableLayers, graphOptions, type Network } from '../bind-network.js'
+import { NetworkAdapters } from '../network-adapters.js'
 import { Run } from '../run.js'
 
 async function textEncoder() {
@@ -37,11 +39,20 @@ function hiddenState(host: ComponentHost, network: Network, inputs: Readonly<Rec
   return recovery.retrying(run, () => failuresOf({ host, network }, () => host.read(network, inputs, 'hidden_state', run)))
 }
 
-test('a lost device is opened again, and a second loss is an error', async () => {
-  const { device, network, inputs } = await textEncoder()
+test('a lost device is opened again, with the LoRA that is fused into its weights, and a second loss is an error', async () => {
+  const { device, network: plain, inputs } = await textEncoder()
+  const adapters = new NetworkAdapters(plain.table, plain.model)
+  const network: Network = { ...plain, table: adapters.table, adapters }
   const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident' })
   const run = new Run({})
+  const without = await hiddenState(host, network, inputs, run)
+  const [[layer, [rows = 0, columns = 0]] = ['', []]] = adaptableLayers(plain.model)
+  const factors = testCheckpoint({ lora_A: [1, columns], lora_B: [rows, 1] }).table
+  const form = { kind: 'low-rank', rank: 1 } as const
+  const lora = { id: 0, layers: new Map([[layer, { form, tensors: factors, scaling: 1 }]]) }
+  adapters.activate([], [{ adapter: lora, weight: 1 }])
   const before = await hiddenState(host, network, inputs, run)
+  expect(before).not.toEqual(without)
   device.gpu.destroy()
   await device.lost
   expect(await hiddenState(host, network, inputs, run)).toEqual(before)

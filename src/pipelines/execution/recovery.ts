@@ -13,15 +13,15 @@ import type { Run } from '../run.js'
 import type { ComponentHost } from './component-host.js'
 import type { VaePart } from './host-plan.js'
 
-/** A network at work. */
+/** A network that is running. */
 export interface Work {
   readonly host: ComponentHost
   readonly network: Network
-  /** The half of an autoencoder that works, which can do with less memory by working in tiles. */
+  /** The half of an autoencoder that runs. It needs less memory if it works in tiles. */
   readonly part?: VaePart | undefined
 }
 
-/** An error, and the network that it is put down to. Never leaves {@link Recovery.retrying}. */
+/** An error, and the network in whose work it occurred. Never leaves {@link Recovery.retrying}. */
 class Failure extends Error {
   readonly work: Work
   /** The device that failed. */
@@ -34,7 +34,7 @@ class Failure extends Error {
   }
 }
 
-/** Runs `run`, which is a network's work. {@link Recovery.retrying} puts an error of it down to that network. */
+/** Runs `run`, a part of a network's work, so that {@link Recovery.retrying} knows which network an error is from. */
 export async function failuresOf<T>(work: Work, run: () => Promise<T>): Promise<T> {
   const { device } = work.host
   try {

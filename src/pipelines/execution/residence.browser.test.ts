@@ -61,7 +61,7 @@ function inputsOf(network: Network, size: GenerationSize, batch?: number): Recor
   return Object.fromEntries(inputs)
 }
 
-/** What the shapes that are planned with leave out. */
+/** Inputs that the planned shapes do not include. */
 function extra({ model }: Network, { width, height }: GenerationSize): Record<string, readonly number[]> {
   if (model.role !== 'denoiser') return {}
   return { timestep_proj: [2, 256], pooled_projections: [2, 40], pos_embed: [(width * height) / 4, 32] }

@@ -7,6 +7,7 @@ import { CLIPTextModel } from '../../models/text-encoders/clip-text-model.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { fluxSequenceLength } from '../../models/transformers/flux-parts.js'
 import { FluxTransformer2DModel } from '../../models/transformers/transformer-flux.js'
+import { linspace } from '../../schedulers/numpy.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
@@ -32,9 +33,9 @@ export const flux: PipelineFamily = {
   optional: ['image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
   defaults: { numInferenceSteps: 28, guidanceScale: 3.5, maxSequenceLength: fluxSequenceLength },
-  imageToImage: { strength: 0.6, partialStepRuns: true },
+  imageToImage: { strength: 0.6, partialStepRuns: true, defaults: { guidanceScale: 7 } },
   roundsSize: true,
-  // dev takes the guidance scale as an input; schnell does not look at it.
+  // dev takes the guidance scale as an input; schnell ignores it.
   guidance: 'embedded',
   takesTrueCfg: true,
   promptWidths: ({ text_encoder: clip, text_encoder_2: t5 }) => clip && t5 && { hidden: t5.hidden, pooled: clip.hidden },
@@ -42,9 +43,9 @@ export const flux: PipelineFamily = {
   scheduler: {
     setsBeginIndex: true,
     shift: (tokens, config) => dynamicShift(tokens, config, 1.15),
-    // numpy's linspace(1, 1 / steps, steps).
-    sigmas: (steps) =>
-      Array.from({ length: steps }, (_, index) => 1 + (steps === 1 ? 0 : (index * (1 / steps - 1)) / (steps - 1))),
+    // FluxImg2ImgPipeline gives its own all the same.
+    ownFlowSigmas: 'from-text',
+    sigmas: (steps) => linspace(1, 1 / steps, steps),
   },
   latentScales: shiftedLatents,
   latentStatistics: ['shift_factor'],
@@ -93,8 +94,8 @@ export const flux: PipelineFamily = {
           return { embeds: sideBySide([hidden]), pooled: sideBySide([pooled]) }
         }
         return {
-          positive: await encode(prompt, prompt2 || prompt),
-          negative: guided ? await encode(negativePrompt, negativePrompt2 || negativePrompt) : null,
+          positive: await encode(prompt, prompt2 ?? prompt),
+          negative: guided ? await encode(negativePrompt, negativePrompt2 ?? negativePrompt) : null,
         }
       },
     }

@@ -15,6 +15,7 @@ import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide, type EncodeCall, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 import { textEncoderOf, type LoadedTextEncoder } from '../prompts/text-encoders.js'
 import { scaledLatents } from '../images/latent-scaling.js'
+import { flux } from './flux.js'
 
 /** diffusers' default of `text_encoder_out_layers`. */
 const hiddenStates = [9, 18, 27]
@@ -82,8 +83,10 @@ export const flux2Klein: PipelineFamily = {
   rescalesGuidance: false,
   scheduler: {
     setsBeginIndex: true,
-    shift: (tokens, _config, steps) => empiricalShift(tokens, steps),
-    sigmas: evenSigmas,
+    // With sigmas alone, diffusers counts its default of 50 steps, for the distilled models too.
+    shift: (tokens, _config, steps = 50) => empiricalShift(tokens, steps),
+    sigmas: flux.scheduler?.sigmas,
+    ownFlowSigmas: 'all',
   },
   latentScales: scaledLatents,
   preview: {
@@ -136,11 +139,6 @@ async function encodeText(
   const chat = encoder.chat(text, { enableThinking: false })
   const { hiddenStates: states } = await encoder.encode(chat, call, { maxSequenceLength })
   return { embeds: sideBySide(states), pooled: null }
-}
-
-/** numpy's linspace(1, 1 / steps, steps). */
-function evenSigmas(steps: number): number[] {
-  return Array.from({ length: steps }, (_, index) => 1 + (steps === 1 ? 0 : (index * (1 / steps - 1)) / (steps - 1)))
 }
 
 /** diffusers' `compute_empirical_mu`: the shift of the schedule, fitted to the number of tokens and steps. */

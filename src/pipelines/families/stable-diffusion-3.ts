@@ -34,7 +34,7 @@ export const stableDiffusion3: PipelineFamily = {
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
   defaults: { numInferenceSteps: 28, guidanceScale: 7 },
-  imageToImage: { strength: 0.6, partialStepRuns: true },
+  imageToImage: { strength: 0.6, partialStepRuns: true, defaults: { numInferenceSteps: 50 } },
   guidance: 'classifier-free',
   // The CLIPs' hidden states are padded to T5's width, or without a T5 to the transformer's.
   promptWidths: ({ text_encoder: first, text_encoder_2: second, text_encoder_3: t5 }, own) =>
@@ -84,14 +84,14 @@ export const stableDiffusion3: PipelineFamily = {
       check: ({ clipSkip }) => {
         for (const encoder of encoders.clips) checkClipSkip(clipSkip, encoder.layers)
       },
-      // `clipSkip` counts for the prompt, not for the negative one.
+      // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, options, guided, call) => {
         const { clipSkip, maxSequenceLength: length = defaultMaxSequenceLength, prompt2, prompt3 } = options
         const { negativePrompt = '', negativePrompt2, negativePrompt3 } = options
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 2), finalLayerNorm: false }]
-        const negative = [negativePrompt, negativePrompt2 || negativePrompt, negativePrompt3 || negativePrompt] as const
+        const negative = [negativePrompt, negativePrompt2 ?? negativePrompt, negativePrompt3 ?? negativePrompt] as const
         return {
-          positive: await encodeTexts(encoders, [prompt, prompt2 || prompt, prompt3 || prompt], length, call, { hiddenStates }),
+          positive: await encodeTexts(encoders, [prompt, prompt2 ?? prompt, prompt3 ?? prompt], length, call, { hiddenStates }),
           negative: guided ? await encodeTexts(encoders, negative, length, call, {}) : null,
         }
       },
@@ -111,7 +111,7 @@ export const stableDiffusion3: PipelineFamily = {
 interface TextEncoders {
   readonly clips: readonly [LoadedTextEncoder, LoadedTextEncoder]
   readonly t5: LoadedTextEncoder | null
-  /** Of the denoiser's context, which the embeddings have where there is no T5. */
+  /** The width of the denoiser's context, which the embeddings have if there is no T5. */
   readonly width: number
 }
 

@@ -72,15 +72,15 @@ export const stableDiffusionXL: PipelineFamily = {
       check: ({ clipSkip }) => {
         for (const encoder of encoders) checkClipSkip(clipSkip, encoder.layers)
       },
-      // `clipSkip` counts for the prompt, not for the negative one.
+      // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, { clipSkip, negativePrompt, prompt2, negativePrompt2 }, guided, call) => {
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 2), finalLayerNorm: false }]
-        const positive = await encodeTexts(encoders, [prompt, prompt2 || prompt], call, { hiddenStates })
+        const positive = await encodeTexts(encoders, [prompt, prompt2 ?? prompt], call, { hiddenStates })
         if (!guided) return { positive, negative: null }
-        // No negative prompt means no condition at all in models trained that way; an empty one is encoded.
+        // Models that were trained so take zeros if there is no negative prompt; an empty negative prompt is encoded.
         if (negativePrompt === undefined && forceZeros) return { positive, negative: emptyPrompt(positive) }
         const first = negativePrompt ?? ''
-        return { positive, negative: await encodeTexts(encoders, [first, negativePrompt2 || first], call, {}) }
+        return { positive, negative: await encodeTexts(encoders, [first, negativePrompt2 ?? first], call, {}) }
       },
     }
   },

@@ -12,7 +12,7 @@ import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { scaledLatents } from '../images/latent-scaling.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide } from '../prompts/prompt-embeds.js'
-import { mendedSchedulerSource } from '../generation/schedule.js'
+import { correctedSchedulerSource } from '../generation/schedule.js'
 import { checkClipSkip, textEncoderOf, type EncodeTextOptions } from '../prompts/text-encoders.js'
 
 export const stableDiffusion: PipelineFamily = {
@@ -20,7 +20,7 @@ export const stableDiffusion: PipelineFamily = {
   savedAs: [
     'StableDiffusionImg2ImgPipeline',
     'StableDiffusionInpaintPipeline',
-    // Without the options that only they have, these make the same images of the same components.
+    // Without the options that only these classes have, they make the same images from the same components.
     'AltDiffusionPipeline',
     'SemanticStableDiffusionPipeline',
     'StableDiffusionModelEditingPipeline',
@@ -41,7 +41,7 @@ export const stableDiffusion: PipelineFamily = {
   promptWidths: ({ text_encoder: clip }) => clip && { hidden: clip.hidden, pooled: null },
   rescalesGuidance: true,
   stepsOffset: 1,
-  scheduler: { mend: mendedSchedulerSource },
+  scheduler: { correct: correctedSchedulerSource },
   latentScales: scaledLatents,
   preview: {
     channels: [
@@ -60,7 +60,7 @@ export const stableDiffusion: PipelineFamily = {
     return {
       weighted: [encoder],
       check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
-      // `clipSkip` counts for the prompt, not for the negative one.
+      // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
         // One variant of the graph gives both outputs.
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]

@@ -32,7 +32,7 @@ export const zImage: PipelineFamily = {
   defaults: { numInferenceSteps: 50, guidanceScale: 5, maxSequenceLength: zImageSequenceLength },
   imageToImage: { strength: 0.6, partialStepRuns: true },
   guidance: 'classifier-free',
-  // pos + scale · (pos − neg): a scale of 0 is none.
+  // The formula is pos + scale · (pos − neg), so a scale of 0 is no guidance.
   guidanceOffset: 1,
   promptWidths: ({ text_encoder: encoder }) => encoder && { hidden: encoder.hidden, pooled: null },
   rescalesGuidance: false,
@@ -44,7 +44,7 @@ export const zImage: PipelineFamily = {
   },
   latentScales: shiftedLatents,
   latentStatistics: ['shift_factor'],
-  // Its autoencoder is that of FLUX.1.
+  // Z-Image has FLUX.1's autoencoder.
   preview: flux.preview,
 
   promptEncoder(parts, hosts) {

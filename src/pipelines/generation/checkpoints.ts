@@ -9,7 +9,7 @@ import type { PlainTensor } from '../types.js'
 
 /** All that the step at `index` needs. */
 export interface Checkpoint {
-  /** Of the next timestep to run. */
+  /** The index of the next timestep to run. */
   readonly index: number
   /** Flat, of the shape that {@link Checkpoints.dims} says. */
   readonly latents: Float32Array<ArrayBuffer>
@@ -24,7 +24,7 @@ const checkpointEvery = 2000
 
 /** The checkpoints of one denoising loop. Each replaces the one before. */
 export class Checkpoints {
-  /** Of the latents: [batch, channels, height, width]. */
+  /** The shape of the latents: [batch, channels, height, width]. */
   readonly dims: readonly number[]
   readonly #now: () => number
   #last: Checkpoint

@@ -42,7 +42,7 @@ function sum(parts: readonly { value: Bounded; scale: number; offset?: number | 
       size += Math.abs(scale) * (Math.abs(from.value[offset + i]!) + from.error[offset + i]!)
     }
     result.value[i] = Math.min(bound, Math.max(-bound, value))
-    // Of each term the factor and the product are rounded, and then the sum with each term.
+    // Each term rounds its factor, its product, and the sum to which it is added.
     result.error[i] = error + (parts.length + 2) * unit * 1.01 * size
   }
   return result

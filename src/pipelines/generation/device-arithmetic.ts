@@ -6,7 +6,7 @@ import { elementCount } from '../../util/element-count.js'
 import { mostTerms } from '../../runtime/host-math.js'
 import type { Device } from '../../runtime/device.js'
 
-/** For tensors of shape `dims`; they count as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
+/** Computes with tensors of shape `dims`, which the memory account counts as `owner`'s. Noise is drawn on the host, as diffusers draws it, and uploaded. */
 export function deviceArithmetic(
   device: Device,
   dims: readonly number[],

@@ -26,7 +26,7 @@ export function checkEmbedding({ token, vectors }: OpenedEmbedding, networks: Re
 
 export class Embeddings {
   readonly #networks: ReadonlyMap<string, Network>
-  /** By the name of the text encoder. */
+  /** The words of each text encoder, by its name. */
   readonly #words: ReadonlyMap<string, AddedWords>
 
   constructor(networks: ReadonlyMap<string, Network>, words: ReadonlyMap<string, AddedWords>) {

@@ -17,7 +17,7 @@ export type Guidance = {
 
 /** Whether guidance has ended at a timestep. As diffusers does it, in float32. */
 export function hasEnded({ end }: NonNullable<Guidance>, timestep: number): boolean {
-  // EDM's timesteps are logarithms: without this, a negative one would be beyond any end.
+  // EDM's timesteps are logarithms and can be negative. Without this check, guidance would end at a negative one.
   if (end === undefined || end > 1) return false
   return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end
 }
@@ -30,7 +30,7 @@ export function guidedParts(prediction: DeviceTensor, size: number, scale: numbe
   ]
 }
 
-/** What a correction adds to it: scale · (text − without). */
+/** The terms that a correction adds to the guided prediction: scale · (text − without). */
 export function correctionParts(
   prediction: DeviceTensor,
   size: number,

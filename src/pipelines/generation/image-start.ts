@@ -1,9 +1,9 @@
 /** Image to image: where in the schedule a run starts. */
 
-import { InputError } from '../../errors.js'
+import { InputError, UnsupportedError } from '../../errors.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { isImageList } from '../check-inputs.js'
-import type { GenerateOptions, PixelImage } from '../types.js'
+import type { GenerateOptions, PipelineInfo, PixelImage } from '../types.js'
 
 /** Where an image-to-image run begins. */
 export interface ImageStart {
@@ -16,13 +16,15 @@ export interface ImageStart {
 export interface ImageStartRules {
   /** The default of `strength`. */
   readonly strength: number
-  /** Whether a part of a step counts as a step that runs. */
+  /** Whether a fraction of a step is rounded up to a step that runs. */
   readonly partialStepRuns: boolean
+  /** Defaults that are others than from text, as in diffusers' class for image to image. Absent: none are. */
+  readonly defaults?: Partial<PipelineInfo['defaults']['fromImage']> | undefined
 }
 
 /**
  * diffusers' `get_timesteps`: the last `strength` of the steps run. Sets the scheduler's begin index.
- * @throws InputError `strength` if it leaves no step, or is not in (0, 1]
+ * @throws InputError `strength` if it leaves no step, or is not in (0, 1]; UnsupportedError `unsupported-config` if the scheduler cannot add noise to an image
  */
 export function imageStart(
   options: GenerateOptions,
@@ -32,6 +34,13 @@ export function imageStart(
 ): ImageStart | null {
   const { image, strength = rules.strength } = options
   if (image === undefined) return null
+  const { className, startsFromImage } = scheduler
+  if (!startsFromImage)
+    throw new UnsupportedError(
+      'unsupported-config',
+      `${className} cannot start from an image: diffusers' class has no add_noise. Use another scheduler for image to image.`,
+      { className, key: 'image' },
+    )
   if (isImageList(image)) throw new TypeError('A list of images was not refused.')
   const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaultSteps
   const left = steps * strength

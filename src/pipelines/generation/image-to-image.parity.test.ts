@@ -72,6 +72,7 @@ test('invalid images and strengths are refused before anything runs', async () =
     ['strength', { image, strength: 1.5 }],
     ['strength', { image, strength: Number.NaN }],
     ['strength', { image, strength: 0.2, numInferenceSteps: 4 }],
+    ['unsupported-config', { image, scheduler: { className: 'IPNDMScheduler' } }],
   ]
   for (const [code, options] of wrong) await expect(pipeline.generate('a dog', options)).rejects.toMatchObject({ code })
   await pipeline.dispose()
@@ -83,4 +84,18 @@ test('an image is converted as diffusers does', () => {
   const { dims, data } = normalizeImage(image)
   expect(dims).toEqual([1, 3, 8, 8])
   expect([data[0], data[64], data[128]]).toEqual([0, 1, 2].map((value) => Math.fround(2 * Math.fround(value / 255) - 1)))
+})
+
+test('from an image, Stable Diffusion 3 has 50 steps and FLUX.1 a guidance scale of 7, as in diffusers’ classes for that', async () => {
+  const image = asPixels(readReference(join(folder, '8.safetensors'))['input_image']!)
+  const call = { image, strength: 0.02, seed: 0, maxSequenceLength: 24, capture: ['timesteps', 'latents'] } as const
+  const sd3 = await loadPipeline(diskRepository(join(fixtures, 'tiny-sd3', 'repo')), { device: 'wasm' })
+  expect((await sd3.generate('a dog', call)).captured?.['timesteps']?.dims).toEqual([50])
+  await sd3.dispose()
+  const flux = await loadPipeline(diskRepository(join(fixtures, 'tiny-flux', 'repo')), { device: 'wasm' })
+  expect(flux.info.defaults).toMatchObject({ guidanceScale: 3.5, fromImage: { numInferenceSteps: 28, guidanceScale: 7 } })
+  const [usual, seven, other] = [undefined, 7, 3.5].map((guidanceScale) => flux.generate('a dog', { ...call, guidanceScale }))
+  expect((await usual!).captured).toEqual((await seven!).captured)
+  expect((await usual!).captured).not.toEqual((await other!).captured)
+  await flux.dispose()
 })

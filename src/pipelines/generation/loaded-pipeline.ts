@@ -3,7 +3,7 @@
 import { checkAmounts, checkInputs, countImages, resultSize, roundedSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'
 import { describePipeline, type OpenedPipeline } from '../loading/open-pipeline.js'
-import { guidanceOf } from '../pipeline-spec.js'
+import { guidanceOf, roundsSize } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
 import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { LoraAdapters } from './lora-adapters.js'
@@ -23,7 +23,8 @@ import { denoiserPredictor } from './predictor.js'
 import { checkEmbeddingWidths, hasNegativePrompt, promptBatch, weightingOf } from './prompt-batch.js'
 import type { EncodeCall } from '../prompts/prompt-embeds.js'
 import { encodePrompts } from '../prompts/encode-prompts.js'
-import { describeScheduler, prepareScheduler, schedulerSource } from './schedule.js'
+import { familyScheduler } from './family-scheduler.js'
+import { describeScheduler, schedulerSource } from './schedule.js'
 import { encodeReferences, latentSizes, referenceImages } from '../images/reference-images.js'
 import type { HostTensor } from '../../runtime/types.js'
 import { readTableInputs } from './table-inputs.js'
@@ -34,8 +35,8 @@ export interface LoadedPipeline {
   readonly info: PipelineInfo
   /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   /**
-   * Loads, activates or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
-   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`
+   * Loads, activates, fuses or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse`
    */
   adapters(command: AdapterCommand<AdapterSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
@@ -61,7 +62,7 @@ export function createPipeline({
   const { denoiser, vae } = networks
   const loras = new LoraAdapters(parts)
   const prompts = family.promptEncoder(parts, hosts, denoiser)
-  const scheduler = family.scheduler?.mend?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
+  const scheduler = family.scheduler?.correct?.(parts.scheduler) ?? schedulerSource(parts.scheduler)
   const { scaleFactor } = vae.model
   const { channels, patch } = denoiser.model.latents
   const usual = usualLatents(denoiser.model.latents, scaleFactor)
@@ -70,6 +71,11 @@ export function createPipeline({
     height: usual.height * scaleFactor,
     numInferenceSteps: family.defaults.numInferenceSteps,
     guidanceScale: family.defaults.guidanceScale,
+    fromImage: {
+      numInferenceSteps: family.defaults.numInferenceSteps,
+      guidanceScale: family.defaults.guidanceScale,
+      ...family.imageToImage.defaults,
+    },
   }
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
@@ -93,9 +99,12 @@ export function createPipeline({
       maxSequenceLength,
     }
     const run = new Run(called)
-    const rounds = family.roundsSize === true && called.image === undefined
-    const options = rounds ? roundedSize(called, multiple, (code, message) => run.warn(code, message)) : called
+    loras.warn(run)
+    const options = roundsSize(family, image !== undefined)
+      ? roundedSize(called, multiple, (code, message) => run.warn(code, message))
+      : called
     const size = resultSize(options, references[0] ?? defaults, multiple)
+    const { numInferenceSteps, guidanceScale: usualScale } = options.image === undefined ? defaults : defaults.fromImage
     const batch = promptBatch(prompt, options)
     checkInputs(options, size, multiple)
     const images = countImages(batch.size, options)
@@ -105,28 +114,17 @@ export function createPipeline({
     family.check?.(options, denoiser.model)
     const latentSize = { height: size.height / scaleFactor, width: size.width / scaleFactor }
     const tokens = Math.floor(latentSize.height / patch) * Math.floor(latentSize.width / patch)
-    const shift = family.scheduler?.shift
-    const prepared = prepareScheduler(
-      scheduler,
-      options,
-      {
-        ...defaults,
-        mu: shift === undefined ? undefined : (config, steps) => shift(tokens, config, steps),
-        sigmas: family.scheduler?.sigmas,
-      },
-      run,
-    )
-    if (family.scheduler?.setsBeginIndex === true) prepared.setBeginIndex(0)
+    const prepared = familyScheduler(family, scheduler, options, { tokens, numInferenceSteps }, run)
     const recorder = new Recorder(options.capture)
     const trueCfgScale = hasNegativePrompt(options) ? options.trueCfgScale : undefined
     if (family.takesTrueCfg === true && trueCfgScale === undefined && (options.trueCfgScale ?? 1) > 1)
       run.warn('no-negative-prompt', 'trueCfgScale is not used without negativePrompt.')
     if (family.takesNegativePrompt === false && [options.negativePrompt ?? ''].flat().some((text) => text !== ''))
       run.warn('negative-prompt', `${family.className} has no negative prompt; the one that is given is not used.`)
-    const guidance = guidanceOf(family, { ...options, trueCfgScale }, denoiser.model)
+    const { guidanceScale = usualScale, guidanceRescale = 0 } = options
+    const guidance = guidanceOf(family, { guidanceScale, trueCfgScale }, denoiser.model)
     const guided = guidance !== null
     const count = options.numImagesPerPrompt ?? 1
-    const { guidanceScale = defaults.guidanceScale, guidanceRescale = 0 } = options
     const referenceSizes = latentSizes(references, scaleFactor)
     let referenceTokens: HostTensor | undefined
     return textToImage({
@@ -134,7 +132,7 @@ export function createPipeline({
       hosts,
       scheduler: prepared,
       latentDims: [images, channels, latentSize.height, latentSize.width],
-      start: imageStart(options, prepared, family.imageToImage, defaults.numInferenceSteps),
+      start: imageStart(options, prepared, family.imageToImage, numInferenceSteps),
       references: referenceSizes,
       denoiser,
       encodePrompt: async (call) => {

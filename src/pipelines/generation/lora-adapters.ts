@@ -10,26 +10,33 @@ import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { openEmbedding } from '../loading/adapters/open-embedding.js'
 import { openLora, type OpenedLora } from '../loading/adapters/open-lora.js'
 import type { OpenedPipeline } from '../loading/open-pipeline.js'
-import type { ActiveAdapter } from '../network-adapters.js'
+import type { ActiveAdapter, NetworkAdapter } from '../network-adapters.js'
 import type { LoadedParts } from '../loading/read-parts.js'
 import { Embeddings } from './embeddings.js'
 import { loraNetworks } from '../lora-networks.js'
 import { Run, type CallHooks } from '../run.js'
-import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
+import type { AdapterCommand, FuseLoraOptions, LoraInfo, UnfuseLoraOptions } from '../adapter-types.js'
 
 interface LoadedAdapter {
   readonly id: number
   readonly opened: OpenedLora
-  weight: number
+  /** For each component that it changes. They differ after it was fused into some of them with a scale. */
+  readonly weights: Map<LoraComponent, number>
 }
 
-/** The weight of a LoRA, 1 unless given. @throws InputError `adapter-weights` */
-function checkedWeight(scale = 1): number {
+/** An adapter whose changes are in the weights of a component. */
+interface FusedAdapter {
+  readonly name: string
+  readonly weight: number
+}
+
+/** A weight of a LoRA, 1 unless given. @throws InputError `adapter-weights` */
+function checkedWeight(scale = 1, option = 'scale'): number {
   if (Number.isFinite(scale)) return scale
-  throw new InputError('adapter-weights', `scale is ${String(scale)}; allowed is a number.`, { scale: String(scale) })
+  throw new InputError('adapter-weights', `${option} is ${String(scale)}; allowed is a number.`, { [option]: String(scale) })
 }
 
-/** A rank to show. Of a Kronecker product it is the larger rank of its matrices. */
+/** A rank to show. For a Kronecker product, it is the larger rank of its two matrices. */
 function rankOf(form: AdapterForm): number {
   if (form.kind !== 'kronecker') return form.rank
   return Math.max(...[form.left, form.right].map(({ rows, columns, rank }) => rank ?? Math.min(rows, columns)))
@@ -42,6 +49,10 @@ export class LoraAdapters {
   readonly #loaded = new Map<string, LoadedAdapter>()
   /** For each component, the names of its active adapters in their order. */
   readonly #active = new Map<LoraComponent, readonly string[]>()
+  /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
+  readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
+  /** What the next generation warns of. */
+  #warnings: string[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
@@ -51,7 +62,7 @@ export class LoraAdapters {
     this.#networks = loraNetworks(networks)
   }
 
-  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights` */
+  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
   async run(
     command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
@@ -59,12 +70,21 @@ export class LoraAdapters {
   ): Promise<readonly LoraInfo[]> {
     if (command.type === 'set') this.#set(command.names, command.weights)
     else if (command.type === 'delete') this.#delete(command.names)
+    else if (command.type === 'fuse') this.#fuse(command.options ?? {})
+    else if (command.type === 'unfuse') this.#unfuse(command.options ?? {})
     else if (command.type === 'delete-embeddings') this.#embeddings.clear()
     else if (command.type === 'load-embedding') {
       const run = new Run(hooks)
       run.status('downloading', ['embedding'])
       const opened = await openEmbedding(command.source, { hub, options: { ...options, ...command.options }, run })
       this.#embeddings.add(opened)
+      const { token, vectors } = opened
+      const most = Math.max(...[...vectors.values()].map((rows) => rows.length))
+      if (most > 1 && token !== token.toLowerCase())
+        run.warn(
+          'embedding-capitals',
+          `The word ${token} has ${most} vectors and capital letters: as in diffusers, prompts without promptWeighting get its first vector alone. Pass { token: ${JSON.stringify(token.toLowerCase())} } and write the word like this to use all.`,
+        )
       run.status('ready')
     } else {
       const { source, options: own = {} } = command
@@ -85,6 +105,12 @@ export class LoraAdapters {
     return this.#infos()
   }
 
+  /** Warns a generation, once, of fused LoRAs that a call has taken out of the weights, where diffusers would leave them. */
+  warn(run: Run): void {
+    for (const message of this.#warnings) run.warn('lora-unfused', message)
+    this.#warnings = []
+  }
+
   /** Ends the use of all files. */
   dispose(): void {
     this.#delete()
@@ -103,21 +129,24 @@ export class LoraAdapters {
 
   /** The loaded LoRAs, in the order in which they were loaded. */
   #infos(): readonly LoraInfo[] {
-    return [...this.#loaded].map(([adapterName, { opened, weight }]) => {
+    return [...this.#loaded].map(([adapterName, { opened, weights }]) => {
       const { file, factors, triggerWords, bytes } = opened
+      const fused = [...factors.keys()].filter((component) => this.#isFused(component, adapterName))
       const active = [...factors.keys()].some((component) => this.#active.get(component)?.includes(adapterName) === true)
       const ranks = [...factors.values()].flatMap((layers) => [...layers.values()].map(({ form }) => rankOf(form)))
-      const components = [...factors.keys()].map((component) => this.#networks.get(component)?.name ?? component)
+      const nameOf = (component: LoraComponent) => this.#networks.get(component)?.name ?? component
+      const [weight = 1] = weights.values()
       return {
         adapterName,
         file,
-        components,
+        components: [...factors.keys()].map(nameOf),
         layers: ranks.length,
         rank: Math.max(...ranks),
         triggerWords,
         bytes,
         weight,
-        active,
+        active: active || fused.length > 0,
+        fusedInto: fused.map(nameOf),
       }
     })
   }
@@ -138,13 +167,15 @@ export class LoraAdapters {
 
   /** Adds a LoRA. As in diffusers, it becomes the only active one in each component that it changes. */
   #add(name: string, opened: OpenedLora, weight: number): void {
-    this.#loaded.set(name, { id: this.#nextId++, opened, weight })
+    const weights = new Map([...opened.factors.keys()].map((component) => [component, weight]))
+    this.#loaded.set(name, { id: this.#nextId++, opened, weights })
     for (const component of opened.factors.keys()) this.#active.set(component, [name])
     this.#apply()
   }
 
   /**
-   * Makes these LoRAs the active ones, with these weights; 1 for each without. Only a change of which are active writes graphs again.
+   * Makes these LoRAs the active ones, with these weights; 1 for each without. Only a change of which are active writes graphs again. A fused one that
+   * is not among them, or gets another weight, is no longer fused.
    * @throws InputError `adapter-name` for a name that is not loaded, `adapter-weights`
    */
   #set(names: readonly string[], weights: number | readonly number[] = 1): void {
@@ -156,13 +187,89 @@ export class LoraAdapters {
       const message = `adapterWeights is ${JSON.stringify(weights)}; allowed are one number, or a list of ${names.length} numbers.`
       throw new InputError('adapter-weights', message, { weights: all, names })
     }
-    for (const [index, name] of names.entries()) this.#get(name).weight = all[index] ?? 1
+    for (const [index, name] of names.entries()) {
+      const { weights: own } = this.#get(name)
+      for (const component of own.keys()) own.set(component, all[index] ?? 1)
+    }
+    const stays = (component: LoraComponent, { name, weight }: FusedAdapter) =>
+      names.includes(name) && this.#get(name).weights.get(component) === weight
+    this.#endFusions(stays, 'setAdapters has changed it')
     for (const component of this.#networks.keys())
       this.#active.set(
         component,
         names.filter((name) => this.#get(name).opened.factors.has(component)),
       )
     this.#apply()
+  }
+
+  /** Fuses LoRAs into weights, beside those that are fused already. Changes nothing if it throws. */
+  #fuse({ components, adapterNames, loraScale }: FuseLoraOptions): void {
+    const scale = checkedWeight(loraScale, 'loraScale')
+    const given = typeof adapterNames === 'string' ? [adapterNames] : adapterNames
+    for (const name of given ?? []) this.#get(name)
+    const added = this.#componentsNamed(components).map((component) => {
+      const active = this.#active.get(component) ?? []
+      const names = [...new Set(given ?? active)].filter(
+        (name) => this.#get(name).opened.factors.has(component) && !this.#isFused(component, name),
+      )
+      const inactive = scale === 1 ? undefined : names.find((name) => !active.includes(name))
+      if (inactive !== undefined) {
+        const message = `loraScale is ${scale}, which diffusers applies to active LoRAs only, and ${inactive} is not active. Make it active with setAdapters, or leave loraScale out.`
+        throw new InputError('adapter-weights', message, { adapterName: inactive, loraScale: scale })
+      }
+      for (const name of names) {
+        const network = this.#networks.get(component)
+        network?.adapters?.checkFusable(this.#adapterOf(component, name), network.name)
+      }
+      return [component, names] as const
+    })
+    for (const [component, names] of added) {
+      const fused = names.map((name): FusedAdapter => {
+        const { weights } = this.#get(name)
+        const weight = (weights.get(component) ?? 1) * scale
+        weights.set(component, weight)
+        return { name, weight }
+      })
+      this.#fused.set(component, [...(this.#fused.get(component) ?? []), ...fused])
+    }
+    this.#apply()
+  }
+
+  /** Takes all LoRAs out of the weights of components. Those that are active are branches again. */
+  #unfuse({ components }: UnfuseLoraOptions): void {
+    for (const component of this.#componentsNamed(components)) this.#fused.delete(component)
+    this.#apply()
+  }
+
+  /** The components with these names, by default all. @throws InputError `components` */
+  #componentsNamed(names: readonly string[] | undefined): readonly LoraComponent[] {
+    const known = new Map([...this.#networks].map(([component, { name }]) => [name, component]))
+    if (names === undefined) return [...known.values()]
+    const found = (Array.isArray(names) ? names : []).flatMap((name: string) => known.get(name) ?? [])
+    if (found.length > 0 && found.length === names.length) return [...new Set(found)]
+    const allowed = [...known.keys()]
+    const message = `components is ${JSON.stringify(names)}; allowed is a list of one or more of ${allowed.join(', ')}.`
+    throw new InputError('components', message, { components: names, allowed })
+  }
+
+  #isFused(component: LoraComponent, name: string): boolean {
+    return this.#fused.get(component)?.some((one) => one.name === name) === true
+  }
+
+  /** Takes the fused LoRAs that do not stay out of the weights. `why`: for the warning of the next generation. */
+  #endFusions(stays: (component: LoraComponent, fused: FusedAdapter) => boolean, why: string): void {
+    const ended = new Set<string>()
+    for (const [component, fused] of this.#fused) {
+      for (const one of fused) if (!stays(component, one)) ended.add(one.name)
+      this.#fused.set(
+        component,
+        fused.filter((one) => stays(component, one)),
+      )
+    }
+    for (const name of ended)
+      this.#warnings.push(
+        `The LoRA ${name} is no longer fused into the weights, because ${why}. diffusers would leave it in them.`,
+      )
   }
 
   /** Removes LoRAs, by default all. @throws InputError `adapter-name` for a name that is not loaded */
@@ -173,6 +280,7 @@ export class LoraAdapters {
         component,
         active.filter((name) => !names.includes(name)),
       )
+    this.#endFusions((_, { name }) => !names.includes(name), 'it has been removed')
     this.#apply()
     for (const name of names) {
       this.#loaded.get(name)?.opened.close()
@@ -188,13 +296,19 @@ export class LoraAdapters {
     throw new InputError('adapter-name', message, { adapterName: name, loaded })
   }
 
+  #adapterOf(component: LoraComponent, name: string): NetworkAdapter {
+    const { id, opened } = this.#get(name)
+    return { id, layers: opened.factors.get(component) ?? new Map() }
+  }
+
   #apply(): void {
     for (const [component, network] of this.#networks) {
-      const active = (this.#active.get(component) ?? []).map((name): ActiveAdapter => {
-        const { id, opened, weight } = this.#get(name)
-        return { adapter: { id, layers: opened.factors.get(component) ?? new Map() }, weight }
-      })
-      network.adapters?.activate(active)
+      const active = (this.#active.get(component) ?? []).filter((name) => !this.#isFused(component, name))
+      const weightOf = (name: string) => this.#get(name).weights.get(component) ?? 1
+      network.adapters?.activate(
+        active.map((name): ActiveAdapter => ({ adapter: this.#adapterOf(component, name), weight: weightOf(name) })),
+        this.#fused.get(component)?.map(({ name, weight }) => ({ adapter: this.#adapterOf(component, name), weight })),
+      )
     }
   }
 }

@@ -28,7 +28,7 @@ import { decodeLatents } from '../images/vae-decode.js'
 import { encodeImage } from '../images/vae-encode.js'
 import { VaeTiles } from '../images/vae-tiles.js'
 
-/** What a generation is made of. */
+/** The parts that a generation needs. */
 export interface TextToImage {
   readonly options: GenerateOptions & GenerateHooks
   readonly hosts: DeviceHosts
@@ -38,9 +38,9 @@ export interface TextToImage {
   readonly denoiser: Network<DenoiserModel>
   /** diffusers' `encode_prompt`. */
   readonly encodePrompt: PromptConditionOptions['encode']
-  /** The denoiser's inputs that stay from step to step, made of its result. */
+  /** The denoiser's inputs that stay from step to step, made from the encoded prompt. */
   readonly condition: PromptConditionOptions['inputs']
-  /** The denoiser with its condition. Tensors that it makes for itself it passes to `keep`. */
+  /** Makes the denoiser with its condition, and passes tensors that it creates to `keep`. */
   readonly predictor: (condition: Condition, host: ComponentHost, keep: Keep) => Predictor
   /** Null: from noise alone. */
   readonly start: ImageStart | null
@@ -48,7 +48,7 @@ export interface TextToImage {
   readonly references: readonly Extent[]
   readonly guidance: Guidance
   readonly vae: Network<AutoencoderModel>
-  /** Of each channel of the latents, to the autoencoder's. */
+  /** The scale of each channel from the denoiser's latents to the autoencoder's. */
   readonly latentScales: readonly ChannelScale[]
   readonly preview: PreviewCoefficients
   /** The network that decodes previews. Absent: they are made of the coefficients. */
@@ -64,20 +64,20 @@ export function prepareLatents(dims: readonly number[], generator: TorchGenerato
 }
 
 export class GenerationPhases {
-  /** Spent in each phase, with what was done again. */
+  /** Seconds spent in each phase, including repetitions after a failure. */
   readonly seconds = { encode: 0, denoise: 0, decode: 0 }
   readonly #parts: TextToImage
   readonly #generator: TorchGenerator
   readonly #denoiserHost: ComponentHost
   readonly #vaeHost: ComponentHost
   readonly #tiles: VaeTiles
-  /** On the denoiser's device, between the first phase and the end of the second. */
+  /** The condition, on the denoiser's device, from the end of the first phase to the end of the second. */
   #condition: Condition | undefined
-  /** In host memory, from the initial latents on. */
+  /** The checkpoints of the denoising loop, in host memory. */
   #checkpoints: Checkpoints | undefined
-  /** After the last step: on the autoencoder's device if that is the denoiser's too, else in host memory. */
+  /** The latents after the last step: on the autoencoder's device if the denoiser is there too, otherwise in host memory. */
   #latents: Value | undefined
-  /** Images that are decoded. */
+  /** The images that have been decoded. */
   readonly #images: PlainTensor[] = []
 
   constructor(parts: TextToImage, generator: TorchGenerator) {
@@ -90,7 +90,7 @@ export class GenerationPhases {
   }
 
   /**
-   * Runs the phases whose results are not here. After a failure that was recovered from, call it again.
+   * Runs the phases whose results are missing. After a recovered failure, call it again.
    * @returns the images, [batch, height, width, channels] in 0…1
    */
   async run(): Promise<PlainTensor> {
@@ -104,7 +104,7 @@ export class GenerationPhases {
     return this.#timed('decode', () => this.#decode(latents))
   }
 
-  /** Gives the device memory of the phases' results back. */
+  /** Frees the device memory of the phases' results. */
   release(): void {
     this.#releaseCondition()
     if (isOnDevice(this.#latents)) this.#latents.dispose()

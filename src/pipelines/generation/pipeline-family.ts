@@ -36,23 +36,23 @@ export interface PromptEncoder {
   readonly encode: (prompt: string, options: SinglePromptOptions, guided: boolean, call: EncodeCall) => Promise<EncodedPrompts>
 }
 
-/** What a denoiser's condition is made of. */
+/** The inputs from which a family makes the denoiser's condition. */
 export interface ConditionCall {
   readonly denoiser: Network<DenoiserModel>
   /** The denoiser's device. */
   readonly device: Device
   /** The prompts or, with guidance, the negative ones, as many as there are prompts, and then the prompts. */
   readonly prompts: readonly EncodedPrompt[]
-  /** Whether the negative ones are among `prompts`. */
+  /** Whether `prompts` begins with the negative prompts. */
   readonly guided: boolean
   readonly options: GenerateOptions
-  /** Of the image, in pixels. */
+  /** The image's size, in pixels. */
   readonly size: Extent
   /** Images of each prompt. */
   readonly count: number
 }
 
-/** What a further correction of the denoiser's prediction is made with. */
+/** The arguments of `refine`, a further correction of the denoiser's prediction. */
 export interface RefineCall {
   readonly denoiser: Network<DenoiserModel>
   readonly condition: Condition
@@ -60,7 +60,7 @@ export interface RefineCall {
   readonly host: ComponentHost
   readonly recorder: Recorder
   readonly run: Run
-  /** Has a tensor disposed after the last step. */
+  /** Registers a tensor that is disposed after the last step. */
   readonly keep: Keep
 }
 
@@ -75,13 +75,18 @@ export interface PipelineFamily extends PipelineSpec {
   /** How the repository's scheduler is used; absent: as the repository has it. */
   readonly scheduler?: {
     /** The repository's scheduler as the class uses it. */
-    readonly mend?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
+    readonly correct?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
     /** Whether each run sets the scheduler's begin index, 0 without an image, as the class in diffusers does. */
     readonly setsBeginIndex?: boolean | undefined
-    /** The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps. */
-    readonly shift?: ((tokens: number, config: Config, steps: number) => number) | undefined
+    /**
+     * The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps, which are undefined
+     * where the caller gives sigmas alone.
+     */
+    readonly shift?: ((tokens: number, config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas of a run whose caller gives neither sigmas nor timesteps, for a number of steps; absent: the scheduler's own. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined
+    /** The runs in which a scheduler with `use_flow_sigmas` uses its own sigmas, neither the class's nor the caller's; absent: none. */
+    readonly ownFlowSigmas?: 'all' | 'from-text' | undefined
   }
   /** Whether `guidanceRescale` is an option of this class. */
   readonly rescalesGuidance: boolean
@@ -96,6 +101,6 @@ export interface PipelineFamily extends PipelineSpec {
   readonly condition: (call: ConditionCall) => Condition
   /** Checks options that depend on the denoiser. @throws InputError */
   readonly check?: ((options: GenerateOptions, denoiser: DenoiserModel) => void) | undefined
-  /** A further correction in steps with guidance, null for a step or for all steps without. */
+  /** A further correction in steps with guidance; null for a step, or for all steps, that has none. */
   readonly refine?: ((call: RefineCall) => ((step: Refinement) => Promise<Correction | null>) | null) | undefined
 }

@@ -10,7 +10,7 @@ import type { Condition } from '../prompts/prompt-embeds.js'
 import type { Run } from '../run.js'
 import type { Device } from '../../runtime/device.js'
 
-/** What `refine` is given at a step. */
+/** The arguments of `refine` at a step. */
 export interface Refinement {
   readonly index: number
   readonly total: number
@@ -36,7 +36,7 @@ export interface Predictor {
   refine?: ((step: Refinement) => Promise<Correction | null>) | undefined
 }
 
-/** Runs a denoiser once. `kept`: what runs before have computed of the same condition. */
+/** Runs a denoiser once. `kept`: values that earlier runs computed from the same condition. */
 export async function runDenoiser(
   network: Network<DenoiserModel>,
   condition: Condition,
@@ -61,7 +61,7 @@ export async function runDenoiser(
   return prediction
 }
 
-/** What a predictor is made of. */
+/** The parts of a predictor. */
 export interface PredictorParts {
   readonly denoiser: Network<DenoiserModel>
   readonly condition: Condition
@@ -72,7 +72,7 @@ export interface PredictorParts {
   readonly refine?: Predictor['refine'] | null
 }
 
-/** Predicts with a denoiser on its host's current device. What depends on the condition alone is computed in the first step. */
+/** Predicts with a denoiser on its host's current device. Values that depend on the condition alone are computed in the first step. */
 export function denoiserPredictor({ denoiser, condition, host, run, keep, refine }: PredictorParts): Predictor {
   const kept = keep(new KeptValues())
   return {

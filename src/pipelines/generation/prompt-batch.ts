@@ -73,8 +73,8 @@ function textBatch(prompt: PromptInput, options: GenerateOptions): PromptBatch {
   const { length: size } = prompts
   const single = (index: number): SinglePromptOptions => ({
     ...options,
-    prompt2: textOf('prompt2', options.prompt2, index, size),
-    prompt3: textOf('prompt3', options.prompt3, index, size),
+    prompt2: otherTextOf('prompt2', options, index, size),
+    prompt3: otherTextOf('prompt3', options, index, size),
     ...negativeOf(options, index, size),
   })
   const singles = prompts.map((text: string, index) => ({ prompt: text, options: single(index) }))
@@ -101,12 +101,22 @@ function textBatch(prompt: PromptInput, options: GenerateOptions): PromptBatch {
   }
 }
 
-function negativeOf({ negativePrompt, negativePrompt2, negativePrompt3 }: GenerateOptions, index: number, size: number) {
+function negativeOf(options: GenerateOptions, index: number, size: number) {
   return {
-    negativePrompt: textOf('negativePrompt', negativePrompt, index, size),
-    negativePrompt2: textOf('negativePrompt2', negativePrompt2, index, size),
-    negativePrompt3: textOf('negativePrompt3', negativePrompt3, index, size),
+    negativePrompt: textOf('negativePrompt', options.negativePrompt, index, size),
+    negativePrompt2: otherTextOf('negativePrompt2', options, index, size),
+    negativePrompt3: otherTextOf('negativePrompt3', options, index, size),
   }
+}
+
+/** The text for another text encoder; undefined where the first one's counts. As in diffusers, an empty text means that, but an empty one in a list does not. */
+function otherTextOf(
+  name: 'prompt2' | 'prompt3' | 'negativePrompt2' | 'negativePrompt3',
+  { [name]: given }: GenerateOptions,
+  index: number,
+  size: number,
+): string | undefined {
+  return given === '' ? undefined : textOf(name, given, index, size)
 }
 
 function textOf(name: string, given: string | readonly string[] | undefined, index: number, size: number): string | undefined {
@@ -146,7 +156,7 @@ function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): Pr
       for (const [index, given] of positive.entries()) {
         const own = { ...options, prompt2: undefined, prompt3: undefined, ...negativeOf(options, index, size) }
         const encoded = await encoder.encode('', own, true, call)
-        // A family whose models take no negative prompt as zeros does so here too, whatever the number of tokens.
+        // A family whose models replace a missing negative prompt by zeros does so here too, for any number of tokens.
         const isEmpty = !hasText && encoded.negative?.embeds.parts.length === 0
         if (encoded.negative !== null) others.push(isEmpty ? emptyPrompt(given) : encoded.negative)
       }

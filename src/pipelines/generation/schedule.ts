@@ -19,10 +19,10 @@ export function schedulerSource(scheduler: { readonly className: string; readonl
 }
 
 /**
- * The scheduler with two keys that StableDiffusionPipeline mends in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
+ * The scheduler with two keys that StableDiffusionPipeline corrects in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
  * the config leaves them to the class's default, schedulers made from it keep their own defaults, as in diffusers.
  */
-export function mendedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
+export function correctedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
   const { className, config } = scheduler
   const inUse = createScheduler(className, config).scheduler.config
   const own: Record<string, unknown> = { ...config }
@@ -45,28 +45,38 @@ export function describeScheduler(source: SchedulerSource): PipelineInfo['schedu
  */
 export function prepareScheduler(
   source: SchedulerSource,
-  options: GenerateOptions,
+  options: Pick<GenerateOptions, 'scheduler' | 'timesteps' | 'sigmas' | 'numInferenceSteps'>,
   defaults: {
     readonly numInferenceSteps: number
-    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the steps that were asked for. */
-    readonly mu?: ((config: Config, steps: number) => number) | undefined
+    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the steps that were asked for, undefined where only sigmas were. */
+    readonly mu?: ((config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas for a number of steps where the caller gives no schedule. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined
+    /** Whether a scheduler with `use_flow_sigmas` uses its own sigmas, whatever the caller gives. */
+    readonly ownFlowSigmas?: boolean | undefined
   },
   run: Run,
 ): Scheduler {
-  const { scheduler: reference, timesteps, sigmas } = options
+  const { scheduler: reference, timesteps } = options
   const { scheduler, unexpectedKeys } =
     reference === undefined
       ? createScheduler(source.className, source.config)
       : createScheduler(reference.className, { ...source.baseConfig, ...reference.config })
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
+  const hasOwnSigmas = defaults.ownFlowSigmas === true && scheduler.config['use_flow_sigmas'] === true
+  if (hasOwnSigmas && options.sigmas !== undefined)
+    run.warn(
+      'sigmas-unused',
+      'sigmas are not used: as in diffusers, this pipeline leaves them to a scheduler with use_flow_sigmas.',
+    )
+  const sigmas = hasOwnSigmas ? undefined : options.sigmas
   const asked = options.numInferenceSteps ?? defaults.numInferenceSteps
-  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config, asked) : undefined
+  const counted = options.sigmas === undefined ? asked : options.numInferenceSteps
+  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config, counted) : undefined
   if (timesteps !== undefined || sigmas !== undefined) scheduler.setTimesteps(null, { timesteps, sigmas, mu })
   else {
-    const own = scheduler.config['use_flow_sigmas'] === true ? undefined : defaults.sigmas?.(asked)
+    const own = hasOwnSigmas ? undefined : defaults.sigmas?.(asked)
     scheduler.setTimesteps(own === undefined ? asked : null, { sigmas: own, mu })
   }
   return scheduler

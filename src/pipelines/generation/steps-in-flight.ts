@@ -1,4 +1,4 @@
-/** The denoising steps that a device was given and has not finished. Their results are checked and reported in order. */
+/** The denoising steps that were sent to a device and are not finished. Their results are checked and reported in order. */
 
 import { orAbort } from '../../util/abort.js'
 
@@ -11,8 +11,8 @@ export class StepsInFlight {
   #closed = false
 
   /**
-   * `depth`: how many steps a device may work on while the next one is put together. A small number, so that a cancel takes effect soon and a
-   * broken value is found soon.
+   * `depth`: how many steps a device may work on while the next one is put together. It is small, so that a cancel takes effect soon, and a value
+   * that is not finite is found soon.
    */
   constructor(depth: number, signal: AbortSignal | undefined) {
     this.#depth = depth
@@ -20,8 +20,8 @@ export class StepsInFlight {
   }
 
   /**
-   * Adds a step. When the device has finished `work`, and after the steps before, `report` is called with its result, and with whether the
-   * caller still waits for it: not after an abort or {@link close}.
+   * Adds a step. When the device has finished `work`, and after the steps before, `report` is called with its result, and with whether the caller
+   * still waits for it; after an abort or {@link close} it does not.
    */
   add<T>(work: Promise<T>, report: (result: T, isWanted: boolean) => void): void {
     const before = this.#last

@@ -9,7 +9,7 @@ import type { Network } from '../bind-network.js'
 import { float32Tensor } from '../tensors.js'
 
 /**
- * Reads them for a size in latent pixels, widened to float32. By name.
+ * Reads these inputs for a size in latent pixels, widened to float32. Returns them by name.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`; AbortError
  */
 export async function readTableInputs(

@@ -16,7 +16,7 @@ import type { Device } from '../../runtime/device.js'
 
 /** The schedule of Stable Diffusion. */
 export const base = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear', steps_offset: 1 }
-/** Of the latents. */
+/** The shape of the latents. */
 export const latentDims = [1, 4, 8, 8]
 /** Values of the latents, and of each half of the condition. */
 export const count = 256

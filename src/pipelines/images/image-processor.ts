@@ -1,4 +1,4 @@
-/** diffusers' VaeImageProcessor, its way out: from the autoencoder's output to an image. */
+/** diffusers' VaeImageProcessor: from the autoencoder's output to an image, and from an image to the autoencoder's input. */
 
 import type { PixelImage, PlainTensor } from '../types.js'
 
@@ -37,7 +37,7 @@ export function toPixels(images: PlainTensor): PixelImage[] {
   })
 }
 
-/** What diffusers' `VaeImageProcessor.preprocess` does: RGB in −1…1, [1, 3, height, width]. Transparency is not looked at. */
+/** diffusers' `VaeImageProcessor.preprocess`: RGB in −1…1, [1, 3, height, width]. It ignores transparency. */
 export function normalizeImage({ width, height, data }: PixelImage): PlainTensor {
   const pixels = width * height
   const result = new Float32Array(3 * pixels)

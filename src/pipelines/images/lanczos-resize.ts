@@ -5,7 +5,7 @@ import type { PixelImage } from '../types.js'
 const lobes = 3
 const precision = 2 ** 22
 
-/** What the pixels of a line of the result are made of. */
+/** The source pixels, with their weights, of each pixel of a line of the result. */
 interface Tap {
   /** The first pixel of the source. */
   readonly first: number
@@ -72,7 +72,7 @@ function premultiplied(data: Uint8ClampedArray): Uint8ClampedArray {
   return result
 }
 
-/** The inverse of {@link premultiplied}, in place. Where nothing shows, the colors stay as they are. */
+/** The inverse of {@link premultiplied}, in place. Colors of fully transparent pixels stay as they are. */
 function divideByAlpha(data: Uint8ClampedArray): void {
   for (let at = 0; at < data.length; at += 4) {
     const alpha = data[at + 3] ?? 0
@@ -81,7 +81,7 @@ function divideByAlpha(data: Uint8ClampedArray): void {
   }
 }
 
-/** An image of `width` × `height` pixels. As PIL does it with RGBA, a color counts as much as it shows. */
+/** Resizes an image to `width` × `height` pixels. As in PIL with RGBA, a color counts in proportion to its opacity. */
 export function resizeLanczos({ data: given, ...size }: PixelImage, width: number, height: number): PixelImage {
   const data = premultiplied(given)
   const rows = new Uint8ClampedArray(width * size.height * 4)

@@ -1,4 +1,4 @@
-/** The scales between the denoiser's latents and the autoencoder's. Which one counts, the pipeline class decides. */
+/** The scales between the denoiser's latents and the autoencoder's. The pipeline class decides which one is used. */
 
 import type { LatentStatistics } from '../../models/types.js'
 

@@ -16,8 +16,8 @@ import { workInTiles, type Box } from './vae-tiling.js'
 import { normalizeImage } from './image-processor.js'
 
 /**
- * What the autoencoder gives for an image: [1, 2 · channels, height, width] in latent pixels, means and log variances; or [1, channels, height,
- * width], the latents. In tiles where the whole does not fit.
+ * Runs the autoencoder's encoder on an image: returns means and log variances, [1, 2 · channels, height, width] in latent pixels, or the latents, [1,
+ * channels, height, width]. It uses tiles if the whole image does not fit.
  */
 async function runEncoder(
   vae: Network<AutoencoderModel>,
@@ -68,7 +68,7 @@ export async function encodeImage(
 ): Promise<PlainTensor> {
   const { dims, data: moments } = await runEncoder(vae, image, host, run, tiles)
   const [, both = 0, height = 0, width = 0] = dims
-  // The inverse of what the decoder's side does, which is linear in each channel.
+  // The inverse of the scaling before the decoder, which is linear in each channel.
   const scaled = (sample: number, i: number) => {
     const { scale, shift } = scales[Math.floor(i / (height * width))] ?? { scale: 1, shift: 0 }
     return (sample - shift) / scale

@@ -10,16 +10,16 @@ export interface Box extends Extent {
   readonly left: number
 }
 
-/** Edges of a tile: of what goes in and of what comes out. Their ratio is the autoencoder's scale. */
+/** Edges of a tile, in pixels of the input and of the output. Their ratio is the autoencoder's scale. */
 export interface TileEdges {
   readonly from: number
   readonly to: number
 }
 
-/** Makes [1, channels, height, width] of a part, in the pixels of what comes out. */
+/** Computes the result of one tile, [1, channels, height, width], in pixels of the output. */
 export type WorkOnBox = (box: Box) => Promise<PlainTensor>
 
-/** Makes of something of `height` × `width` what `work` makes of its parts, in tiles. */
+/** Applies `work` to overlapping tiles of an input of `height` × `width`, and blends the results. */
 export async function workInTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
   const stride = Math.max(1, Math.floor(from * (1 - overlap)))
   const extent = Math.floor(to * overlap)
@@ -78,7 +78,7 @@ function fade(from: number | undefined, to: number | undefined, share: number): 
   return (from ?? 0) * (1 - share) + (to ?? 0) * share
 }
 
-/** Copies the top left `kept`² of a tile, or what there is of it, to its place. */
+/** Copies the top left square of `kept` pixels of a tile, or less at the image's edge, to its place. */
 function paste(tile: PlainTensor, into: PlainTensor, top: number, left: number, kept: number): void {
   const [, channels = 0, tileRows = 0, tileColumns = 0] = tile.dims
   const [, , rows = 0, columns = 0] = into.dims

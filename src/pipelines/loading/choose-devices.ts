@@ -11,7 +11,7 @@ import type { LoadPipelineOptions } from '../types.js'
 
 /** Where devices come from. */
 export interface DeviceSource<D extends PlannedDevice> {
-  /** The devices that `deviceMap: 'balanced'` shares out where `maxMemory` names none. */
+  /** The devices that `deviceMap: 'balanced'` uses if `maxMemory` names none. */
   readonly list: () => Promise<readonly DeviceName[]>
   /** The device of a name; for `auto` and undefined, the one that the source prefers. */
   readonly open: (name: DeviceName | 'auto' | undefined) => Promise<D>

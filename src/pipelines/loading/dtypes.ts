@@ -1,6 +1,6 @@
 /** The option `dtype`: the type that each network computes in, and whether its weights are quantized. Pure. */
 
-import { cast, type OnOverflow } from '../../checkpoint/transforms/cast.js'
+import { castWeights, type OnOverflow } from '../../checkpoint/transforms/cast.js'
 import { quantize } from '../../checkpoint/transforms/quantize.js'
 import type { WeightTransform } from '../../checkpoint/transforms/transform-table.js'
 import { InputError } from '../../errors.js'
@@ -73,5 +73,5 @@ export function quantizingTransforms(
   sensitive: SensitiveWeights | undefined,
   onOverflow?: OnOverflow,
 ): readonly WeightTransform[] {
-  return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32, sensitive }), cast('F16', onOverflow)]
+  return [quantize({ bits: value === 'q8' ? 8 : 4, blockSize: 32, sensitive }), castWeights('F16', onOverflow)]
 }

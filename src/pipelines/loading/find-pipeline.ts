@@ -33,7 +33,7 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
 /** Where a pipeline is loaded from: a Hub id or a base URL, an open repository, or a checkpoint in one file. */
 export type PipelineSource = string | Repository | SingleFileSource
 
-/** A pipeline whose family is known and whose parts have not been read. */
+/** A pipeline whose family is known, and whose parts have not been read yet. */
 export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly layout: Layout
   readonly spec: Spec
@@ -48,7 +48,7 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly close: () => void
   /** The caller's hub, or one that is opened at the first call. */
   readonly hub: () => Promise<Hub>
-  /** Says what works on the devices: it ends before they are closed. */
+  /** Registers work on the devices, which ends before they are closed. */
   readonly onPreparation: (preparation: KernelPreparation | undefined) => void
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void

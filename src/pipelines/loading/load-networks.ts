@@ -1,7 +1,7 @@
 /** Opens the weights of a pipeline's networks: chooses the files, reads their headers, and applies the transforms that `dtype` calls for. */
 
 import type { ComponentWeights } from '../../checkpoint/layouts/layout.js'
-import { cast } from '../../checkpoint/transforms/cast.js'
+import { castWeights } from '../../checkpoint/transforms/cast.js'
 import { quantizeBlocks, type OnRequantized } from '../../checkpoint/transforms/quantize-blocks.js'
 import { transformTable } from '../../checkpoint/transforms/transform-table.js'
 import type { CheckpointNote, WeightTable } from '../../checkpoint/types.js'
@@ -32,7 +32,7 @@ export interface LoadNetworksRequest {
   readonly options: Pick<LoadPipelineOptions, 'variant' | 'dtype' | 'keepOriginal'>
   readonly makeTable: MakeTable
   readonly run: Run
-  /** Hears of errors in single networks, which are then left out. By default the first error is thrown. */
+  /** Called with an error in a single network, which is then left out. By default the first error is thrown. */
   readonly onFault?: OnFault | undefined
 }
 
@@ -57,7 +57,7 @@ export async function loadNetworks(request: LoadNetworksRequest): Promise<Readon
         const quantization = bits === null ? wanted : undefined
         const stored = bits === null && compute === undefined && model.quantizable ? weights.stored : undefined
         const table = await loadTable(source, weights, stored === undefined ? quantization : 'stored', request)
-        const adapters = new NetworkAdapters(table)
+        const adapters = new NetworkAdapters(table, model)
         const network: Network = {
           name,
           model,
@@ -130,7 +130,7 @@ async function loadTable(
     transforms: [
       ...weights.transforms,
       ...(quantization === 'stored'
-        ? [quantizeBlocks(model.sensitive?.kept, requantizedNote(name, run)), cast('F16', overflowWarning(name, run))]
+        ? [quantizeBlocks(model.sensitive?.kept, requantizedNote(name, run)), castWeights('F16', overflowWarning(name, run))]
         : quantizingTransforms(quantization, model.sensitive, overflowWarning(name, run))),
     ],
     label: quantization === 'stored' ? 'blocks' : quantization,
@@ -146,7 +146,7 @@ async function loadTable(
   })
 }
 
-/** Notes how far weights are off that could not keep their blocks. */
+/** Adds a note with the error of weights that were quantized again because Aquatint has no equal form of their blocks. */
 function requantizedNote(name: string, run: Run): OnRequantized {
   return (type, bits, error) => {
     const percent = `${Number((100 * error).toPrecision(2))} %`

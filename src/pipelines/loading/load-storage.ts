@@ -1,9 +1,9 @@
-/** What a load downloads, and what its weights take in the cache: counted while the headers of the weight files are read. */
+/** Counts the bytes that a load downloads, and the bytes that its weights need in the cache, while the headers of the weight files are read. */
 
 import type { OpeningCost } from '../../hub/types.js'
 import type { WeightsCopy } from './read-network-headers.js'
 
-/** What a load takes of the network and of the cache. Nothing that comes from a disk is stored. */
+/** The bytes that a load downloads, and those that it stores. Files from the user's disk are not stored. */
 export interface LoadStorage {
   /** Bytes of weight files that a load would download. Cached files, and networks whose quantized copy is cached, need none. */
   readonly downloadBytes: number
@@ -26,7 +26,7 @@ export class StorageCount {
     this.#copies.push(copy)
   }
 
-  /** Of everything that was counted. */
+  /** The sum of everything that was counted. */
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)

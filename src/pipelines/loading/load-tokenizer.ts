@@ -10,7 +10,7 @@ import type { Config } from '../../checkpoint/types.js'
 
 const sentencePieceName = 'spiece.model'
 
-/** Of the files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB. */
+/** The limits of files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB. */
 export const vocabularyLimits: JsonLimits = { maxBytes: 32_000_000, maxTreeBytes: 96_000_000 }
 
 /** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */

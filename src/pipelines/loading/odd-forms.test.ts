@@ -1,6 +1,6 @@
 /**
- * Forms of files that real checkpoints have, and that diffusers 0.42 loads without a word: they load here without a note. Of the forms that diffusers
- * refuses, each is refused by name. Each was tried with diffusers.
+ * Odd forms of the files of published checkpoints. Forms that diffusers 0.42 loads without a message load here without a note; forms that it refuses
+ * are refused by name. Each form was tried with diffusers.
  */
 
 import { readFileSync } from 'node:fs'
@@ -23,9 +23,9 @@ const without = (path: string, key: string) => ({
 /** A file with an entry before the others, in JSON as Python writes and reads it. */
 const python = (path: string, entry: string) => ({ [path]: text(path).replace('{', `{${entry},`) })
 
-async function notesOf(files: Readonly<Record<string, string>>) {
+async function notesOf(files: Readonly<Record<string, string>>, repository = folder) {
   const run = new Run({})
-  const layout = await openLayout(diskRepository(folder, files))
+  const layout = await openLayout(diskRepository(repository, files))
   const parts = await readParts({
     layout,
     spec: findSpec(layout, families, run),
@@ -92,3 +92,17 @@ test.each<readonly [string, Readonly<Record<string, string>>, string]>([
 ])('refuses as diffusers does: %s', async (_, files, code) => {
   await expect(notesOf(files)).rejects.toMatchObject({ code })
 })
+
+// Qwen3-VL is the text encoder of Krea-2 and DreamLite in diffusers, Mistral 3 that of FLUX.2 dev, Gemma 2 that of Lumina 2 and Sana.
+test.each(['Qwen3VLForConditionalGeneration', 'Mistral3ForConditionalGeneration', 'Gemma2Model'])(
+  'another language model is refused by name: %s',
+  async (className) => {
+    const klein = `${fixtures}tiny-flux2-klein/repo`
+    const model = JSON.parse(readFileSync(`${klein}/${index}`, 'utf8')) as object
+    const files = { [index]: JSON.stringify({ ...model, text_encoder: ['transformers', className] }) }
+    await expect(notesOf(files, klein)).rejects.toMatchObject({
+      code: 'unsupported-class',
+      details: { component: 'text_encoder', className, supported: ['Qwen3ForCausalLM', 'Qwen3Model'] },
+    })
+  },
+)

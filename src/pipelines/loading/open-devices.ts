@@ -13,6 +13,7 @@ import { checkOffload } from '../planning/residence.js'
 import type { LoadPipelineOptions } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { decidePlaces } from '../planning/place-networks.js'
+import { plannedSize, type GenerationSpec } from './plan-networks.js'
 import { chooseDevices, type ChosenDevices } from './choose-devices.js'
 import type { Device } from '../../runtime/device.js'
 
@@ -71,14 +72,17 @@ export async function openDevices(
   }
 }
 
-/** Puts networks on devices and closes the devices that get none. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` */
+/** Puts networks on devices and closes the devices that get none. @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large`; InputError for the size of `prepareFor` */
 export async function placeNetworks(
   { devices, places, budget, total }: OpenDevices,
   networks: ReadonlyMap<string, Network>,
   options: LoadPipelineOptions,
+  spec: GenerationSpec,
   preparation?: Preparation,
 ): Promise<DeviceHosts> {
-  const { dtype, placed, used } = orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
+  const wanted = () => plannedSize(networks, options.prepareFor ?? {}, spec).latent
+  const request = { devices: [...devices.values()], places, budget, networks, options, wanted }
+  const { dtype, placed, used } = orThrow(decidePlaces(request))
   const hosts = new Map<DeviceName, ComponentHost>()
   for (const { device, offload, heldBytes } of used) {
     const { vaeTiling } = options

@@ -40,7 +40,7 @@ export async function openPipeline<Spec extends PipelineSpec>(
 ): Promise<OpenedPipeline<Spec>> {
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, ...found }) => {
     const { sources, ...read } = await readParts({ layout, spec, options, open, run })
-    const known = await refuseBeforeDownload({ sources, options, store, placing, signal: run.signal })
+    const known = await refuseBeforeDownload({ sources, options, store, placing, spec, signal: run.signal })
     const preparation =
       known === undefined || options.prepareFor === undefined || options.prepareFor === null
         ? undefined
@@ -52,7 +52,7 @@ export async function openPipeline<Spec extends PipelineSpec>(
       return transformed.table
     }
     const parts = { ...read, networks: await loadNetworks({ sources, options, makeTable, run }) }
-    const hosts = await placeNetworks(placing, parts.networks, options, preparation)
+    const hosts = await placeNetworks(placing, parts.networks, options, spec, preparation)
     run.status('ready')
     const { endpoint, token, baseUrl } = options
     const opening = { hub: found.hub, options: { endpoint, token, baseUrl } }

@@ -1,7 +1,7 @@
 /** Plans networks for one generation, from their headers alone: the device of each, and for each device which weights are on it when. */
 
 import type { MemoryPlan } from '../../memory/plan.js'
-import { checkAmounts, checkSize } from '../check-inputs.js'
+import { checkAmounts, checkSize, roundedSize, type Warn } from '../check-inputs.js'
 import {
   autoencoderOf,
   denoiserOf,
@@ -16,7 +16,7 @@ import type { Network } from '../bind-network.js'
 import { budgetOn } from '../../memory/budget.js'
 import { isRefusal, type Refusal } from '../../memory/refusal.js'
 import { planOn } from '../planning/residence.js'
-import { guidanceOf, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
+import { guidanceOf, roundsSize, type GuidanceSpec, type PipelineSpec } from '../pipeline-spec.js'
 import { decidePlaces } from '../planning/place-networks.js'
 import type { LoadPipelineOptions, PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
@@ -24,13 +24,13 @@ import type { ChosenDevices } from './choose-devices.js'
 
 /** The devices of components, and the memory that they take. */
 export interface PlacedPlan {
-  /** Of the image, in pixels. */
+  /** The image's width, in pixels. */
   readonly width: number
-  /** Of the image, in pixels. */
+  /** The image's height, in pixels. */
   readonly height: number
   /** The device of each component, by name. */
   readonly places: Readonly<Record<string, DeviceName>>
-  /** By the device's name. */
+  /** The plan of each device, by its name. */
   readonly devices: Readonly<Partial<Record<DeviceName, MemoryPlan>>>
 }
 
@@ -42,7 +42,8 @@ export interface DevicePlan<D extends PlannedDevice> {
 }
 
 /**
- * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`.
+ * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`. `warn` receives the warnings
+ * that the generation would give.
  * @throws InputError `size`, `guidance-scale` and others of a generation's
  */
 export function planNetworks(
@@ -50,22 +51,25 @@ export function planNetworks(
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: GenerationSpec,
+  warn?: Warn,
 ): PlacedPlan | Refusal {
-  const planned = planDevices(chosen, networks, options, spec)
+  const planned = planDevices(chosen, networks, options, spec, warn)
   if (isRefusal(planned)) return planned
   const { width, height, placed, plans } = planned
   const devices = Object.fromEntries(plans.map(({ device, plan }) => [device.info.name, plan]))
   return { width, height, places: Object.fromEntries(placed), devices }
 }
 
-type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences'>
+/** What a pipeline class says about the size of its generations. */
+export type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences' | 'roundsSize'>
 
-/** The same, with the devices themselves and what their plans are made from. @throws as {@link planNetworks} */
+/** As {@link planNetworks}, but with the devices themselves and the input of their plans. @throws as {@link planNetworks} */
 export function planDevices<D extends PlannedDevice>(
   { devices, places, budget }: ChosenDevices<D>,
   networks: ReadonlyMap<string, Network>,
   options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'> & PlannedSize,
   spec: GenerationSpec,
+  warn: Warn = () => {},
 ):
   | {
       readonly width: number
@@ -74,8 +78,8 @@ export function planDevices<D extends PlannedDevice>(
       readonly plans: readonly DevicePlan<D>[]
     }
   | Refusal {
-  const { width, height, latent } = plannedSize(networks, options, spec)
-  const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options })
+  const { width, height, latent } = plannedSize(networks, options, spec, warn)
+  const placing = decidePlaces({ devices: [...devices.values()], places, budget, networks, options, wanted: () => latent })
   if (isRefusal(placing)) return placing
   const plans: DevicePlan<D>[] = []
   for (const { device, offload } of placing.used) {
@@ -90,12 +94,24 @@ export function planDevices<D extends PlannedDevice>(
   return { width, height, placed: placing.placed, plans }
 }
 
-function plannedSize(networks: ReadonlyMap<string, Network>, requested: PlannedSize, spec: GenerationSpec) {
+/**
+ * The generation that these options describe: its size in pixels, and what its memory depends on, in latent pixels.
+ * @throws InputError `size`, `guidance-scale` and others of a generation's
+ */
+export function plannedSize(
+  networks: ReadonlyMap<string, Network>,
+  requested: PlannedSize,
+  spec: GenerationSpec,
+  warn: Warn = () => {},
+) {
   const factor = autoencoderOf(networks)?.model.scaleFactor ?? 8
   const own = latentSize(networks)
-  const { width = own.width * factor, height = own.height * factor } = requested
   const denoiser = denoiserOf(networks)
-  checkSize({ width, height }, factor * (denoiser?.model.latents.patch ?? 1))
+  const multiple = factor * (denoiser?.model.latents.patch ?? 1)
+  const { width = own.width * factor, height = own.height * factor } = roundsSize(spec, requested.imageToImage === true)
+    ? roundedSize(requested, multiple, warn)
+    : requested
+  checkSize({ width, height }, multiple)
   checkAmounts(requested)
   const latent = { width: width / factor, height: height / factor }
   const guided = guidanceOf(spec, requested, denoiser?.model) !== null

@@ -131,7 +131,7 @@ test('what a generation adds or leaves out changes the plan', async () => {
   expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')
 })
 
-test('image to image keeps a budget of the CPU as planned, by the account', async () => {
+test('image to image stays within the CPU’s budget, as its plan says and the memory account measures', async () => {
   const repository = diskRepository(folder)
   const options = { device: 'wasm', width: 64, height: 64 } as const
   const without = await planLoad(repository, options)

@@ -1,6 +1,6 @@
 /**
  * Plans a pipeline before its weights are loaded: the bytes to download, and for each device which weights are on it when, and the expected
- * peak. Of weight files only the headers are read.
+ * peak. It reads only the headers of weight files.
  */
 
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'
@@ -14,7 +14,7 @@ import type { PipelineSpec } from '../pipeline-spec.js'
 import type { LoadNote, PipelineInfo, PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 
-/** What loading a pipeline and generating an image would take. */
+/** The download, storage and memory that a load and a generation would need. */
 export interface PipelinePlan
   extends PlacedPlan, LoadStorage, Pick<PipelineInfo, 'className' | 'label' | 'repo' | 'revision' | 'components'> {
   /** The warnings that `fromPretrained` would give. */
@@ -24,7 +24,7 @@ export interface PipelinePlan
 }
 
 /**
- * Plans what `fromPretrained` with these options and one generation would take. Devices are opened and closed again; small files are cached.
+ * Plans `fromPretrained` with these options, and one generation. Devices are opened and closed again; small files are cached.
  * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes needed and offered; and what
  * `fromPretrained` throws before weights
  */
@@ -37,7 +37,7 @@ export async function planPipeline(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, close }) => {
     const { sources } = await readParts({ layout, spec, options, open, run })
     const networks = await readNetworkHeaders({ sources, options, store, run, onOpen: storage.onOpen, onCopy: storage.onCopy })
-    const plan = orThrow(planNetworks(placing, networks, options, spec))
+    const plan = orThrow(planNetworks(placing, networks, options, spec, (code, message) => run.warn(code, message)))
     for (const device of placing.devices.values()) await device.dispose()
     close()
     return {

@@ -9,10 +9,10 @@ import type { Device } from '../../runtime/device.js'
 import { planDevices } from './plan-networks.js'
 import type { OpenDevices } from './open-devices.js'
 
-/** What is compiled for. */
+/** The generation whose kernels are compiled, and its networks. */
 export interface PreparationRequest {
   readonly placing: OpenDevices
-  /** From their headers. */
+  /** The networks, as their headers describe them. */
   readonly networks: ReadonlyMap<string, Network>
   readonly options: LoadPipelineOptions
   /** The generation. */
@@ -35,7 +35,7 @@ export class KernelPreparation {
         for (const [owner, graph] of graphsOn(request, plan))
           await device.prepare([graph], { owner, room: plan.peakBytes, signal })
     })()
-    // What fails here, such as a size that the model cannot make, fails again in the generation, which says so.
+    // An error here, such as a size that the model cannot generate, occurs again in the generation, which reports it.
     this.#work.catch(() => {})
   }
 
@@ -44,13 +44,13 @@ export class KernelPreparation {
     await Promise.allSettled([this.#work])
   }
 
-  /** Ends the work: what is missing is compiled by the generation. */
+  /** Ends the work: the generation compiles the kernels that are missing. */
   async stop(): Promise<void> {
     this.#stop.abort()
     await this.done()
   }
 
-  /** Releases what no network has used. */
+  /** Releases the sessions that no network has used. */
   async end(): Promise<void> {
     await this.stop()
     // A device that is lost or disposed has no sessions.

@@ -17,6 +17,7 @@ import type { LoadPipelineOptions } from '../types.js'
 import { loadNetworks, type LoadNetworksRequest, type MakeTable } from './load-networks.js'
 import type { OpenDevices } from './open-devices.js'
 import type { ReadParts } from './read-parts.js'
+import { plannedSize, type GenerationSpec } from './plan-networks.js'
 import { rememberedTable } from './transform-weights.js'
 
 /** A quantized copy of a network's weights. */
@@ -67,6 +68,7 @@ const smallBytes = 2 ** 30
 export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<ReadParts, 'sources'> {
   readonly options: LoadPipelineOptions
   readonly placing: OpenDevices
+  readonly spec: GenerationSpec
   readonly signal: AbortSignal | undefined
 }
 
@@ -81,6 +83,7 @@ export async function refuseBeforeDownload({
   options,
   store,
   placing,
+  spec,
   signal,
 }: FitRequest): Promise<ReadonlyMap<string, Network> | undefined> {
   const { devices, places, budget } = placing
@@ -94,7 +97,8 @@ export async function refuseBeforeDownload({
     if (isAquatintError(error)) return undefined
     throw error
   }
-  orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options }))
+  const wanted = () => plannedSize(networks, options.prepareFor ?? {}, spec).latent
+  orThrow(decidePlaces({ devices: [...devices.values()], places, budget, networks, options, wanted }))
   return networks
 }
 

@@ -31,7 +31,7 @@ export interface NetworkSource extends ComponentSource {
 }
 
 /** A scheduler's class and its config. */
-export interface SchedulerSource {
+export interface NamedScheduler {
   readonly className: string
   readonly config: Config
 }
@@ -48,7 +48,7 @@ export interface ReadParts {
   readonly tokenizers: ReadonlyMap<string, Tokenizer>
   /** Learned words, by the name of the text encoder; whoever makes the encoders fills it. */
   readonly words: Map<string, AddedWords>
-  readonly scheduler: SchedulerSource
+  readonly scheduler: NamedScheduler
 }
 
 /** What {@link readParts} reads. */
@@ -91,7 +91,7 @@ export async function readParts(request: ReadPartsRequest): Promise<ReadParts> {
 export async function readPartsWithFaults(
   { layout, spec, options, open, run }: ReadPartsRequest,
   onFault: OnFault,
-): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: SchedulerSource | undefined }> {
+): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: NamedScheduler | undefined }> {
   const { signal } = run
   const found = await findComponents({ layout, options, open, spec, signal })
   // No text encoder reads the ids of such a tokenizer, so it need not be of a supported class.
@@ -261,7 +261,7 @@ async function readScheduler(
   { stepsOffset }: Pick<PipelineSpec, 'stepsOffset'>,
   replacement: LoadPipelineOptions['scheduler'],
   run: Run,
-): Promise<SchedulerSource> {
+): Promise<NamedScheduler> {
   const { config: stored, defaulted } = withoutDefaulted(
     await source.files.readConfig('scheduler_config.json', { signal: run.signal }),
   )

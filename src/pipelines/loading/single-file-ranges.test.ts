@@ -1,4 +1,4 @@
-/** Of a checkpoint in one file on a server, only what a load needs is downloaded, and what was downloaded is found again without the server. */
+/** A load of a checkpoint in one file on a server downloads only the tensors that it needs, and a later load finds them without the server. */
 
 import { join } from 'node:path'
 import { afterEach, expect, it } from 'vitest'

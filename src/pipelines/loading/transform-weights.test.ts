@@ -207,7 +207,7 @@ test.each([
 
 const isWanted = (name: string) => !name.startsWith('blocks.0.')
 
-test('a copy with tensors that are no longer read is made anew by the load after its loss', async () => {
+test('a copy with tensors that are no longer read is made again by the load after its loss', async () => {
   const store = new MemoryStore()
   const all = await quantize(store)
   const key = (await store.chunkFiles()).find((file) => file.startsWith('prepared:'))

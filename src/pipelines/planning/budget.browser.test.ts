@@ -31,7 +31,7 @@ interface Outcome {
   readonly image: PlainTensor
   readonly offload: Residence
   readonly memory: MemorySnapshot
-  /** Of the networks for this image, in the order they run. */
+  /** The needs of the networks for this image, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
   /** The bytes that stay beside the networks: prompt embeddings, latents. */
   readonly held: number
@@ -141,4 +141,34 @@ test('an image larger than the default size stays within the budget too: its wei
   const usual = await pipeline.generate(item.prompt, { ...settings, width: item.width, height: item.height })
   expect(usual.warnings).toEqual([])
   expect(host.offload).toBe('resident')
+})
+
+test('a budget that is too small for the default size is enough for the smaller image that the load is told of', async () => {
+  const small = { width: item.width / 4, height: item.height / 4 }
+  const plan = (more: Parameters<typeof planPipeline>[1]) =>
+    planPipeline(repository, { device: 'webgpu', ...more }, [stableDiffusionXL])
+  // From the bytes that one component needs, up to those of a plan that is not refused.
+  const refusal = await plan({ ...small, maxMemory: 1 }).catch((error: unknown) => error)
+  expect(refusal).toMatchObject({ code: 'does-not-fit' })
+  const { needed, offered } = (refusal as { details: { needed: number; offered: number } }).details
+  let maxMemory = needed - offered
+  while (
+    await plan({ ...small, maxMemory }).then(
+      () => false,
+      () => true,
+    )
+  )
+    maxMemory = Math.ceil(maxMemory * 1.05)
+  await expect(plan({ maxMemory })).rejects.toMatchObject({ code: 'does-not-fit' })
+  await expect(openPipeline(repository, { device: 'webgpu', maxMemory }, [stableDiffusionXL])).rejects.toMatchObject({
+    code: 'does-not-fit',
+  })
+
+  const opened = await openPipeline(repository, { device: 'webgpu', maxMemory, prepareFor: small }, [stableDiffusionXL])
+  pipeline = createPipeline(opened)
+  const settings = { ...caseOptions(item, ''), ...small, numInferenceSteps: 1 }
+  const { images } = await pipeline.generate(item.prompt, settings)
+  expect(images).toMatchObject([small])
+  expect(opened.hosts.of('unet').device.memory.snapshot().peak).toBeLessThanOrEqual(maxMemory)
+  await expect(pipeline.generate(item.prompt, caseOptions(item, ''))).rejects.toMatchObject({ code: 'does-not-fit' })
 })

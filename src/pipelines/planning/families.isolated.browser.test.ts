@@ -124,7 +124,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     for (const [{ code }] of shaders.mock.calls) kernels.set(code, (kernels.get(code) ?? 0) + 1)
     expect(kernels.size).toBe(families[name].kernels)
     expect(compiled()).toBe(2 * shaders.mock.calls.length)
-    // onnxruntime tells two kernels apart by what their code does not depend on, and asks for equal ones; a browser has those already.
+    // onnxruntime's keys of kernels contain values that their code does not depend on, so it compiles equal code twice; a browser has the compiled code already.
     const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')
     expect(['ComputeChannelScaleShift', 'Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))
     const before = compiled()
@@ -185,7 +185,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     })
 
   if (name === 'tiny-sd15')
-    test('a decode without room ends up in tiles, and says so', async () => {
+    test('a decode that does not fit uses tiles, with a warning', async () => {
       const { opened, device, generate } = loaded
       const large = { width: 160, height: 64, guidanceScale: 1, capture: ['image', 'latents'] } as const
       const whole = await generate(large)

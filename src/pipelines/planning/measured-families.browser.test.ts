@@ -32,7 +32,9 @@ interface Measured {
   readonly fixture: string
   readonly repository: Repository
   /** The components that run in blocks here. */
-  readonly inBlocks: readonly ('text_encoder' | 'transformer')[]
+  readonly inBlocks: readonly ('text_encoder' | 'text_encoder_3' | 'transformer' | 'unet')[]
+  /** In what the weights of a whole picture are. Default `q8`. */
+  readonly dtype?: 'q4'
 }
 
 /** By class, what is measured of a family here, or the file that measures it, or a family with the same networks. */
@@ -67,6 +69,65 @@ const measured: Readonly<Record<string, Measured | `${string}.browser.test.ts`>>
     inBlocks: ['text_encoder', 'transformer'],
   },
 }
+
+/** Checkpoints of these classes with networks of another structure, or that another file measures in float32. */
+const alsoMeasured: readonly (readonly [className: string, Measured])[] = [
+  [
+    'StableDiffusion3Pipeline',
+    {
+      fixture: 'tiny-sd3',
+      repository: servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**')),
+      inBlocks: ['text_encoder_3', 'transformer'],
+    },
+  ],
+  [
+    'StableDiffusion3Pipeline',
+    {
+      fixture: 'tiny-sd35',
+      repository: servedRepository('tiny-sd35', import.meta.glob('../../../fixtures/tiny-sd35/repo/**')),
+      inBlocks: ['transformer'],
+      dtype: 'q4',
+    },
+  ],
+  [
+    'StableDiffusion3Pipeline',
+    {
+      fixture: 'few-steps/sd35-large',
+      repository: servedRepository('few-steps/sd35-large', import.meta.glob('../../../fixtures/few-steps/sd35-large/repo/**')),
+      inBlocks: ['transformer'],
+    },
+  ],
+  [
+    'StableDiffusionXLPipeline',
+    {
+      fixture: 'few-steps/edm',
+      repository: servedRepository('few-steps/edm', import.meta.glob('../../../fixtures/few-steps/edm/repo/**')),
+      inBlocks: ['unet'],
+      dtype: 'q4',
+    },
+  ],
+  [
+    'FluxPipeline',
+    {
+      fixture: 'few-steps/flux-schnell',
+      repository: servedRepository(
+        'few-steps/flux-schnell',
+        import.meta.glob('../../../fixtures/few-steps/flux-schnell/repo/**'),
+      ),
+      inBlocks: ['transformer'],
+      dtype: 'q4',
+    },
+  ],
+  [
+    'Flux2KleinPipeline',
+    {
+      fixture: 'tiny-flux2-klein-base',
+      repository: servedRepository('tiny-flux2-klein-base', import.meta.glob('../../../fixtures/tiny-flux2-klein-base/repo/**')),
+      inBlocks: ['transformer'],
+      dtype: 'q4',
+    },
+  ],
+]
 
 function inputsOf(infos: readonly ValueInfo[]): Record<string, HostTensor> {
   return Object.fromEntries(
@@ -115,14 +176,14 @@ test('each family is measured', () => {
   for (const where of Object.values(measured)) if (typeof where === 'string') expect(files).toContain(`./${where}`)
 })
 
-const here = families.flatMap((spec) => {
-  const own = measured[spec.className]
-  return own === undefined || typeof own === 'string' ? [] : [[spec.className, own, spec] as const]
+const here = [...Object.entries(measured), ...alsoMeasured].flatMap(([className, own]) => {
+  const spec = families.find((family) => family.className === className)
+  return spec === undefined || typeof own === 'string' ? [] : [[className, own.fixture, own, spec] as const]
 })
 
-describe.each(here)('%s', (_, own, spec) => {
-  test('one component at a time, quantized: the same image as with all of them there, within the plan', async () => {
-    const dtype = 'q8'
+describe.each(here)('%s, %s', (_class, _fixture, own, spec) => {
+  const { dtype = 'q8' } = own
+  test(`one component at a time, in ${dtype}: the same image as with all of them there, within the plan`, async () => {
     const whole = await makeImage(own, spec, { dtype, offload: 'resident' })
     const { needs, held } = whole
     expect(whole.memory.peakWeights).toBe(needs.reduce((sum, need) => sum + weightBytes(need), 0))

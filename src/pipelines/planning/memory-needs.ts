@@ -14,7 +14,7 @@ import type { DTypeName, GenerateOptions } from '../types.js'
 type PlannedNetwork<Model extends NetworkModel = NetworkModel> = Pick<Network<Model>, 'name' | 'model' | 'table'>
 type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 
-/** What decides how much memory a generation takes. Sizes are in latent pixels. */
+/** The properties of a generation that determine its memory. Sizes are in latent pixels. */
 export interface GenerationSize extends RunSize {
   /** Whether the autoencoder encodes images before the first step: the start image, or the references. Default false. */
   readonly fromImage?: boolean | undefined
@@ -151,7 +151,7 @@ function encodedSize({ references = [], ...size }: GenerationSize): Extent {
   return references.toSorted((a, b) => b.height * b.width - a.height * a.width)[0] ?? size
 }
 
-/** The needs without activations: the memory account of the CPU counts weights only, which are the same for every size of tiles. */
+/** The needs of a network on the CPU, without activations: the CPU's memory account counts weights only, which are the same for tiles of any size. */
 export function weightsOnly(needs: ComponentNeeds, way: RunNeeds | undefined = needs.ways[0]): ComponentNeeds {
   const nothing = { activationBytes: 0, largestValue: { name: '', bytes: 0 }, inputs: [] }
   return { ...needs, ways: [{ ...nothing, tile: way?.tile }] }
@@ -172,7 +172,7 @@ export function heldOn(
   if (own !== undefined) return heldBytes(own, denoiser.model, size)
   const shapes = denoiser.model.shapes({ ...size, guided: false })
   const latents = bufferOf({ type: 'float32', dims: shapes[denoiser.model.latents.input] ?? [] })
-  // All latents are copied from the denoiser's device; those of the image or tile to decode are cut out of them.
+  // The autoencoder's device gets a copy of all latents, and a copy of those of the image or tile that it decodes.
   return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
@@ -183,7 +183,7 @@ export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSi
   return usualLatents(denoiser.model.latents, autoencoderOf(networks)?.model.scaleFactor ?? 8)
 }
 
-/** The denoiser. The type that it computes in is the pipeline's. */
+/** The denoiser, whose compute type is the pipeline's. */
 export function denoiserOf(networks: ReadonlyMap<string, Network>): Network<DenoiserModel> | undefined {
   return [...networks.values()].find((network) => hasRole(network, 'denoiser'))
 }
@@ -198,7 +198,7 @@ export const mostKeptLatents = 5
 
 /**
  * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the latents
- * and the copies of them that the scheduler keeps; with skip-layer guidance a copy of the half of the condition that the prompt made.
+ * and the copies of them that the scheduler keeps; and, with skip-layer guidance, a copy of the prompt's inputs without those of the negative prompt.
  */
 export function heldBytes(
   { ways }: ComponentNeeds,

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import type { ComponentNeeds } from '../../memory/needs.js'
 import { loadPipeline } from '../diffusion-pipeline.js'
 import { readJson, readWeights } from '../../models/testing.node.js'
-import { heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
+import { autoencoderOf, heldOn, latentSize, needsOn, type PlannedDevice } from './memory-needs.js'
 import type { Network } from '../bind-network.js'
 import { budgetOn, parseBudget, type Budget } from '../../memory/budget.js'
 import { isRefusal, orThrow } from '../../memory/refusal.js'
@@ -19,7 +19,7 @@ import { planNetworks } from '../loading/plan-networks.js'
 import { diskRepository, fixtures, readCases } from '../testing.node.js'
 import { caseOptions } from '../testing-cases.js'
 import { relativeError } from '../testing.js'
-import type { LoadPipelineOptions, PipelineMemory } from '../types.js'
+import type { LoadPipelineOptions, PipelineMemory, PlannedSize } from '../types.js'
 import { capabilitiesOf, kindOf, type DeviceInfo, type DeviceName, ownKernels } from '../../memory/device-info.js'
 
 const folder = join(fixtures, 'tiny-sd15/repo')
@@ -174,7 +174,14 @@ const networks = new Map(
   }),
 )
 const decide = (devices: PlannedDevice[], maxMemory: LoadPipelineOptions['maxMemory'], named?: ReadonlyMap<string, DeviceName>) =>
-  decidePlaces({ devices, places: named ?? null, budget: parseBudget(maxMemory), networks, options: {} })
+  decidePlaces({
+    devices,
+    places: named ?? null,
+    budget: parseBudget(maxMemory),
+    networks,
+    options: {},
+    wanted: () => latentSize(networks),
+  })
 const onGpu = new Map([...networks.keys()].map((name) => [name, 'webgpu'] as const))
 
 /** The smallest budget, in bytes, that `decided` does not refuse. */
@@ -204,29 +211,41 @@ test('balanced places count the tensors that stay beside the networks: within th
   expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
 })
 
-/** Whether an image of the model's default size fits; otherwise its needs are refused. */
-const fits = (maxMemory: number, guided: boolean) => {
+/** Whether an image fits, by default of the model's own size; otherwise its needs are refused. */
+const fits = (maxMemory: number, guided: boolean, size = latentSize(networks)) => {
   const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
-  const needs = needsOn({ ...request, size: { ...latentSize(networks), guided } })
-  const heldBytes = heldOn({ ...request, size: { ...latentSize(networks), guided } }, needs)
+  const needs = needsOn({ ...request, size: { ...size, guided } })
+  const heldBytes = heldOn({ ...request, size: { ...size, guided } }, needs)
   const device = gpu().info
   return chooseResidence({ mode: 'auto', needs, heldBytes, budget: budgetOn(parseBudget(maxMemory), device), device })
 }
+
+/** Plans a generation on a GPU with this budget. */
+const planned = (maxMemory: number, options: PlannedSize) =>
+  planNetworks(
+    { devices: new Map([['webgpu', gpu()]]), places: onGpu, budget: parseBudget(maxMemory) },
+    networks,
+    options,
+    stableDiffusionXL,
+  )
 
 test('a load is not refused for memory that only guidance takes', () => {
   const guided = leastBudget((maxMemory) => fits(maxMemory, true))
   const without = leastBudget((maxMemory) => fits(maxMemory, false))
   expect(without).toBeLessThan(guided)
   expect(leastBudget((maxMemory) => decide([gpu()], maxMemory, onGpu))).toBe(without)
-  const plan = (guidanceScale?: number) =>
-    planNetworks(
-      { devices: new Map([['webgpu', gpu()]]), places: onGpu, budget: parseBudget(without) },
-      networks,
-      { guidanceScale },
-      stableDiffusionXL,
-    )
-  expect(isRefusal(plan(1))).toBe(false)
-  expect(plan()).toMatchObject({ refused: 'does-not-fit' })
+  expect(isRefusal(planned(without, { guidanceScale: 1 }))).toBe(false)
+  expect(planned(without, {})).toMatchObject({ refused: 'does-not-fit' })
+})
+
+test('a plan is not refused for memory that only a larger image takes', () => {
+  const usual = latentSize(networks)
+  const small = { width: usual.width / 2, height: usual.height / 2 }
+  const least = leastBudget((maxMemory) => fits(maxMemory, true, { ...usual, ...small }))
+  expect(least).toBeLessThan(leastBudget((maxMemory) => fits(maxMemory, false)))
+  const factor = autoencoderOf(networks)!.model.scaleFactor
+  const size = { width: small.width * factor, height: small.height * factor }
+  expect(leastBudget((maxMemory) => planned(maxMemory, size))).toBe(least)
 })
 
 test('a tensor larger than any buffer of the GPU is refused by name, and balanced puts its network on another device', () => {

@@ -1,5 +1,5 @@
 /**
- * Which network goes on which device, and how its weights stay there: from the options `deviceMap`, `maxMemory` and `offload`. It opens and
+ * Decides which network goes on which device, and how long its weights stay there, from the options `deviceMap`, `maxMemory` and `offload`. It opens and
  * loads nothing.
  */
 
@@ -14,7 +14,7 @@ import { storedType, type Network } from '../bind-network.js'
 import { chooseResidence, offeredMemory } from './residence.js'
 import type { DTypeName, LoadPipelineOptions } from '../types.js'
 
-/** What goes on one device, and how its weights stay there. */
+/** The networks on one device, and how long their weights stay there. */
 export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
   /** Needs of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
@@ -34,7 +34,7 @@ export interface Placing<D extends PlannedDevice> {
   readonly used: readonly DevicePlace<D>[]
 }
 
-/** What places are decided by. */
+/** The arguments of {@link decidePlaces}. */
 export interface PlacingRequest<D extends PlannedDevice> {
   readonly devices: readonly D[]
   /** The device of each network, by name. Null: the needs of the networks decide. */
@@ -42,19 +42,23 @@ export interface PlacingRequest<D extends PlannedDevice> {
   readonly budget: Budget
   readonly networks: ReadonlyMap<string, Network>
   readonly options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>
+  /** The generation that the caller wants, computed only where one of the model's own size does not fit. */
+  readonly wanted: () => GenerationSize
 }
 
 /**
- * Decides where networks go, for a generation of the model's own size. A refusal says `does-not-fit` with bytes needed and offered, or
- * `buffer-too-large` with the tensor.
+ * Decides where networks go: for a generation of the model's own size, with guidance or without, or else for the one that is wanted, which may need less
+ * memory. A refusal is about the wanted one, and says `does-not-fit` with bytes needed and offered, or `buffer-too-large` with the tensor.
+ * @throws what `wanted` throws
  */
 export function decidePlaces<D extends PlannedDevice>(request: PlacingRequest<D>): Placing<D> | Refusal {
   const usual = latentSize(request.networks)
-  const guided = placesFor(usual, request)
-  if (!isRefusal(guided) || guided.refused !== 'does-not-fit') return guided
-  // Distilled models run without guidance: do not refuse them for the memory that guidance would take.
-  const unguided = placesFor({ ...usual, guided: false }, request)
-  return isRefusal(unguided) ? guided : unguided
+  // Distilled models run without guidance: they are not refused for the memory that guidance would take.
+  for (const size of [usual, { ...usual, guided: false }]) {
+    const placing = placesFor(size, request)
+    if (!isRefusal(placing)) return placing
+  }
+  return placesFor(request.wanted(), request)
 }
 
 function placesFor<D extends PlannedDevice>(size: GenerationSize, request: PlacingRequest<D>): Placing<D> | Refusal {
@@ -67,7 +71,7 @@ function placesFor<D extends PlannedDevice>(size: GenerationSize, request: Placi
     const here = (network: string) => places === null || places.get(network) === name
     const all = needsOn({ ...generation, device, here })
     const needs = capabilities.countsActivations ? all : all.map((need) => weightsOnly(need))
-    // A device that any network may come to may get the denoiser, and with it the tensors that stay beside it.
+    // A device that may get any network may get the denoiser, and with it the tensors that stay beside the denoiser.
     const heldBytes = heldOn({ ...generation, device }, needs)
     const maxMemory = offeredMemory(budgetOn(budget, device.info), device.info)
     return { device, name, isFast: capabilities.isFast, maxMemory, maxBufferSize, heldBytes, needs }

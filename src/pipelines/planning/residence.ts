@@ -36,7 +36,7 @@ export function offeredMemory({ limit, target }: DeviceBudget, device: DeviceInf
   return limit ?? target ?? guessBudget(device)
 }
 
-/** What a residence is chosen by. */
+/** The arguments of {@link chooseResidence}. */
 export interface ResidenceRequest {
   /** The caller's `offload`. */
   readonly mode: OffloadMode | undefined
@@ -49,8 +49,8 @@ export interface ResidenceRequest {
 }
 
 /**
- * How weights usually stay on a device. `auto` is the fastest residence with a plan within the budget, or without one within a cautious
- * guess, which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the tightest residence is over the
+ * How weights usually stay on a device. `auto` is the fastest residence with a plan within the budget, or, without a budget, within a cautious guess,
+ * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the tightest residence is over the
  * budget or over WebAssembly's heap, or `buffer-too-large`.
  */
 export function chooseResidence(request: ResidenceRequest): Residence | Refusal {
@@ -85,7 +85,7 @@ function allWeights(needs: readonly ComponentNeeds[]): number {
   return needs.reduce((sum, component) => sum + weightBytes(component), 0)
 }
 
-/** Undefined: the weights that are in memory at the same time fit. */
+/** Returns undefined if the weights that are in memory at the same time fit. */
 function cpuRefusal(residence: 'resident' | 'model', needs: readonly ComponentNeeds[], offered: number): Refusal | undefined {
   const sizes = needs.map((component) => ({ name: component.name, bytes: weightBytes(component) }))
   const largest = sizes.reduce((most, size) => (size.bytes > most.bytes ? size : most), { name: '', bytes: 0 })
@@ -99,7 +99,7 @@ function cpuRefusal(residence: 'resident' | 'model', needs: readonly ComponentNe
   }
 }
 
-/** What a generation is planned by on one device. */
+/** The arguments of {@link planOn}. */
 export interface GenerationRequest extends Pick<MemoryOffer, 'foundMemory' | 'tooMany'> {
   /** How weights usually stay. */
   readonly offload: Residence

@@ -10,7 +10,7 @@ import { withTemporary } from '../tensors.js'
 import type { EncodePromptOptions, PlainTensor, PromptEmbeddings } from '../types.js'
 import { assembleBatch, namedEmbeddings, type EncodeCall, type EncodedBatch } from './prompt-embeds.js'
 
-/** What {@link encodePrompts} encodes, and with what. */
+/** The arguments of {@link encodePrompts}. */
 export interface EncodeRequest {
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
   /** Whether the negative prompts are encoded too. */

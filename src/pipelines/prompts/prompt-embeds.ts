@@ -40,7 +40,7 @@ export interface EncodedPrompts {
   readonly negative: EncodedPrompt | null
 }
 
-/** The same for all prompts of a call, in their order. */
+/** The embeddings of all prompts of a call, in their order. */
 export interface EncodedBatch {
   readonly positive: readonly EncodedPrompt[]
   readonly negative: readonly EncodedPrompt[] | null
@@ -59,7 +59,7 @@ export function sideBySide(tensors: readonly Value[]): Embedding {
   return { dims: [...rows, width], parts }
 }
 
-/** A prompt's embeddings with nothing but zeros in them. */
+/** A prompt's embeddings, all zeros. */
 export function emptyPrompt({ embeds, pooled, mask }: EncodedPrompt): EncodedPrompt {
   return { embeds: { ...embeds, parts: [] }, pooled: pooled === null ? null : { ...pooled, parts: [] }, mask }
 }
@@ -83,7 +83,7 @@ export function assembleBatch(device: Device, embeddings: readonly Embedding[], 
 export interface EncodeCall {
   /** The denoiser's host, for which embeddings are made. */
   readonly next: ComponentHost
-  /** Has a tensor disposed when the condition has been put together. */
+  /** Registers a tensor that is disposed when the condition has been put together. */
   readonly keep: Keep
   readonly run: Run
   /** How weights are written in the texts, and the chunks of tokens that every text takes. Absent: texts have no weights. */
@@ -122,7 +122,7 @@ async function record(prompts: EncodedBatch, { recorder, host, images, denoiser 
   }
 }
 
-/** The embeddings of all prompts by diffusers' names, without those that there are none of. */
+/** The embeddings of all prompts by diffusers' names; kinds that the family does not have are left out. */
 export function namedEmbeddings({ positive, negative }: EncodedBatch) {
   const all = [
     ['prompt_embeds', positive.map(({ embeds }) => embeds)],

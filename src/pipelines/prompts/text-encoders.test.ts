@@ -7,7 +7,7 @@ import { loadPipeline } from '../diffusion-pipeline.js'
 import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import type { TextEncoderDefinition } from '../../models/types.js'
-import { toFloat32 } from '../../runtime/tensors.js'
+import { float32Of } from '../../runtime/tensors.js'
 import type { Value } from '../execution/component-host.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
 import { openPipeline } from '../loading/open-pipeline.js'
@@ -81,7 +81,7 @@ test.each([
   await expect(load(name, {}, { [component]: null })).rejects.toMatchObject({ code: 'components', details: { component } })
 })
 
-const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : toFloat32(value) })
+const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : float32Of(value) })
 
 /** A text encoded by tiny-sd3's T5 in another definition. */
 async function encodeWith(t5: TextEncoderDefinition, options: EncodeTextOptions) {

@@ -52,7 +52,7 @@ export interface TextEncoding {
   readonly first: number
 }
 
-/** What one run of a text encoder gives. */
+/** The outputs of one run of a text encoder. */
 type EncodedIds = Pick<TextEncoding, 'hiddenStates' | 'pooled'>
 
 /** A text encoder of a pipeline with its tokenizer. */
@@ -86,7 +86,7 @@ export class LoadedTextEncoder {
   /** How many chunks a weighted text takes; 1 where this encoder takes no weights. */
   chunks(text: string, weighting: PromptWeighting): number {
     const { fixedLength } = this.#tokenizer
-    return fixedLength === null || weighting === 'compel' ? 1 : chunkTokens(text, this.#tokenizer, fixedLength).length
+    return fixedLength === null || weighting === 'compel' ? 1 : chunkTokens(text, this.#words, fixedLength).length
   }
 
   /**
@@ -94,15 +94,14 @@ export class LoadedTextEncoder {
    * @throws CheckpointError where the token embedding does not match; and as running the network
    */
   async encode(given: string, call: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
-    const text = this.#words.convert(given)
     const { run, weighting } = call
     const length = this.#tokenizer.fixedLength
     if (weighting !== undefined && length !== null) {
       const encode = (ids: readonly number[], mask?: Float32Array<ArrayBuffer>) => this.#run(ids, mask, call, options)
-      return encodeWeighted(text, { tokenizer: this.#tokenizer, length, encode, weighting, run })
+      return encodeWeighted(given, { words: this.#words, length, encode, weighting, run })
     }
-    const plain = weighting === undefined ? text : withoutWeights(text, weighting.rule)
-    const encoded = this.#tokenize(plain, options, run)
+    const plain = weighting === undefined ? given : withoutWeights(given, weighting.rule)
+    const encoded = this.#tokenize(this.#words.convert(plain), options, run)
     const { inputIds, tokens, first } = encoded
     const { masksPadding = false } = this.#network.model
     const mask = masksPadding ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined

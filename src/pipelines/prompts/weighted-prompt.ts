@@ -1,19 +1,14 @@
 /**
- * The two ways to write weights into a prompt: `(word:1.3)` as in AUTOMATIC1111's web UI, and `word++` or `(some words)1.3` as in the Python
- * library compel. Pure: from a text to weighted texts.
+ * The two ways to write weights into a prompt: `(word:1.3)` as in AUTOMATIC1111's web UI, which is read here, and `word++` or `(some words)1.3` as
+ * in the Python library compel. Pure: from a text to weighted texts.
  */
 
 import type { PromptWeighting } from '../types.js'
+import { parseCompel, type WeightedText } from './compel-weights.js'
 
-/** A part of a prompt with its weight; 1 changes nothing. */
-export interface WeightedText {
-  readonly text: string
-  readonly weight: number
-}
-
-/** Parses a prompt. The outer list has one entry more than the prompt has the word BREAK, which ends a chunk of tokens (`a1111` only). */
+/** Parses a prompt. Each list but the first begins behind a BREAK, which ends a chunk of tokens (`a1111` only). */
 export function parseWeights(text: string, weighting: PromptWeighting): readonly (readonly WeightedText[])[] {
-  return weighting === 'a1111' ? parseBrackets(text) : [joinEqual(parseSuffixes(text))]
+  return weighting === 'a1111' ? parseBrackets(text) : [parseCompel(text)]
 }
 
 /** The text without the signs that give weights, for text encoders that take none. */
@@ -29,110 +24,64 @@ interface Part {
   weight: number
 }
 
-/** `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed counts to the end. */
+/** The word that ends a chunk, with the white space around it; a letter or digit beside it makes it part of a longer word. */
+const breakPattern = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u
+/** The weight by which the web UI marks it. */
+const breakWeight = -1
+
+/**
+ * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed counts to the end, and a
+ * backslash before anything else disappears. Brackets multiply the mark of a BREAK in them too, which then is a word, as in the web UI.
+ */
 function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   const parts: Part[] = []
   const opened = { round: [] as number[], square: [] as number[] }
   const multiply = (first: number, factor: number) => {
     for (const part of parts.slice(first)) part.weight *= factor
   }
+  const add = (plain: string) => {
+    for (const [index, part] of plain.split(breakPattern).entries()) {
+      if (index > 0) parts.push({ text: 'BREAK', weight: breakWeight })
+      parts.push({ text: part, weight: 1 })
+    }
+  }
   for (let at = 0; at < text.length; at++) {
     const sign = text.charAt(at)
-    const next = text.charAt(at + 1)
-    if (sign === '\\' && next !== '' && '()[]\\'.includes(next)) {
-      parts.push({ text: next, weight: 1 })
-      at++
-      continue
-    }
     const [number, value] = sign === ':' ? (/^:\s*([+-]?[\d.]+)\s*\)/.exec(text.slice(at, at + 40)) ?? []) : []
-    if (sign === '(') opened.round.push(parts.length)
+    if (sign === '\\') {
+      const next = text.charAt(at + 1)
+      const escapes = next !== '' && '()[]\\'.includes(next)
+      parts.push({ text: escapes ? next : '', weight: 1 })
+      if (escapes) at++
+    } else if (sign === '(') opened.round.push(parts.length)
     else if (sign === '[') opened.square.push(parts.length)
     else if (number !== undefined && Number.isFinite(Number(value)) && opened.round.length > 0) {
       multiply(opened.round.pop() ?? 0, Number(value))
       at += number.length - 1
     } else if (sign === ')' && opened.round.length > 0) multiply(opened.round.pop() ?? 0, 1.1)
     else if (sign === ']' && opened.square.length > 0) multiply(opened.square.pop() ?? 0, 1 / 1.1)
-    else parts.push({ text: sign, weight: 1 })
+    else {
+      const [plain = sign] = /^[^\\()[\]:]+/.exec(text.slice(at)) ?? []
+      add(plain)
+      at += plain.length - 1
+    }
   }
   for (const first of opened.round) multiply(first, 1.1)
   for (const first of opened.square) multiply(first, 1 / 1.1)
   const sections: WeightedText[][] = [[]]
-  for (const { text: joined, weight } of joinEqual(parts, '')) {
-    const [first = '', ...others] = joined.split(/\s*\bBREAK\b\s*/)
-    sections.at(-1)?.push({ text: first, weight })
-    for (const other of others) sections.push([{ text: other, weight }])
+  for (const part of joinEqual(parts)) {
+    if (part.text === 'BREAK' && part.weight === breakWeight) sections.push([])
+    else sections.at(-1)?.push(part)
   }
   return sections
 }
 
-/** `word+` is 1.1, `word--` 0.9², `(some words)1.5` 1.5, `"some words"+` 1.1; inside each other they multiply. */
-function parseSuffixes(text: string): WeightedText[] {
-  const parts: WeightedText[] = []
-  let plain = ''
-  const add = (weighted: string, weight: number) => {
-    if (weighted !== '') parts.push({ text: weighted, weight })
-  }
-  const flush = () => {
-    add(plain, 1)
-    plain = ''
-  }
-  for (let at = 0; at < text.length;) {
-    const sign = text.charAt(at)
-    const end = sign === '(' ? closing(text, at) : sign === '"' ? text.indexOf('"', at + 1) : -1
-    if (sign === '\\' && at + 1 < text.length) {
-      plain += text.charAt(at + 1)
-      at += 2
-    } else if (end > at) {
-      const inner = text.slice(at + 1, end)
-      const [suffix, factor] = readSuffix(text.slice(end + 1, end + 40), /^(?:\++|-+|\d*\.?\d+)/)
-      flush()
-      for (const part of sign === '(' ? parseSuffixes(inner) : [{ text: inner, weight: 1 }]) add(part.text, part.weight * factor)
-      at = end + 1 + suffix.length
-    } else if (sign === '+' || sign === '-') {
-      const [suffix, factor] = readSuffix(text.slice(at), /^(?:\++|-+)(?=[\s,.;:!?)]|$)/)
-      const [word = ''] = /[^\s]+$/.exec(plain) ?? []
-      if (factor === 1 || word === '') plain += suffix === '' ? sign : suffix
-      else {
-        plain = plain.slice(0, plain.length - word.length)
-        flush()
-        add(word, factor)
-      }
-      at += Math.max(suffix.length, 1)
-    } else {
-      plain += sign
-      at++
-    }
-  }
-  flush()
-  return parts
-}
-
-/** A suffix at the beginning of a text, and the factor that it stands for: 1 without one. */
-function readSuffix(text: string, pattern: RegExp): readonly [string, number] {
-  const [suffix = ''] = pattern.exec(text) ?? []
-  if (suffix.startsWith('+')) return [suffix, 1.1 ** suffix.length]
-  if (suffix.startsWith('-')) return [suffix, 0.9 ** suffix.length]
-  return [suffix, suffix === '' ? 1 : Number(suffix)]
-}
-
-/** The index of the bracket that closes the one at `open`, or -1. */
-function closing(text: string, open: number): number {
-  let depth = 0
-  for (let at = open; at < text.length; at++) {
-    const sign = text.charAt(at)
-    if (sign === '\\') at++
-    else if (sign === '(') depth++
-    else if (sign === ')' && --depth === 0) return at
-  }
-  return -1
-}
-
 /** Neighbours of equal weight as one part. */
-function joinEqual(parts: readonly WeightedText[], between = ' '): WeightedText[] {
+function joinEqual(parts: readonly Part[]): readonly WeightedText[] {
   const joined: Part[] = []
   for (const { text, weight } of parts) {
     const last = joined.at(-1)
-    if (last?.weight === weight) last.text += between + text
+    if (last?.weight === weight) last.text += text
     else joined.push({ text, weight })
   }
   return joined

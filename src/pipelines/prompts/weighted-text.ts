@@ -9,7 +9,7 @@ import type { Value } from '../execution/component-host.js'
 import type { Run } from '../run.js'
 import { float32Tensor } from '../tensors.js'
 import type { PromptWeighting } from '../types.js'
-import { chunkTokens, compelTokens, emptyChunk, type TokenChunk } from './weighted-tokens.js'
+import { chunkTokens, compelTokens, convertLowered, emptyChunk, type TokenChunk, type TokenSource } from './weighted-tokens.js'
 
 /** The most chunks of a prompt: each is a run of the text encoder, and makes every step of the denoiser slower. */
 const maxChunks = 32
@@ -19,9 +19,9 @@ interface Encoded {
   readonly pooled: Value | null
 }
 
-/** What {@link encodeWeighted} encodes with. */
+/** The arguments of {@link encodeWeighted} besides the text. */
 export interface WeightedCall {
-  readonly tokenizer: Tokenizer & { decode?: (ids: readonly number[]) => string }
+  readonly words: TokenSource & { readonly tokenizer: Tokenizer & { decode?: (ids: readonly number[]) => string } }
   /** The number of ids that the text encoder takes. */
   readonly length: number
   /** `mask`: 1 for each id that the others may attend to; absent: all. */
@@ -52,9 +52,9 @@ export function checkChunks(chunks: number): void {
  * AUTOMATIC1111's rule: a token's hidden state is multiplied by its weight, then the whole chunk by one factor, so that its mean stays. A text
  * shorter than others in the call is filled up with chunks without text.
  */
-async function encodeChunks(text: string, { tokenizer, length, encode, weighting }: WeightedCall): Promise<Encoded> {
-  const own = chunkTokens(text, tokenizer, length)
-  const empty = Array<TokenChunk>(Math.max(weighting.chunks - own.length, 0)).fill(emptyChunk(tokenizer, length))
+async function encodeChunks(text: string, { words, length, encode, weighting }: WeightedCall): Promise<Encoded> {
+  const own = chunkTokens(text, words, length)
+  const empty = Array<TokenChunk>(Math.max(weighting.chunks - own.length, 0)).fill(emptyChunk(words, length))
   const chunks: { readonly states: readonly Float32Array[]; readonly width: number; readonly pooled: Value | null }[] = []
   for (const { inputIds, weights } of [...own, ...empty]) {
     const { hiddenStates, pooled } = await encode(inputIds)
@@ -80,11 +80,12 @@ function keepingMean(state: Float32Array, weights: readonly number[]): Float32Ar
 }
 
 /**
- * compel's rule: a token's hidden state is moved from that of the empty prompt, by its weight. For each stretch of a weight below 1, the text is encoded once
- * more with that stretch masked, and the result blended in: the more, the smaller the weight.
+ * compel's rule: a token's hidden state is moved from that of the empty prompt, by its weight. For each stretch of a weight below 1, the text is
+ * encoded once more with that stretch masked, and the two results are blended: the smaller the weight, the larger the share of the masked one.
  */
-async function encodeBlend(text: string, { tokenizer, length, encode, run }: WeightedCall): Promise<Encoded> {
-  const { chunk, below, removed } = compelTokens(text, tokenizer, length)
+async function encodeBlend(text: string, { words, length, encode, run }: WeightedCall): Promise<Encoded> {
+  const { tokenizer } = words
+  const { chunk, below, removed } = compelTokens(text, words, length)
   if (removed.length > 0)
     run.warn(
       'prompt-truncated',
@@ -94,11 +95,11 @@ async function encodeBlend(text: string, { tokenizer, length, encode, run }: Wei
   const { inputIds, weights } = chunk
   const whole = await encode(inputIds)
   // compel pools the text with its signs, as it was written.
-  const written = tokenizer.encodePadded(text, length).inputIds
+  const written = tokenizer.encodePadded(convertLowered(text, words), length).inputIds
   const isPlain = whole.pooled === null || written.every((id, i) => id === inputIds[i])
   const base = isPlain ? whole : { ...whole, pooled: (await encode(written)).pooled }
   if (weights.every((weight) => weight === 1)) return base
-  const { hiddenStates: emptyStates } = await encode(emptyChunk(tokenizer, length).inputIds)
+  const { hiddenStates: emptyStates } = await encode(emptyChunk(words, length).inputIds)
   const passes = [{ encoded: base, share: 1 }]
   for (const { begin, end, weight } of below) {
     const mask = new Float32Array(length).fill(1).fill(0, begin, end)

@@ -17,16 +17,24 @@ export interface Downweighted {
   readonly weight: number
 }
 
-type Ids = Pick<Tokenizer, 'encode' | 'padTokenId'>
+/** A tokenizer with its learned words. */
+export interface TokenSource {
+  readonly tokenizer: Pick<Tokenizer, 'encode' | 'padTokenId'>
+  /** The ids of all vectors of the learned word that begins with an id; the id alone if no word does. */
+  idsOf(id: number): readonly number[]
+  /** The text with a token for each vector of a learned word. */
+  convert(text: string): string
+}
 
 /** The most tokens that the web UI moves to the next chunk, so that a chunk ends with a comma. */
 const backtrack = 20
 
 /**
  * Chunks as AUTOMATIC1111's web UI makes them: as many tokens as fit between the special tokens; one that is full ends behind its last comma if that is
- * among its last 20 tokens. BREAK ends a chunk.
+ * among its last 20 tokens. BREAK ends a chunk. A learned word has all of its vectors, in one chunk, whatever its case.
  */
-export function chunkTokens(text: string, tokenizer: Ids, length: number): readonly TokenChunk[] {
+export function chunkTokens(text: string, words: TokenSource, length: number): readonly TokenChunk[] {
+  const { tokenizer } = words
   const special = specialIds(tokenizer)
   const [comma] = plainIds(tokenizer, ',')
   const room = length - 2
@@ -47,8 +55,10 @@ export function chunkTokens(text: string, tokenizer: Ids, length: number): reado
         if (id === comma) lastComma = ids.length
         else if (ids.length === room && lastComma !== -1 && room - lastComma <= backtrack) close(lastComma + 1)
         if (ids.length === room) close()
-        ids.push(id)
-        weights.push(weight)
+        const own = words.idsOf(id)
+        if (ids.length + own.length > room) close()
+        ids.push(...own)
+        weights.push(...own.map(() => weight))
       }
     }
   }
@@ -57,18 +67,19 @@ export function chunkTokens(text: string, tokenizer: Ids, length: number): reado
 }
 
 /** A chunk without text. */
-export function emptyChunk(tokenizer: Ids, length: number): TokenChunk {
+export function emptyChunk({ tokenizer }: TokenSource, length: number): TokenChunk {
   return padded([], [], specialIds(tokenizer), length)
 }
 
 /** The one chunk that compel makes by default, cut if it is too long, and the stretches whose weights are below 1. */
-export function compelTokens(text: string, tokenizer: Ids, length: number) {
+export function compelTokens(text: string, words: TokenSource, length: number) {
+  const { tokenizer } = words
   const ids: number[] = []
   const weights: number[] = []
   const below: Downweighted[] = []
   const room = length - 2
   for (const { text: part, weight } of parseWeights(text, 'compel').flat()) {
-    const own = plainIds(tokenizer, part)
+    const own = plainIds(tokenizer, convertLowered(part, words))
     // The start token comes first.
     const [begin, end] = [1 + ids.length, 1 + Math.min(ids.length + own.length, room)]
     if (weight < 1 && begin < end) below.push({ begin, end, weight })
@@ -79,19 +90,24 @@ export function compelTokens(text: string, tokenizer: Ids, length: number) {
   return { chunk, below, removed: ids.slice(room) }
 }
 
+/** compel looks for learned words with several vectors in what the tokenizer makes of a text, which is in lower case. */
+export function convertLowered(text: string, words: Pick<TokenSource, 'convert'>): string {
+  return words.convert(text.toLowerCase())
+}
+
 interface SpecialIds {
   readonly start: number
   readonly end: number
   readonly pad: number
 }
 
-function specialIds(tokenizer: Ids): SpecialIds {
+function specialIds(tokenizer: TokenSource['tokenizer']): SpecialIds {
   const [start = 0, end = 0] = tokenizer.encode('')
   return { start, end, pad: tokenizer.padTokenId }
 }
 
 /** The ids of a text without the special tokens around it. */
-function plainIds(tokenizer: Ids, text: string): number[] {
+function plainIds(tokenizer: TokenSource['tokenizer'], text: string): number[] {
   return tokenizer.encode(text).slice(1, -1)
 }
 

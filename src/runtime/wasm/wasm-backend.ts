@@ -18,7 +18,7 @@ import { elementCount } from '../../util/element-count.js'
 import type { WeightPlan } from '../../memory/plan.js'
 import { weightKey, weightsOf, type WeightKey } from '../../memory/needs.js'
 
-/** What a backend uses of its device. */
+/** The part of the device that a backend uses. */
 export interface WasmRuntime {
   readonly runtime: OnnxRuntime
   readonly memory: MemoryAccount

@@ -16,7 +16,7 @@ const pieces = 16
 
 const workgroupSize = 64
 
-/** What one upload writes through. */
+/** The functions through which one upload writes. */
 export interface ChannelsLastWriter {
   /** Writes bytes of a tensor into its buffer, as {@link GpuBuffers.write} does. */
   write(buffer: GPUBuffer, weight: WeightKey, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void

@@ -26,7 +26,7 @@ interface Shelved {
   readonly allocation: Allocation
   /** Destroys the buffer itself. */
   readonly destroy: () => void
-  /** Whether the GPU had no memory for it. */
+  /** Whether the GPU had no memory for the buffer. */
   refused: boolean
 }
 
@@ -36,7 +36,7 @@ export interface AskedBuffer {
   readonly refusal: Promise<DeviceError | undefined>
 }
 
-/** The refusal of a buffer that is reused: there is none. */
+/** A reused buffer is never refused. */
 const granted = Promise.resolve(undefined)
 
 export class GpuBuffers implements BufferPool {

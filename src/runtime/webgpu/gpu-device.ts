@@ -39,8 +39,8 @@ export async function requestAdapter(powerPreference: GPUPowerPreference = 'high
 }
 
 /**
- * An adapter of another GPU than {@link requestAdapter} gives, or null. A page can only choose by power preference, and can only tell two
- * adapters apart by their descriptions.
+ * An adapter of another GPU than {@link requestAdapter} gives, or null. A page can only choose by power preference, and can only distinguish two
+ * adapters by their descriptions.
  */
 export async function requestSecondAdapter(): Promise<GPUAdapter | null> {
   const first = await requestAdapter('high-performance')
@@ -52,7 +52,7 @@ function identityOf({ vendor, architecture, device, description, isFallbackAdapt
   return JSON.stringify([vendor, architecture, device, description, isFallbackAdapter])
 }
 
-/** What an adapter can do. */
+/** The capabilities of an adapter. */
 export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'): DeviceInfo {
   const { isFallbackAdapter } = adapter.info
   return {
@@ -87,7 +87,7 @@ export function deviceLostError(info: Pick<GPUDeviceLostInfo, 'reason' | 'messag
   return new DeviceError('device-lost', `The GPU device was lost: ${why || 'no reason given'}.`, { reason: info.reason })
 }
 
-/** What a GPUError means to a caller. `doing` completes "while …". */
+/** Turns a GPUError into a DeviceError. `doing` completes "while …". */
 export function gpuError(error: GPUError, doing: string): DeviceError {
   const code = error instanceof GPUOutOfMemoryError ? 'out-of-memory' : 'gpu-error'
   const what = code === 'out-of-memory' ? 'The GPU ran out of memory' : 'The GPU reported an error'

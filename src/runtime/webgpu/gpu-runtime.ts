@@ -1,6 +1,5 @@
 /**
- * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and what becomes of calls when the device is
- * lost. It knows no networks.
+ * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and the end of running calls when the device is lost. It knows no networks.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -13,9 +12,10 @@ import { ChannelsLastUpload } from './channels-last-upload.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
+import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
-/** Who uses onnxruntime, and for what: `doing` completes "while …". */
+/** The user of onnxruntime and its task: `doing` completes "while …". */
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string
@@ -32,6 +32,7 @@ export class GpuRuntime {
   readonly gpu: GPUDevice
   readonly buffers: GpuBuffers
   readonly channelsLast: ChannelsLastUpload
+  readonly loras: LoraUpload
   readonly sessions: SessionCache
   readonly #watch = new LossWatch()
   /** Why the device cannot be used any more. */
@@ -45,6 +46,7 @@ export class GpuRuntime {
     this.gpu = gpu
     this.buffers = new GpuBuffers(gpu, this.memory, this.#watch)
     this.channelsLast = new ChannelsLastUpload(gpu, this.buffers)
+    this.loras = new LoraUpload(gpu, this.buffers)
     this.sessions = new SessionCache(
       (program, user) => this.#createSession(program, user),
       async (session) => {

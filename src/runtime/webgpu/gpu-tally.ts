@@ -7,7 +7,7 @@ import type { GpuBuffers } from './gpu-buffers.js'
 import type { ValueTally } from '../health.js'
 
 const workgroupSize = 64
-/** Values per thread: so many that only a few thousand atomic additions are made to the two counters. */
+/** The most workgroups: each thread counts many values, so that the two counters get only a few thousand atomic additions. */
 const mostGroups = 64
 
 export class GpuTally {

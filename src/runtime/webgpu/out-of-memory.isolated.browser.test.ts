@@ -53,7 +53,7 @@ test('weights: the buffers that were made are freed, and the error says how many
   await component.dispose()
 })
 
-test('a run: the error is the failed allocation and not one of its consequences, and no later run gets a refused buffer', async () => {
+test('a run reports the failed allocation and not one of its consequences, and no later run gets a refused buffer', async () => {
   const { component } = tower()
   const whole = await run(component)
   device.buffers?.reclaim()

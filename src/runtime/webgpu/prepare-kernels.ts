@@ -11,20 +11,20 @@ import { throwIfAborted } from '../../util/abort.js'
 import type { OrtTensor } from '../onnxruntime.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 
-/** What is compiled, and for whom. */
-export interface Preparation {
+/** The programs to compile, and the network that they are for. */
+export interface KernelRequest {
   readonly programs: Iterable<Program>
-  /** In the memory account. */
+  /** The name in the memory account. */
   readonly owner: string
-  /** Uses the sessions until it leaves them (SessionCache.leave). */
+  /** The user of the sessions, until it leaves them (SessionCache.leave). */
   readonly user: object
-  /** Bytes that there are for buffers. A program that needs more gets a session only. */
+  /** Bytes that buffers may use. A program that needs more gets a session only. */
   readonly room: number
   readonly signal: AbortSignal
 }
 
 /** Compiles the programs one after the other, each once. @throws DeviceError, AbortError */
-export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: Preparation): Promise<void> {
+export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: KernelRequest): Promise<void> {
   const done = new Set<string>()
   for (const program of programs) {
     if (done.has(program.key)) continue

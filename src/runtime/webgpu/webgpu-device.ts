@@ -29,7 +29,7 @@ interface Opening {
   readonly kernels?: KernelSource | undefined
 }
 
-/** What the device's adapter adds. */
+/** The properties of the device's adapter. */
 interface Adapted {
   readonly total: MemoryAccount | undefined
   readonly architecture: string

@@ -4,6 +4,7 @@ import { DeviceError } from '../../errors.js'
 import { throwIfAborted } from '../../util/abort.js'
 import type { LoadOptions } from '../types.js'
 import type { GpuRuntime } from './gpu-runtime.js'
+import type { ProductWriter } from './lora-upload.js'
 import { streamWeights } from '../weight-stream.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 import type { WeightKey } from '../../memory/needs.js'
@@ -54,10 +55,13 @@ async function fill(
   let loaded = 0
   let queued = 0
   const writer = await device.channelsLast.open(owner, wanted)
+  let loras: ProductWriter | undefined
   try {
+    loras = await device.loras.open(owner, wanted)
     if (total > 0) onProgress?.(0, total)
     await streamWeights(
-      wanted,
+      // Of a fused weight, the checkpoint's values: the device adds the products.
+      wanted.map((weight) => ({ ...weight, entry: weight.entry.fused?.base ?? weight.entry })),
       async ({ wanted: weight, byteOffset, bytes }) => {
         const buffer = made.get(weight.key)
         if (buffer === undefined) return
@@ -75,10 +79,14 @@ async function fill(
     )
     for (const weight of wanted) {
       const buffer = made.get(weight.key)
-      if (buffer !== undefined) writer?.finish(buffer, weight)
+      if (buffer === undefined) continue
+      await loras?.add(buffer, weight, signal)
+      throwIfAborted(signal)
+      writer?.finish(buffer, weight)
     }
   } finally {
     writer?.destroy()
+    loras?.destroy()
   }
 }
 

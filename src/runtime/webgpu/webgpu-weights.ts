@@ -17,7 +17,7 @@ type Buffers = ReadonlyMap<string, GPUBuffer>
 
 /** A stage whose weights each run uploads into the ring. */
 interface StreamedStage {
-  /** Its weights: the same key for a stage of another graph that has the same weights. */
+  /** Identifies the stage's weights: a stage of another graph with the same weights has the same key. */
   readonly key: string
   readonly weights: readonly WeightKey[]
 }
@@ -27,7 +27,7 @@ interface Streaming {
   /** The streamed stages. */
   readonly stages: ReadonlyMap<Stage, StreamedStage>
   readonly order: readonly StreamedStage[]
-  /** The first one of a run that follows another. */
+  /** The first streamed stage of a run that follows another run. */
   readonly first: StreamedStage | undefined
   readonly overlaps: boolean
 }
@@ -44,7 +44,7 @@ export class WebGpuWeights {
   /** Buffers of the ring that can be overwritten. */
   readonly #spare: GPUBuffer[] = []
   #stop = new AbortController()
-  /** Whether a run has followed a run: then another is likely to follow each. */
+  /** Whether a run followed another run: then more runs are likely to follow. */
   #again = false
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -93,10 +93,11 @@ export class WebGpuWeights {
     this.#streaming = streaming
   }
 
-  /** Frees the weights whose tensors have left the table: those of adapters that are no longer used. */
+  /** Frees the weights whose tensors have left the table, or that others have replaced there: those of adapters that are no longer used, and those that a fused one changes. */
   #dropRemoved(): void {
     for (const [key, buffer] of this.#kept) {
-      if (this.#table.has(tensorOf(key))) continue
+      const tensor = tensorOf(key)
+      if (this.#table.get(tensor)?.name === tensor) continue
       buffer.destroy()
       this.#kept.delete(key)
     }
@@ -131,13 +132,13 @@ export class WebGpuWeights {
     return plan === undefined ? undefined : streamed(stages, missing, plan.overlaps)
   }
 
-  /** A stage's buffers by weight key, there until {@link release}; the next streamed stage's upload begins. */
+  /** A stage's buffers by weight key, which stay until {@link release}. Starts the upload of the next streamed stage. */
   async acquire(stage: Stage, signal: AbortSignal | undefined): Promise<Buffers> {
     const streaming = this.#streaming
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, first, overlaps } = streaming
-    // Weights left from a run that did not finish: the budget has no place for them beside this stage's.
+    // Frees the weights of a run that did not finish: the budget has no space for them beside this stage's.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
@@ -148,7 +149,7 @@ export class WebGpuWeights {
     return new Map([...this.#kept, ...here])
   }
 
-  /** The commands that use a stage's buffers have been submitted. */
+  /** Notes that the commands that use a stage's buffers have been submitted. */
   async release(stage: Stage): Promise<void> {
     const key = this.#streaming?.stages.get(stage)?.key ?? ''
     const slot = this.#slots.get(key)

@@ -1,9 +1,9 @@
 /** IPNDMScheduler: linear multistep of order 4 on a schedule of sines (Crowson's v-diffusion, `plms_sample`). Mirrors diffusers' class. */
 
-import { UnsupportedError } from '../../errors.js'
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { integer, optionalNumbers } from '../config.js'
 import { float32, linspace } from '../numpy.js'
+import { checkSteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
 import { adamsBashforth } from './adams-bashforth.js'
 
@@ -15,10 +15,11 @@ const spec = {
 
 const { atan2, fround, PI, sin, sqrt } = Math
 
-/** diffusers' IPNDMScheduler. Its timesteps are between 0 and 1. It cannot start from an image, because the class has no `add_noise`. */
+/** diffusers' IPNDMScheduler. Its timesteps are between 0 and 1. It cannot start from an image, because the class has no `add_noise`, and it needs two steps. */
 export class IPNDMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
+  override readonly startsFromImage: boolean = false
   /** The deviation of the noise at each timestep, and at the end of the run. */
   #betas: readonly number[] = []
 
@@ -28,6 +29,8 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
 
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const count = this.countSteps(steps, options, this.config.num_train_timesteps)
+    // The first step moves all noise to the next level. With one step that level is 0, and diffusers' sample is all zeros.
+    checkSteps(count, this.config.num_train_timesteps, 2)
     const sines = linspace(1, 0, count + 1).map((step) => fround(sin((fround(step) * PI) / 2)))
     this.#betas = float32(this.config.trained_betas ?? sines.map((value) => value * value))
     const angles = this.#betas.map((beta) => fround(atan2(beta, this.#alpha(beta))))
@@ -37,11 +40,6 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
   /** The factor of the image in a sample whose noise has the deviation `beta`. */
   #alpha(beta: number): number {
     return fround(sqrt(fround(1 - fround(beta * beta))))
-  }
-
-  /** @throws UnsupportedError `unsupported-config`, because a run cannot begin in the middle */
-  override setBeginIndex(): void {
-    refuseImage()
   }
 
   plan(index: number): StepPlan {
@@ -75,14 +73,6 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
   }
 
   protected noiseLevel(): NoiseLevel {
-    return refuseImage()
+    throw new TypeError('IPNDMScheduler does not start from an image.')
   }
-}
-
-function refuseImage(): never {
-  throw new UnsupportedError(
-    'unsupported-config',
-    `${className} cannot start from an image: diffusers' class has no add_noise. Use another scheduler for image to image.`,
-    { className, key: 'image' },
-  )
 }

@@ -1,6 +1,6 @@
 /**
- * What KDPM2 and its ancestral form have in common: between two sigmas of the schedule, the model is called once more at a sigma between them,
- * and its answer there moves the sample from the first to the second. Source: algorithm 2 of Karras et al. 2022, arXiv 2206.00364, as Crowson's
+ * The base of KDPM2 and its ancestral form: between two sigmas of the schedule, the model is called once more at a sigma between them, and its output
+ * there moves the sample from the first to the second. Source: algorithm 2 of Karras et al. 2022, arXiv 2206.00364, as Crowson's
  * k-diffusion has it.
  */
 

@@ -77,7 +77,14 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
   }
 
   protected override acceptedOptions(): readonly (keyof SetTimestepsOptions)[] {
-    return this.config.use_flow_sigmas ? ['sigmas', 'mu'] : ['mu']
+    const {
+      use_flow_sigmas: flow,
+      use_karras_sigmas: karras,
+      use_exponential_sigmas: exponential,
+      use_beta_sigmas: beta,
+    } = this.config
+    // Of given sigmas, diffusers would make a Karras, exponential or beta schedule that rises.
+    return flow && !karras && !exponential && !beta ? ['sigmas', 'mu'] : ['mu']
   }
 
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {

@@ -10,7 +10,7 @@ import { fromPngText, type PromptSettings } from '../parts/settings.js'
 /** What the page does with a dropped file or folder. */
 export interface DropActions {
   readonly onSettings: (settings: Partial<PromptSettings>) => void
-  /** Returns what the picture is now. */
+  /** Returns what the page uses the picture for. */
   readonly onPicture: (picture: File) => string
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
   /** A LoRA's file. */

@@ -17,10 +17,10 @@ test.each([
   ['textual-inversion/xl', { kind: 'embedding', word: 'mine' }],
   ['tiny-sd15/repo/vae/diffusion_pytorch_model', { kind: 'checkpoint' }],
 ])('%s', async (path, expected) => {
-  expect(await kindOf('mine.safetensors', fixture(`${path}.safetensors`))).toEqual(expected)
+  expect(await kindOf('Mine.safetensors', fixture(`${path}.safetensors`))).toEqual(expected)
 })
 
-test('what cannot be read is for the load to report', async () => {
+test('a file that cannot be read is left to the load, which reports it', async () => {
   expect(await kindOf('x.safetensors', new Uint8Array(3))).toEqual({ kind: 'checkpoint' })
   expect(await kindOf('x.safetensors', safetensorsFile('{"a":', 0))).toEqual({ kind: 'checkpoint' })
   expect(await kindOf('x.safetensors', safetensorsFile({}, 0))).toEqual({ kind: 'checkpoint' })

@@ -2,7 +2,7 @@
 
 import { areEmbeddingNames, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
 
-/** What a file is. `word`: what prompts call the embedding. */
+/** The kind of a file. `word`: the word for the embedding in prompts. */
 export type DroppedWeights =
   | { readonly kind: 'lora' }
   | { readonly kind: 'embedding'; readonly word: string }

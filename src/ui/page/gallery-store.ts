@@ -141,7 +141,7 @@ function abort(transaction: IDBTransaction): void {
   try {
     transaction.abort()
   } catch {
-    // It has ended.
+    // The transaction has already ended.
   }
 }
 

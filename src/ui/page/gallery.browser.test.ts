@@ -49,7 +49,7 @@ test('the URLs of pictures that cannot be shown, and of deleted pictures, are re
   await expect.poll(() => revoked.mock.calls.flat()).toContain(unseen?.src)
 })
 
-test('a picture that another tab stores or deletes appears and goes', async () => {
+test('a picture that another tab stores appears, and one that it deletes disappears', async () => {
   const name = 'gallery-test-tabs'
   const here = storeFor(name)
   const { section, gallery } = show(here)

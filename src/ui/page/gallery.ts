@@ -62,7 +62,7 @@ export class Gallery {
     if ('deleted' in change) return this.#remove(change.deleted)
     const entry = await this.#store.entry(change.added)
     const file = await this.#store.file(change.added)
-    // It may be deleted already, or have been listed meanwhile.
+    // The picture may already be deleted again, or already be listed.
     if (entry === undefined || this.#find(entry.id) !== null) return
     glideAside(this.#list, () => this.#list.prepend(this.#item(entry, file)))
     this.#drawState()

@@ -9,14 +9,14 @@ import type { Machine } from './machine.js'
 export const bundledModel = './models/aquatint-emoji'
 const bundledLabel = 'Emoji'
 
-/** A published model. Sizes are for float16, as it is downloaded. */
+/** A published model. */
 export interface KnownModel {
   readonly model: string
   readonly label: string
   readonly loadOptions: LoadPipelineOptions
   /** The size of all weights that are used: the download, and the space on the disk. */
   readonly downloadBytes: number
-  /** The size of the largest component, as it is downloaded. On the GPU it is smaller where `loadOptions.dtype` quantizes it. */
+  /** The size of the largest component in float16. On the GPU it is smaller where `loadOptions.dtype` quantizes it. */
   readonly largestBytes: number
 }
 
@@ -61,7 +61,8 @@ export const knownModels: readonly KnownModel[] = [
     model: 'Tongyi-MAI/Z-Image-Turbo',
     label: 'Z-Image-Turbo',
     loadOptions: { dtype: 'q8' },
-    downloadBytes: 20_320_526_278,
+    // The transformer is published in float32.
+    downloadBytes: 32_630_343_750,
     largestBytes: 12_309_817_472,
   },
   {

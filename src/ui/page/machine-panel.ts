@@ -16,7 +16,7 @@ const adapters: Readonly<Record<Machine['gpu'], string>> = {
 /** Whether there is a GPU, and which. Some browsers do not name it, so that sites cannot recognize the user by it. */
 function describeGpu(gpu: Machine['gpu'], name: string): string {
   if (gpu === 'none' || gpu === 'page-only') return adapters[gpu]
-  return `${adapters[gpu]}${name === '' ? ' (this browser does not say which GPU it is)' : `: ${name}`}`
+  return `${adapters[gpu]}${name === '' ? ' (not named by this browser)' : `: ${name}`}`
 }
 
 function counted(count: number, noun: string): string {

@@ -100,7 +100,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   ) {
     say(
       'one-thread',
-      'On this visit models run on one thread of the CPU. Reload the page, and they use more, unless this browser runs no service worker.',
+      'On this visit, models run on one thread of the CPU. After a reload they use more, if this browser runs service workers.',
       false,
     )
   }

@@ -1,6 +1,6 @@
 /**
  * Keeps what the user has typed when the page is reloaded, or left and reopened with the Back button: in the storage of the tab, which ends
- * with it. A link that is opened anew is not affected.
+ * with it. A link that is opened again is not affected.
  */
 
 import type { AquatintPrompt, PromptSettings } from '../element.js'

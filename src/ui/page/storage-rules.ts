@@ -20,7 +20,7 @@ export interface StorageRules {
  */
 export function expiryNote({ persisted, isWebKit, installed }: StorageRules): string | undefined {
   return isWebKit && !installed && !persisted
-    ? 'Safari deletes downloaded models after seven days of use without a visit to this page, unless the page is on the Home Screen or in the Dock.'
+    ? 'Safari deletes downloaded models after seven days on which you used Safari but not this page, unless the page is on the Home Screen or in the Dock.'
     : undefined
 }
 

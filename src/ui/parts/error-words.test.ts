@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { DeviceError, HubError } from '../../errors.js'
 import { errorWords } from './error-words.js'
 
-test('a model that does not fit is no failure of the device, and trying again is no advice', () => {
+test('for a model that does not fit, the words do not blame the device and do not advise to try again', () => {
   for (const code of ['does-not-fit', 'buffer-too-large'] as const) {
     const { title, advice, message } = errorWords(
       new DeviceError<'does-not-fit' | 'buffer-too-large'>(code, 'unet needs 5 GB.', {} as never),
@@ -14,7 +14,7 @@ test('a model that does not fit is no failure of the device, and trying again is
   }
 })
 
-test('what only the owner of a page or a server can change says so, and does not advise the visitor to try again', () => {
+test('an error that only the owner of a page or a server can repair says so, and does not advise the visitor to try again', () => {
   const errors = [
     new DeviceError('engine-blocked', '', {}),
     new HubError('blocked-by-page', '', { path: '', url: '' }),

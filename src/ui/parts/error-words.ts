@@ -40,10 +40,10 @@ const doesNotFit = {
 }
 
 const checkName = { advice: 'Check the model’s name.' }
-/** What only the owner of the page or of the server can change. */
+/** Codes of errors that only the owner of the page or of the server can repair. */
 const blocked = { title: 'The page does not let Aquatint run', advice: 'The owner of the page has to change its policy.' }
 
-/** Codes with other words than their class. */
+/** Codes whose words differ from those of their error class. */
 const byCode: Readonly<Record<string, Partial<Omit<ErrorWords, 'message'>>>> = {
   'file-not-found': checkName,
   'repository-not-found': checkName,

@@ -18,7 +18,7 @@ test('untrusted values are left out', () => {
   expect(lorasFromUnknown(Array.from({ length: 30 }, () => file))).toHaveLength(20)
 })
 
-test('other programs read them in the prompt', () => {
+test('LoRAs are written into the prompt as other programs read them', () => {
   expect(lorasInPrompt([url, hub])).toBe('<lora:b:-1><lora:name:0.8>')
   expect(loraName(url.source)).toBe('b.safetensors')
 })

@@ -4,7 +4,7 @@ import { parseLoraReference } from '../../util/lora-reference.js'
 
 /** A LoRA of a prompt box. */
 export interface LoraSetting {
-  /** An address that `loadLoraWeights` takes; of a picked file only its name, which means nothing on another computer. */
+  /** An address that `loadLoraWeights` takes, or the name of a picked file, which means nothing on another computer. */
   readonly source: string
   /** How strongly it changes the picture. */
   readonly weight: number
@@ -59,10 +59,10 @@ export function lorasFromAttribute(value: string): readonly LoraSetting[] | unde
   )
 }
 
-/** What other programs write in a prompt for a LoRA. Some give it a second weight, for the text encoder. */
+/** The form in which other programs write a LoRA into a prompt. Some add a second weight, for the text encoder. */
 const inPrompt = /<(?:lora|lyco):([^:<>]+):(-?\d*\.?\d+)(?::[^<>]*)?>/g
 
-/** The LoRAs that another program's prompt names: their files, which it does not have. */
+/** The LoRAs that another program wrote into a prompt: names of files, which Aquatint does not have. */
 export function lorasFromPrompt(prompt: string): readonly LoraSetting[] | undefined {
   return lorasFromUnknown(
     [...prompt.matchAll(inPrompt)].map(([, name, weight]) => ({ source: `${name}.safetensors`, weight: Number(weight) })),

@@ -7,7 +7,7 @@ import type { LoraSetting } from './lora-settings.js'
 import { choiceLabel, choiceNames, schedulerNames } from './scheduler-settings.js'
 import type { PromptSettings } from './settings.js'
 
-/** What a published model sets. */
+/** The settings that a published model needs. */
 export type ModelSettings = Partial<
   Pick<
     PromptSettings,
@@ -25,7 +25,7 @@ export type ModelSettings = Partial<
 
 /** A row of the table. */
 export interface PublishedSettings {
-  /** What the model or the LoRA is called. */
+  /** The name of the model or the LoRA, for people. */
   readonly name: string
   /** The repository that publishes the model. */
   readonly publishedAs: string
@@ -51,7 +51,7 @@ const one = { numInferenceSteps: 1, guidanceScale: 0 } as const
 const rows: readonly Row[] = [
   { name: 'SD-Turbo', publishedAs: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
   { name: 'SDXL-Turbo', publishedAs: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
-  // In one file they get the scheduler and the size of the model that was distilled.
+  // As single files they would otherwise get the scheduler and the size of the model that was distilled.
   {
     name: 'SD-Turbo',
     publishedAs: 'stabilityai/sd-turbo',
@@ -149,14 +149,14 @@ const rows: readonly Row[] = [
     publishedAs: 'Tongyi-MAI/Z-Image-Turbo',
     repositories: ['tongyi-mai/z-image-turbo'],
     file: /^z_image_turbo(?:_bf16)?$/,
-    // The card's first example has 9 steps, for a diffusers that left the last one out.
+    // The card's first example has 9 steps, for a release of diffusers that left the last one out.
     settings: { numInferenceSteps: 8, guidanceScale: 0 },
   },
 ]
 
 /**
- * The row of a model or a LoRA as a user names it: `owner/name`, with a revision, the name of a file, or an address that contains one of these. Undefined for
- * models that need no settings, and for all that the table does not have.
+ * The row of a model or a LoRA as a user names it: `owner/name`, with a revision, the name of a file, or an address that contains one
+ * of these. Undefined for models that the table does not have.
  */
 export function publishedSettings(source: string): PublishedSettings | undefined {
   const path = source
@@ -174,7 +174,7 @@ export function publishedSettings(source: string): PublishedSettings | undefined
   return undefined
 }
 
-/** The row for a model together with its LoRAs: a LoRA that needs settings counts before the model. Weights of 0 have no effect. */
+/** The row for a model together with its LoRAs: the row of a LoRA is used rather than that of the model. LoRAs with weight 0 are ignored. */
 export function settingsFor(model: string, loras: readonly LoraSetting[] = []): PublishedSettings | undefined {
   for (const { source, weight } of loras) {
     const found = weight === 0 ? undefined : publishedSettings(source)

@@ -81,7 +81,7 @@ test('a picture without a prompt, with a negative one', () => {
   expect(readParameters('Negative prompt: dark\nSteps: 4, Seed: 2')).toMatchObject({ prompt: '', negativePrompt: 'dark' })
 })
 
-test('our own text reads as what was written, without the model', () => {
+test('Aquatint reads its own text back as it was written, without the model', () => {
   const settings: PromptSettings = {
     model: 'owner/name',
     prompt: 'a cat',

@@ -5,7 +5,7 @@ import { Mutex } from '../../util/mutex.js'
 import type { ShelvedLora } from './form/lora-shelf.js'
 import type { ShelvedWord } from './form/word-shelf.js'
 
-/** What a prompt box wants of its pipeline. */
+/** The LoRAs and learned words that a prompt box uses. */
 export interface WantedAdapters {
   readonly loras: readonly ShelvedLora[]
   readonly words: readonly ShelvedWord[]

@@ -360,8 +360,7 @@ export class AquatintPrompt extends FormControl {
         this.#idleWords = this.#runner.pipeline === undefined ? restingWords : readyWords
         const isInput = isAquatintError(error) && error.name === 'InputError'
         if (isInput) this.#form.markFor(error)
-        const again = () => this.#try(() => this.generate())
-        this.#message.showError(error, again, () => isInput && this.#form.invalid.length === 0)
+        this.#message.showError(error, this.#generate, () => isInput && this.#form.invalid.length === 0)
         this.#emit('error', error)
       }
       this.#showIdle()
@@ -371,22 +370,22 @@ export class AquatintPrompt extends FormControl {
 
   /** Generates for the user, who is asked first if there is no prompt. */
   #start(): void {
-    const generate = () => this.#try(() => this.generate())
     const isDescribed = () => this.prompt.trim() !== ''
-    if (isDescribed()) return generate()
+    if (isDescribed()) return this.#generate()
     this.#message.ask(
       'The prompt is empty.',
       'Describe the picture in the prompt, or let the model choose.',
       'Generate without a prompt',
-      generate,
+      this.#generate,
       isDescribed,
     )
-    this.#form.prompt.focus()
+    this.#form.prompt.focus({ preventScroll: true })
   }
 
-  /** Runs a call that the user started: `#report` has already shown its error. */
-  #try(task: () => Promise<unknown>): void {
-    void task().catch(() => {})
+  /** Generates for the user, who sees the progress and the error: `#report` has already shown it. */
+  readonly #generate = (): void => {
+    this.generate().catch(() => this.#message.element.scrollIntoView({ block: 'nearest' }))
+    this.#activity.element.scrollIntoView({ block: 'nearest' })
   }
 
   #saveState(value = this.value): void {

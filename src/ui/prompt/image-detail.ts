@@ -34,7 +34,7 @@ export async function createImageDetail(
   info: PipelineInfo,
 ): Promise<ImageDetail> {
   const { images, seed, timings, warnings } = output
-  const { numInferenceSteps, guidanceScale } = info.defaults
+  const { numInferenceSteps, guidanceScale } = pictures.startImage === null ? info.defaults : info.defaults.fromImage
   const settings: PromptSettings = {
     numInferenceSteps,
     guidanceScale,

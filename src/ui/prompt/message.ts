@@ -13,7 +13,7 @@ export class Message {
     this.element.hidden = true
   }
 
-  /** Shows an error, with a button to try again. The message goes when a field is edited and `isSettled`. */
+  /** Shows an error, with a button to try again. The message disappears when a field is edited and `isSettled` returns true. */
   showError(error: unknown, retry: () => void, isSettled: () => boolean): void {
     this.#isSettled = isSettled
     const { title, message, advice } = errorWords(error)
@@ -27,7 +27,7 @@ export class Message {
     this.element.hidden = false
   }
 
-  /** Asks whether to continue. The message goes when a field is edited and `isSettled`. */
+  /** Asks whether to continue. The message disappears when a field is edited and `isSettled` returns true. */
   ask(question: string, details: string, answer: string, act: () => void, isSettled: () => boolean): void {
     this.#isSettled = isSettled
     this.element.className = 'message'
@@ -37,9 +37,10 @@ export class Message {
       h('button', { type: 'button', onclick: act }, answer),
     )
     this.element.hidden = false
+    this.element.scrollIntoView({ block: 'nearest' })
   }
 
-  /** Removes the message if what it is about was edited and is settled. */
+  /** Removes the message if `isSettled` returns true after an edit. */
   edited(): void {
     if (!this.element.hidden && this.#isSettled()) this.clear()
   }

@@ -4,7 +4,7 @@
  */
 
 import { fluxNames } from './flux-names.js'
-import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 /** Layers of FLUX.1 that Chroma does not have. diffusers ignores them in a file. */
 const ofFluxAlone =
@@ -21,7 +21,7 @@ export const chromaNames = (prefix: string): OriginalNames => ({
 })
 
 /** The parameters of `distilled_guidance_layer`; undefined for other tensors. */
-function guidancePieces(name: string): readonly Piece[] | undefined {
+function guidancePieces(name: string): readonly TensorPiece[] | undefined {
   const [, layer = '', inner = '', kind = ''] =
     /^distilled_guidance_layer\.(in_proj|out_proj|norms\.\d+|layers\.\d+)(\.(?:in|out)_layer)?\.(weight|bias|scale)$/.exec(
       name,

@@ -1,4 +1,4 @@
-/** Byte sources that are computed from another source when they are read: ranges joined in another order, and a turned matrix. */
+/** Byte sources that are computed from another source when they are read: ranges joined in another order, and a transposed matrix. */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../../hub/types.js'
 
@@ -48,7 +48,7 @@ export interface MatrixSize {
   readonly bytes: number
 }
 
-/** A matrix of a source, transposed. A read has the whole matrix in memory: text projections of 6 MB at most are stored turned. */
+/** A matrix of a source, transposed. A read has the whole matrix in memory; the only such matrices are text projections of at most 6 MB. */
 export function transposed(source: ByteSource, place: ByteRange, { rows, columns, bytes }: MatrixSize): ByteSource {
   return {
     byteLength: place.end - place.begin,
@@ -68,7 +68,7 @@ export function transposed(source: ByteSource, place: ByteRange, { rows, columns
   }
 }
 
-/** `arrived` of a derived source. */
+/** The method `arrived` of a derived source. */
 function arrivalOf(needed: (range: ByteRange) => readonly SourceRange[]): NonNullable<ByteSource['arrived']> {
   return async (range: ByteRange, options?: ReadOptions) => {
     for (const { source, begin, end } of needed(range)) await source.arrived?.({ begin, end }, options)

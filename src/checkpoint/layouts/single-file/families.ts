@@ -15,11 +15,12 @@ import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
 import { zImageNames } from './z-image-names.js'
 
-/** For each component, the tables that its tensors may follow; the first whose prefix the file has is used. */
+/** For each component, the tables that its tensors may follow; the one with most tensors in the file is used, of several the first. */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
-  vae: [vaeNames('first_stage_model.'), vaeNames('vae.')],
+  // As in diffusers, an autoencoder under ComfyUI's prefix counts before another in the file.
+  vae: [vaeNames('vae.'), vaeNames('first_stage_model.')],
   text_encoder: [
     clipNames('cond_stage_model.transformer.'),
     openClipNames('cond_stage_model.model.'),
@@ -30,7 +31,7 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** The same for files of FLUX.1, whose second text encoder is another one. */
+/** The tables for files of FLUX.1, whose second text encoder differs. */
 const fluxComponentNames: typeof componentNames = {
   transformer: [fluxNames('model.diffusion_model.'), fluxNames('')],
   vae: [vaeNames('vae.')],
@@ -38,14 +39,14 @@ const fluxComponentNames: typeof componentNames = {
   text_encoder_2: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** The same for files of Chroma, whose only text encoder is T5. */
+/** The tables for files of Chroma, whose only text encoder is T5. */
 const chromaComponentNames: typeof componentNames = {
   transformer: [chromaNames('model.diffusion_model.'), chromaNames('')],
   vae: [vaeNames('vae.')],
   text_encoder: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
-/** How names of a denoiser begin in files that hold it alone, and so without a prefix. */
+/** The beginnings of a denoiser's tensor names in files that contain it alone, without a prefix. */
 const firstNames: Readonly<Record<string, string>> = {
   unet: 'input_blocks.',
   transformer: 'joint_blocks.',
@@ -77,7 +78,19 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   const families = own?.tables ?? componentNames
   const tables = Object.hasOwn(families, component) ? families[component] : undefined
   const first = own?.first ?? firstNames[component] ?? ''
-  return tables?.find((names) => (names.prefix === '' ? hasNames(tensors, { prefix: first }) : hasNames(tensors, names)))
+  let most: { readonly names: OriginalNames; readonly count: number } | undefined
+  for (const names of tables ?? []) {
+    const count = countNames(tensors, names.prefix === '' ? first : names.prefix)
+    if (count > (most?.count ?? 0)) most = { names, count }
+  }
+  return most?.names
+}
+
+/** How many tensors have names that begin like this. A file can have a few that are left of something else. */
+function countNames(tensors: Originals, prefix: string): number {
+  let count = 0
+  for (const name of tensors.keys()) if (name.startsWith(prefix)) count++
+  return count
 }
 
 /** How names begin in a file that has one component under the names of diffusers or transformers. */
@@ -91,8 +104,8 @@ const ownNames: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * The table of a component's tensors in a file of which nothing else is needed: that of a whole checkpoint, or that of a file which has the component alone,
- * under its original names without a prefix or under those of diffusers.
+ * The table of a component's tensors in a file from which nothing else is needed: a whole checkpoint, or a file with this component alone, under its
+ * original names without a prefix or under those of diffusers.
  */
 export function namesAlone(component: string, tensors: Originals): OriginalNames | undefined {
   const names = namesOf(component, tensors)
@@ -143,10 +156,10 @@ const unet = 'model.diffusion_model.'
 /** The last dim of a tensor of the denoiser; 0 where there is none of that name. */
 const width = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape.at(-1) ?? 0
 
-/** The first dim of one. */
+/** The first dim of a tensor of the denoiser; 0 if there is none of that name. */
 const rows = (tensors: Originals, name: string): number => denoiserTensor(tensors, name)?.shape[0] ?? 0
 
-/** The first that matches counts. */
+/** The first family that matches is used. */
 const rules: readonly Rule[] = [
   {
     label: 'Chroma',
@@ -219,7 +232,7 @@ const rules: readonly Rule[] = [
     config: 'stabilityai/stable-diffusion-2-1',
     matches: (tensors) =>
       width(tensors, 'input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight') === 1024 ||
-      hasNames(tensors, { prefix: 'cond_stage_model.model.' }),
+      tensors.has('cond_stage_model.model.token_embedding.weight'),
   },
   {
     label: 'Stable Diffusion 1',
@@ -253,7 +266,7 @@ export function refuseScaledWeights(
       )
 }
 
-/** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, and what to say of each. */
+/** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, with the message for each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
     what: 'is a LoRA: it changes a checkpoint and is none itself',

@@ -5,7 +5,7 @@
  */
 
 import type { Config } from '../../types.js'
-import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 const outside: Readonly<Record<string, string>> = {
   'time_in.in_layer': 'time_text_embed.timestep_embedder.linear_1',
@@ -44,7 +44,7 @@ const inBlock: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 }
 
 /** The projections in the rows of an original `qkv`, in their order. */
-export const projections: Readonly<Record<string, readonly string[]>> = {
+export const qkvProjections: Readonly<Record<string, readonly string[]>> = {
   'img_attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
   'txt_attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
 }
@@ -69,7 +69,7 @@ function innerWidth({ num_attention_heads: heads = 24, attention_head_dim: headW
   return typeof heads === 'number' && typeof headWidth === 'number' ? heads * headWidth : 0
 }
 
-function fluxPieces(name: string, width: number): readonly Piece[] {
+function fluxPieces(name: string, width: number): readonly TensorPiece[] {
   const [, layer, kind] = /^(.+)\.(weight|bias|scale)$/.exec(name) ?? []
   if (layer === undefined || kind === undefined) return []
   // The norms of queries and keys have a `scale`.
@@ -87,8 +87,8 @@ function fluxPieces(name: string, width: number): readonly Piece[] {
       })),
       { name: `${path}.proj_mlp.${parameter}`, part: { rows: [3 * width, undefined] as const } },
     ]
-  if (kindOfBlock === 'double_blocks' && Object.hasOwn(projections, inner))
-    return thirds((projections[inner] ?? []).map((to) => `${path}.${to}.${parameter}`))
+  if (kindOfBlock === 'double_blocks' && Object.hasOwn(qkvProjections, inner))
+    return thirds((qkvProjections[inner] ?? []).map((to) => `${path}.${to}.${parameter}`))
   const layers = inBlock[kindOfBlock] ?? {}
   return Object.hasOwn(layers, inner) ? renamed(`${path}.${layers[inner]}.${parameter}`) : []
 }

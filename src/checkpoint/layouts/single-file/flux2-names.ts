@@ -4,8 +4,8 @@
  * `convert_flux2_transformer_checkpoint_to_diffusers`.
  */
 
-import { projections } from './flux-names.js'
-import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { qkvProjections } from './flux-names.js'
+import { renamed, thirds, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 const outside: Readonly<Record<string, string>> = {
   'time_in.in_layer': 'time_guidance_embed.timestep_embedder.linear_1',
@@ -43,7 +43,7 @@ const inBlock: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 /** A Flux2Transformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
 export const flux2Names = (prefix: string): OriginalNames => ({ id: 'flux-2', prefix, pieces: () => flux2Pieces })
 
-function flux2Pieces(name: string): readonly Piece[] {
+function flux2Pieces(name: string): readonly TensorPiece[] {
   const [, layer = '', kind] = /^(.+)\.(weight|bias|scale)$/.exec(name) ?? []
   // The norms of queries and keys have a `scale`.
   const parameter = kind === 'scale' ? 'weight' : kind
@@ -53,8 +53,8 @@ function flux2Pieces(name: string): readonly Piece[] {
   if (streams === undefined) return []
   const blocks = streams === 'double' ? 'transformer_blocks' : 'single_transformer_blocks'
   const path = `${blocks}.${index}`
-  if (streams === 'double' && Object.hasOwn(projections, inner))
-    return thirds((projections[inner] ?? []).map((to) => `${path}.${to}.${parameter}`))
+  if (streams === 'double' && Object.hasOwn(qkvProjections, inner))
+    return thirds((qkvProjections[inner] ?? []).map((to) => `${path}.${to}.${parameter}`))
   const layers = inBlock[blocks] ?? {}
   return Object.hasOwn(layers, inner) ? renamed(`${path}.${layers[inner]}.${parameter}`) : []
 }

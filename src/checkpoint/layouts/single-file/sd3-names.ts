@@ -3,7 +3,7 @@
  * https://github.com/Stability-AI/sd3.5 `mmditx.py`; which tensors diffusers takes: `convert_sd3_transformer_checkpoint_to_diffusers`.
  */
 
-import { renamed, thirds, type OriginalNames, type Originals, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type Originals, type TensorPiece } from './tensor-pieces.js'
 
 const outside: Readonly<Record<string, string>> = {
   'x_embedder.proj': 'pos_embed.proj',
@@ -61,7 +61,7 @@ function lastBlock(originals: Originals): number {
   return last
 }
 
-function sd3Pieces(name: string, last: number): readonly Piece[] {
+function sd3Pieces(name: string, last: number): readonly TensorPiece[] {
   if (name === 'pos_embed') return renamed('pos_embed.pos_embed')
   const [, kind = ''] = /\.(weight|bias)$/.exec(name) ?? []
   // The final norm has its shift before its scale; diffusers' AdaLayerNormContinuous has the scale first.

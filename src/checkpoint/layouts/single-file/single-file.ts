@@ -22,7 +22,7 @@ export interface FileInRepository {
   readonly path: string
 }
 
-/** What {@link openSingleFile} opens. */
+/** The arguments of {@link openSingleFile}. */
 export interface SingleFileRequest {
   readonly file: FileInRepository
   /** The file's header. */
@@ -32,7 +32,7 @@ export interface SingleFileRequest {
   readonly open: (id: string) => Promise<Repository>
   /** Components that the caller replaces or leaves out: those in the file are not downloaded. */
   readonly replaced?: readonly string[] | undefined
-  /** Receives what the file says of itself and nothing follows from. */
+  /** Receives a note about information in the file that has no effect. */
   readonly warn: (code: string, message: string) => void
 }
 
@@ -89,7 +89,7 @@ function isGgufName(path: string): boolean {
 }
 
 /**
- * A component in a single file of which nothing else is needed. `config`: the component in a repository of the family, for its config.
+ * A component of a single file from which nothing else is needed. `config`: the component in a repository of the family, for its config.
  * @throws UnsupportedError `single-file-family` for scaled weights
  */
 export function singleFileComponent(
@@ -113,7 +113,7 @@ function storedBits(tensors: TensorFile['tensors'], prefix: string): 4 | 8 | und
   return bytes[4] > bytes[8] ? 4 : 8
 }
 
-/** Files say that a network predicts velocity by an empty tensor `v_pred`, or in their metadata. As in diffusers, nothing follows from it. */
+/** A file says that its network predicts velocity by an empty tensor `v_pred`, or in its metadata. As in diffusers, this has no effect. */
 function warnOfPrediction(tensors: Originals, metadata: ReadonlyMap<string, string>, warn: SingleFileRequest['warn']): void {
   const prediction = metadata.get('modelspec.prediction_type')
   if (tensors.has('v_pred') || prediction === 'v')
@@ -128,7 +128,7 @@ function warnOfPrediction(tensors: Originals, metadata: ReadonlyMap<string, stri
     )
 }
 
-/** What a component in a single file consists of. */
+/** The parts of a component in a single file. */
 interface SingleFileSource {
   readonly name: string
   /** The component in a repository in diffusers' layout. */

@@ -1,6 +1,5 @@
 /**
- * How the tensors of a single-file checkpoint become those that diffusers loads: under other names, split, turned or without axes of one
- * element. A single file has the names of the code that trained the model; each file of this folder lists those of one network.
+ * How the tensors of a single-file checkpoint become those that diffusers loads: under other names, split, transposed or without axes of one element. A single file has the names of the code that trained the model; each file of this folder lists those of one network.
  */
 
 import { CheckpointError } from '../../../errors.js'
@@ -9,39 +8,39 @@ import type { WeightTransform } from '../../transforms/transform-table.js'
 import { dtypeBytes } from '../../../util/dtype-bytes.js'
 import { constantSource, joined, transposed } from './derived-sources.js'
 
-/** What of an original tensor a parameter is. */
-export type Part =
+/** The part of an original tensor that becomes a parameter. */
+export type TensorPart =
   /** All of it. */
   | 'whole'
   /** A third of its rows: queries, keys and values are one matrix in the original. */
   | { readonly third: 0 | 1 | 2 }
   /** Some of its rows; without an end, all that follow. */
   | { readonly rows: readonly [begin: number, end: number | undefined] }
-  /** The matrix, turned: [in, out] → [out, in]. */
+  /** The matrix, transposed: [in, out] → [out, in]. */
   | 'transposed'
   /** A convolution of one pixel as a matrix: [out, in, 1, 1] → [out, in]. */
   | 'squeezed'
   /** Its rows with the two halves exchanged: shift and scale of an adaptive norm. */
   | 'halves-exchanged'
 
-/** A parameter of diffusers, and what it is of an original tensor. */
-export interface Piece {
+/** A parameter of diffusers, and the part of an original tensor that it is. */
+export interface TensorPiece {
   /** The parameter's name in diffusers or transformers. */
   readonly name: string
-  readonly part: Part
+  readonly part: TensorPart
 }
 
 /** Original tensors by name, without the component's prefix. Only their names and shapes are asked for. */
 export type Originals = ReadonlyMap<string, Pick<TensorEntry, 'shape'>>
 
 /** The parameters that one original tensor becomes. None for a tensor that diffusers does not load. `name` has no prefix. */
-export type Pieces = (name: string) => readonly Piece[]
+export type Pieces = (name: string) => readonly TensorPiece[]
 
 /** The names of one network in single files. */
 export interface OriginalNames {
-  /** Identifies this table in the key of prepared files. A change of what it does needs another version. */
+  /** Identifies this table in the key of prepared files. A table that does something else needs another version. */
   readonly id: string
-  /** What the names of the network's tensors begin with. */
+  /** The prefix of the names of the network's tensors. */
   readonly prefix: string
   /** @param config of the component in diffusers' layout @param originals all tensors with the prefix */
   readonly pieces: (config: Config, originals: Originals) => Pieces
@@ -50,10 +49,10 @@ export interface OriginalNames {
 }
 
 /** One piece: the whole tensor under another name. */
-export const renamed = (name: string): readonly Piece[] => [{ name, part: 'whole' }]
+export const renamed = (name: string): readonly TensorPiece[] => [{ name, part: 'whole' }]
 
 /** Three parameters that are one matrix in the original, in its order. */
-export const thirds = (names: readonly string[]): readonly Piece[] =>
+export const thirds = (names: readonly string[]): readonly TensorPiece[] =>
   names.map((name, third) => ({ name, part: { third: third as 0 | 1 | 2 } }))
 
 /** Whether a table has a network with these names. */
@@ -88,7 +87,7 @@ function networkTable(table: WeightTable, names: OriginalNames, config: Config):
 }
 
 /** @throws CheckpointError `shape-mismatch` where the tensor has no such part */
-function takePiece(entry: TensorEntry, { name, part }: Piece, original: string): TensorEntry {
+function takePiece(entry: TensorEntry, { name, part }: TensorPiece, original: string): TensorEntry {
   const { shape, begin, end, source, dtype } = entry
   const [rows = 0, columns = 0] = shape
   const bytes = end - begin

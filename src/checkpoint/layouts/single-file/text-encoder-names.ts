@@ -1,10 +1,10 @@
 /**
- * The names of text encoders' tensors in single files: of transformers (CLIP, T5), and of OpenCLIP, which has queries, keys and values in
- * one matrix and its text projection turned. Which tensors diffusers takes: `convert_ldm_clip_checkpoint`, `convert_open_clip_checkpoint`.
+ * The names of text encoders' tensors in single files: of transformers (CLIP, T5), and of OpenCLIP, which has queries, keys and values in one matrix
+ * and its text projection transposed. Which tensors diffusers takes: `convert_ldm_clip_checkpoint`, `convert_open_clip_checkpoint`.
  */
 
 import type { Config } from '../../types.js'
-import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 /** An encoder under the names of transformers, after a prefix. */
 export const transformersNames = (prefix: string): OriginalNames => ({
@@ -34,7 +34,7 @@ export const projectedClipNames = (prefix: string): OriginalNames => ({
   },
 })
 
-const outside: Readonly<Record<string, Piece>> = {
+const outside: Readonly<Record<string, TensorPiece>> = {
   positional_embedding: { name: 'text_model.embeddings.position_embedding.weight', part: 'whole' },
   'token_embedding.weight': { name: 'text_model.embeddings.token_embedding.weight', part: 'whole' },
   'ln_final.weight': { name: 'text_model.final_layer_norm.weight', part: 'whole' },
@@ -61,7 +61,7 @@ function hasProjection({ architectures }: Config): boolean {
   return !Array.isArray(architectures) || architectures.includes('CLIPTextModelWithProjection')
 }
 
-function openClipPieces(name: string, { num_hidden_layers: layers, architectures }: Config): readonly Piece[] {
+function openClipPieces(name: string, { num_hidden_layers: layers, architectures }: Config): readonly TensorPiece[] {
   if (name === 'text_projection') {
     // Only the class with a projection has this parameter; Stable Diffusion 2's encoder is of the other class.
     return hasProjection({ architectures }) ? [{ name: 'text_projection.weight', part: 'transposed' }] : []

@@ -5,7 +5,7 @@
  */
 
 import type { Config } from '../../types.js'
-import { renamed, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 /** Layers outside the numbered blocks. */
 const single: Readonly<Record<string, string>> = {
@@ -45,7 +45,7 @@ function layersPerBlock({ layers_per_block: given = 2 }: Config): number {
   return typeof layers === 'number' ? layers : 2
 }
 
-function outside(name: string): readonly Piece[] | undefined {
+function outside(name: string): readonly TensorPiece[] | undefined {
   for (const [from, to] of Object.entries(single)) {
     if (name.startsWith(`${from}.`)) return renamed(to + name.slice(from.length))
   }
@@ -53,7 +53,7 @@ function outside(name: string): readonly Piece[] | undefined {
 }
 
 /** @param perBlock numbered blocks of each down or up block: its layers, and one more that resizes or, going up, is a layer too */
-function inBlocks(name: string, perBlock: number): readonly Piece[] {
+function inBlocks(name: string, perBlock: number): readonly TensorPiece[] {
   const match = /^(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)$/.exec(name)
   const [, kind, number, rest] = match ?? []
   if (kind === undefined || number === undefined || rest === undefined) return []
@@ -68,7 +68,7 @@ function inBlocks(name: string, perBlock: number): readonly Piece[] {
   return place === '0' ? resnetPiece(`${path}.resnets.${layer}`, inner) : renamed(`${path}.attentions.${layer}.${inner}`)
 }
 
-function resnetPiece(path: string, inner: string): readonly Piece[] {
+function resnetPiece(path: string, inner: string): readonly TensorPiece[] {
   for (const [from, to] of Object.entries(resnet)) {
     if (inner.startsWith(`${from}.`)) return renamed(`${path}.${to}${inner.slice(from.length)}`)
   }

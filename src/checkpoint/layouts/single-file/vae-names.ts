@@ -3,7 +3,7 @@
  * the end, and the middle attention is made of convolutions. Which tensors diffusers takes: `convert_ldm_vae_checkpoint`.
  */
 
-import type { OriginalNames, Piece, Pieces } from './tensor-pieces.js'
+import type { OriginalNames, TensorPiece, Pieces } from './tensor-pieces.js'
 
 const attention: Readonly<Record<string, string>> = { norm: 'group_norm', q: 'to_q', k: 'to_k', v: 'to_v', proj_out: 'to_out.0' }
 
@@ -45,6 +45,6 @@ const vaePieces =
     return [{ name: `${half}.mid_block.attentions.0.${attention[projection]}.${kind}`, part: 'squeezed' }]
   }
 
-const whole = (name: string): readonly Piece[] => [{ name, part: 'whole' }]
+const whole = (name: string): readonly TensorPiece[] => [{ name, part: 'whole' }]
 
 const shortcut = (inner: string) => inner.replace('nin_shortcut', 'conv_shortcut')

@@ -3,7 +3,7 @@
  * `convert_z_image_transformer_checkpoint_to_diffusers`.
  */
 
-import { renamed, thirds, type OriginalNames, type Piece } from './tensor-pieces.js'
+import { renamed, thirds, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
 /** The beginnings of names that differ: diffusers has a layer for each size of patches, and the published models have one. */
 const outside: readonly (readonly [RegExp, string])[] = [
@@ -16,7 +16,7 @@ const inAttention: Readonly<Record<string, string>> = { k_norm: 'norm_k', q_norm
 /** A ZImageTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
 export const zImageNames = (prefix: string): OriginalNames => ({ id: 'z-image', prefix, pieces: () => zImagePieces })
 
-function zImagePieces(name: string): readonly Piece[] {
+function zImagePieces(name: string): readonly TensorPiece[] {
   // A norm that no code uses.
   if (name === 'norm_final.weight') return []
   const [, path, layer = '', kind] = /^(.+\.attention)\.(\w+)\.(weight|bias)$/.exec(name) ?? []

@@ -1,4 +1,4 @@
-/** The tensors of a LoRA's branches as a network takes them: of what a file has as one matrix, each layer gets its rows. */
+/** The tensors of a LoRA's branches as a network takes them. If a file has one matrix for several layers, each layer gets its rows. */
 
 import type { LoraModule } from '../../../checkpoint/lora/lora-file.js'
 import type { MatchedBranch, MatchedLora } from '../../../checkpoint/lora/match-lora.js'
@@ -15,7 +15,7 @@ export function layerFactors(
   return new Map([...branches].map(([layer, branch]) => [layer, factorsOf(branch, source, scalings.get(branch.module) ?? 1)]))
 }
 
-/** The tensors of which each row belongs to a row of the layer's weight. */
+/** The tensors whose rows belong to the rows of the layer's weight. */
 const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_B_bias', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
 
 function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {

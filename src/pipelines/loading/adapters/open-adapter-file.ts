@@ -14,7 +14,7 @@ export type AdapterSource = string | File | FileInRepository
 
 type AdapterFileOptions = Pick<LoadLoraOptions, 'weightName' | 'subfolder' | 'revision'>
 
-/** What opening needs besides the source. */
+/** The arguments of {@link openAdapterFile} besides the source. */
 export interface AdapterFileRequest<Options extends AdapterFileOptions = AdapterFileOptions> {
   readonly hub: () => Promise<Hub>
   readonly options: Options & OpenRepositoryOptions

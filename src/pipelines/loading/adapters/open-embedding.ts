@@ -1,4 +1,4 @@
-/** Opens a textual inversion: the learned rows of the token embedding, for one text encoder or, of Stable Diffusion XL, for both. */
+/** Opens a textual inversion: the learned rows of the token embedding, for one text encoder or, with Stable Diffusion XL, for both. */
 
 import { decodeFloats, isFloatDType } from '../../../checkpoint/element-types.js'
 import { readSafetensorsHeader, type TensorHeader } from '../../../checkpoint/safetensors.js'
@@ -8,7 +8,7 @@ import { embeddingEncoders, embeddingWord, mostEmbeddingVectors } from '../../..
 import type { LoadEmbeddingOptions } from '../../adapter-types.js'
 import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './open-adapter-file.js'
 
-/** A learned word, by the text encoder that it is for. */
+/** A learned word, with its rows for each text encoder. */
 export interface OpenedEmbedding {
   readonly token: string
   /** By the component's name: its rows. */

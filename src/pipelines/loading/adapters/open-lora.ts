@@ -1,4 +1,4 @@
-/** Opens a LoRA: finds the file, refuses one for other networks by its header, downloads it and reads what its branches are. */
+/** Opens a LoRA: finds the file, refuses it by its header if it is for other networks, then downloads it and reads its branches. */
 
 import { readLoraFile, type LoraFile } from '../../../checkpoint/lora/lora-file.js'
 import { triggerWords } from '../../../checkpoint/lora/lora-metadata.js'
@@ -27,7 +27,7 @@ export interface OpenedLora {
   readonly close: () => void
 }
 
-/** What opening needs besides the file. */
+/** The arguments of {@link openLora} besides the file. */
 export interface OpenLoraRequest extends AdapterFileRequest<LoadLoraOptions> {
   /** The layers of the pipeline's networks. */
   readonly layers: ReadonlyMap<LoraComponent, AdaptableLayers>

@@ -260,7 +260,7 @@ test('a kernel or a copy that reads such a weight in the checkpoint’s order is
   expect(await once({})).toEqual(await once({ device: theirs }))
 })
 
-test('what is written into the buffer of such a weight is no such weight', async () => {
+test('a buffer that something else writes no longer counts as such a weight', async () => {
   const doubled = Float32Array.from(x.data as Float32Array, (value) => 2 * value)
   expect(
     await sum((tensor) => gpu.buffers.write(tensor.buffer, 0, new Uint8Array((x.data as Float32Array).slice().buffer))),

@@ -1,5 +1,5 @@
 /**
- * Knows which buffers an upload has filled with a convolution's weight in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
+ * Tracks which buffers an upload has filled with a convolution's weight in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
  * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
  * order already, the Transpose is left out, and what reads its result reads the weight.
  *
@@ -62,7 +62,7 @@ function notWritten(reader: string): Error {
 export class ChannelsLastWeights {
   /** Their sizes [out, in, rows, columns]. */
   readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
-  /** By the buffer of a Transpose's result that this run left out, the weight that is to be read instead, and whether it was. */
+  /** For each Transpose that this run left out, by the buffer of its result: the weight to read instead, and whether it was read. */
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
   /** Buffers whose values a replaced sequence would have written. */
   readonly #omitted = new WeakSet<GPUBuffer>()
@@ -78,7 +78,7 @@ export class ChannelsLastWeights {
     this.#omitted.add(buffer)
   }
 
-  /** Something writes the buffer. */
+  /** Notes that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
     this.#omitted.delete(buffer)
@@ -107,7 +107,7 @@ export class ChannelsLastWeights {
     return error
   }
 
-  /** What to record for a dispatch: the same, one that reads the weights themselves, or nothing. */
+  /** The dispatch to record: the same one, one that reads the weights themselves, or none. */
   resolve(dispatch: Dispatch): Dispatch | undefined {
     const { kernel, storage } = dispatch
     const [source, result] = storage

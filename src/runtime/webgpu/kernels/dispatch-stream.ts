@@ -7,7 +7,7 @@
 import { ChannelsLastWeights } from './channels-last-weights.js'
 import type { CompiledKernel, Dispatch, Launch, Match, Sequence } from './dispatch.js'
 
-/** What onnxruntime has set on a pass. */
+/** The state that onnxruntime has set on a pass. */
 interface PassState {
   pipeline: GPUComputePipeline | undefined
   group: GPUBindGroup | undefined
@@ -20,7 +20,7 @@ function isBufferBinding(resource: GPUBindingResource): resource is GPUBufferBin
   return 'buffer' in resource
 }
 
-/** The methods of all devices. They are looked up for each call, as those of the queue are, so that whoever watches them there sees the pipelines and uploads of this device. */
+/** The methods of all devices. They are looked up for each call, as those of the queue are, so that tests that watch these methods see the pipelines and uploads of this device. */
 function prototypeOf(gpu: GPUDevice): GPUDevice {
   return Object.getPrototypeOf(gpu) as GPUDevice
 }
@@ -61,7 +61,7 @@ class DispatchStream {
     }
   }
 
-  /** Replaces these sequences from now on, instead of others. What was compiled before is still known. */
+  /** Replaces these sequences from now on, instead of others. Kernels that were compiled before are still known. */
   begin(sequences: readonly Sequence[], replaced: (label: string) => void): void {
     this.#sequences = sequences
     this.#replaced = replaced
@@ -188,7 +188,7 @@ class DispatchStream {
     return pass
   }
 
-  /** A dispatch of a kernel whose text is not known binds these. */
+  /** The bindings of a dispatch whose kernel is not known. */
   #assertReadable(bound: readonly GPUBufferBinding[] = []): void {
     for (const { buffer } of bound) this.weights.read(buffer, 'A kernel')
   }
@@ -202,7 +202,7 @@ class DispatchStream {
     return { ...dispatch, group }
   }
 
-  /** Records what is decided of the dispatches held back: all of them if no other follows. */
+  /** Records the dispatches that were held back and are decided: all of them if no other follows. */
   #reduce(
     held: Dispatch[],
     isLast: boolean,
@@ -227,7 +227,7 @@ class DispatchStream {
     }
   }
 
-  /** What the sequences make of these dispatches. onnxruntime divides a grid that is larger than the device allows; a replacement is then left out. */
+  /** The sequences' decision about these dispatches. onnxruntime divides a grid that is larger than the device allows; a replacement is then left out. */
   #match(held: readonly Dispatch[]): readonly Match[] {
     const { limits } = this.#gpu
     const fits = ({ grid }: Launch) => grid.every((count) => count <= limits.maxComputeWorkgroupsPerDimension)

@@ -1,4 +1,4 @@
-/** What onnxruntime records on a compute pass, and what a sequence of it can be replaced by. */
+/** Types: the dispatches that onnxruntime records on a compute pass, and the kernels that replace sequences of them. */
 
 /** A text that onnxruntime compiled. */
 export interface CompiledKernel {
@@ -17,7 +17,7 @@ export interface Dispatch {
   readonly kernel: CompiledKernel
   readonly pipeline: GPUComputePipeline
   readonly group: GPUBindGroup
-  /** What is bound to its storage buffers, in the order of {@link CompiledKernel.bindings}. */
+  /** The buffers that are bound as its storage, in the order of {@link CompiledKernel.bindings}. */
   readonly storage: readonly GPUBufferBinding[]
   /** Its uniforms, as a binding and as the values that were written last; undefined if they are not known. */
   readonly uniforms: { readonly binding: GPUBufferBinding; readonly words: Uint32Array } | undefined
@@ -35,11 +35,11 @@ export interface Launch {
   readonly omitted?: readonly GPUBuffer[] | undefined
 }
 
-/** What a sequence makes of the dispatches since the first one that was held back. */
+/** A sequence's decision about the dispatches since the first one that was held back. */
 export interface Match {
-  /** Whether it may go on with another dispatch. */
+  /** Whether another dispatch may continue the sequence. */
   readonly open: boolean
-  /** What does the same as all of them; undefined if something is missing. */
+  /** The dispatch that does the same as all of them; undefined if something is missing. */
   readonly launch?: Launch | undefined
 }
 

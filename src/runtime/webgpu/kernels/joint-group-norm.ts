@@ -1,5 +1,5 @@
 /**
- * What follows the statistics of a group norm as one dispatch: InstanceNorm, factors, summands, SiLU, and the Transpose to channels last before a convolution or
+ * The operations after the statistics of a group norm, as one dispatch: InstanceNorm, factors, summands, SiLU, and the Transpose to channels last before a convolution or
  * tokens. `groupNorm` of models/layers is the only place that writes InstanceNormalization, and its results between are read nowhere else
  * (models/group-norms.test.ts).
  */
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
 }
 
 /**
- * x [batch, channels, pixels], y [batch, pixels, channels]: tiles of 16 × 16 by 256 threads, turned in workgroup memory, so that reads and writes are of neighbours.
+ * x [batch, channels, pixels], y [batch, pixels, channels]: tiles of 16 × 16 by 256 threads, transposed in workgroup memory, so that reads and writes are of neighbours.
  * Bound by reading and writing memory.
  */
 function transposedText(type: string, silu: boolean): string {

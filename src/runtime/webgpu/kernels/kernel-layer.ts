@@ -25,7 +25,7 @@ const exact: ReadonlySet<string> = new Set(
   Sub ToChannelsLast TransferBSDToBNSH Transpose`.split(/\s+/),
 )
 
-/** Kernels whose inputs are written for the changed text: as onnxruntime has it, the kernel would compute other values. */
+/** Kernels whose inputs are written for the changed text: onnxruntime's own text would compute other values. */
 const required: ReadonlySet<string> = new Set(['ComputeChannelScaleShift'])
 
 /**

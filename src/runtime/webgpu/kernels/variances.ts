@@ -11,15 +11,14 @@
 import type { Edit, KernelEdits } from './kernel-edit.js'
 
 /**
- * What an epsilon in the place of a bias is multiplied by: float16 has few digits for numbers as small as 1e-6, and a GPU may take
- * them for 0.
+ * The factor of an epsilon in the place of a bias: float16 has few digits for numbers as small as 1e-6, and a GPU may round them to 0.
  */
 export const epsilonScale = 4096
 
 /** Matches a text that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
 
-/** What the distances from `origin` become when they are measured from `mean`: the sum of their squares, of as many values as `count` says. */
+/** The WGSL of the sum of the squared distances from `mean`, given those from `origin`, for `count` values. */
 function moved(squares: string, sum: string, count: string): string {
   return `${squares} - 2.0 * to_mean * ${sum} + ${count} * to_mean * to_mean`
 }

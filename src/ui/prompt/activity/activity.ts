@@ -1,5 +1,5 @@
 /**
- * What a prompt box is doing, computed from the events of a load or a generation. Pure: from an event and a time follows the next activity.
+ * What a prompt box is doing, computed from the events of a load or a generation. Pure: each activity follows from the previous one, an event and a time.
  * `activity-words.ts` puts it into words, `activity-view.ts` draws it.
  */
 
@@ -42,7 +42,7 @@ export interface Activity {
   /** The device whose memory is counted, and its budget in bytes if it has one. */
   readonly device?: { readonly kind: DeviceKind; readonly budget: number | undefined } | undefined
   readonly warnings: readonly string[]
-  /** What the bar shows. */
+  /** The progress that the bar shows. */
   readonly reached: Reached
 }
 

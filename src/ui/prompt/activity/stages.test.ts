@@ -96,7 +96,7 @@ test('a run with a loaded model starts behind the download', () => {
 
 const bars = (activity: Activity) => [0, 1, 2, 3].map((index) => filled(activity.reached, index))
 
-test('after the end, the bars show a finished run or a loaded model, and nothing of what was cancelled', () => {
+test('after the end, the bars show a finished run or a loaded model, and no cancelled run', () => {
   const denoising = advanceStep(advance(start(idle(), 0, true), status('denoising'), 1), step(0), 2)
   expect(bars(denoising)).toEqual([1, 1, 0.25, 0])
   expect(bars(idle(denoising, true))).toEqual([1, 0, 0, 0])

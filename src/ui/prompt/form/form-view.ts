@@ -75,6 +75,7 @@ export class FormView {
     this.referencePictures = new ReferencePictures(onEdit)
     this.startPicture = new StartPicture(() => {
       this.#passOn()
+      this.#drawSummary()
       onEdit()
     })
     const onChange = () => {
@@ -331,7 +332,9 @@ export class FormView {
 
   /** What an empty field means: the setting of a distilled model or LoRA, or else the loaded model's default. */
   #default(name: FieldName): string | undefined {
-    const defaults: Partial<Record<FieldName, number | undefined>> = { ...this.#info?.defaults, ...this.#card }
+    const { fromImage, ...fromText } = this.#info?.defaults ?? {}
+    const own = this.startPicture.value === null ? undefined : fromImage
+    const defaults: Partial<Record<FieldName, number | undefined>> = { ...fromText, ...own, ...this.#card }
     return defaults[name]?.toString()
   }
 

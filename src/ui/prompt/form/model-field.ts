@@ -35,6 +35,18 @@ export class ModelField {
     spellcheck: 'false',
     'aria-describedby': 'model-token-note',
   })
+  readonly #tokenRow = h(
+    'details',
+    { class: 'token' },
+    h('summary', {}, 'Access token'),
+    h('label', { for: 'model-token' }, 'Token for gated models of Hugging Face, or for Civitai'),
+    this.#token,
+    h(
+      'p',
+      { class: 'note', id: 'model-token-note' },
+      'It stays in this tab until the page is closed, and goes to that site only.',
+    ),
+  )
   #options: readonly ModelOption[] = []
   /** The plan of a model that is not listed, or loaded with other options. */
   #planPreview = ''
@@ -74,18 +86,7 @@ export class ModelField {
       this.#select,
       this.#inputRow,
       this.#note,
-      h(
-        'details',
-        { class: 'token' },
-        h('summary', {}, 'Access token'),
-        h('label', { for: 'model-token' }, 'Token for gated models of Hugging Face, or for Civitai'),
-        this.#token,
-        h(
-          'p',
-          { class: 'note', id: 'model-token-note' },
-          'It stays in this tab until the page is closed, and goes to that site only.',
-        ),
-      ),
+      this.#tokenRow,
     )
     this.#draw()
   }
@@ -175,6 +176,8 @@ export class ModelField {
     const unlisted = this.#select.hidden ? '' : 'Any diffusers repository of a supported model family.'
     setText(this.#note, this.#planPreview || (note ?? unlisted))
     this.#note.hidden = this.#note.textContent === ''
+    // A listed model of the page's own server needs no token.
+    this.#tokenRow.hidden = this.isListed && /^\.{0,2}\//.test(this.value)
   }
 
   async #pick(pick: () => Promise<Folder | undefined>, onChange: () => void): Promise<void> {

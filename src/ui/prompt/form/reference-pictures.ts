@@ -10,7 +10,7 @@ const least = 64
 const mostAspect = 8
 /** Side of a thumbnail in pixels: twice its size on the page. */
 const thumbSize = 192
-/** What is dragged when a picture of the list is. */
+/** The type of the data that is dragged when the user drags a picture of the list. */
 const dragType = 'application/x-aquatint-reference'
 
 interface Picture {
@@ -111,7 +111,7 @@ export class ReferencePictures {
     files.splice(to, 0, file)
     this.value = files
     setText(this.#status, `Picture ${from + 1} is now picture ${to + 1}.`)
-    // The list is drawn again: the button that was pressed, or the other one at an end of the list.
+    // The list was drawn again. Focus the button that was pressed or, at an end of the list, the other one.
     if (focus !== undefined) this.#focus(to, focus, focus === 'earlier' ? 'later' : 'earlier')
   }
 

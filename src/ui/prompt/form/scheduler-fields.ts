@@ -53,7 +53,7 @@ export class SchedulerFields {
     )
   }
 
-  /** What is chosen. */
+  /** The settings that are chosen. */
   get value(): SchedulerSettings {
     const chosen = [...this.#choices].flatMap(([name, field]) => {
       const value = asChoice(name, field.value)
@@ -69,7 +69,7 @@ export class SchedulerFields {
     for (const [name, field] of this.#choices) if (name in settings) field.value = settings[name] ?? ''
   }
 
-  /** Says what the fields mean that are left at their default. */
+  /** Shows what the fields mean that are left at their default. */
   showDefaults({ scheduler, ...config }: SchedulerSettings): void {
     showDefault(this.#scheduler, scheduler === undefined ? undefined : (schedulerNames[scheduler] ?? scheduler))
     for (const [name, field] of this.#choices) {

@@ -39,8 +39,7 @@ export interface GivenPictures {
 }
 
 /**
- * The pictures that a model uses of those that are given. One without reference pictures uses the start picture; one with them takes it as a further
- * reference.
+ * The given pictures that a model uses. A model without reference pictures uses the start picture; a model with them uses it as another reference.
  */
 export function usedPictures(
   { startImage, referenceImages }: GivenPictures,

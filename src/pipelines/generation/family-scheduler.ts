@@ -1,0 +1,30 @@
+/** The scheduler of one generation of a pipeline class: what the class gives it, in place of what the caller leaves out. */
+
+import type { Scheduler } from '../../schedulers/types.js'
+import type { Run } from '../run.js'
+import type { GenerateOptions } from '../types.js'
+import type { PipelineFamily } from './pipeline-family.js'
+import { prepareScheduler, type SchedulerSource } from './schedule.js'
+
+/**
+ * A scheduler for a generation, its timesteps set. `tokens`: how many the denoiser has of the latents; `numInferenceSteps`: the default.
+ * @throws as {@link prepareScheduler}
+ */
+export function familyScheduler(
+  { scheduler: rules = {} }: Pick<PipelineFamily, 'scheduler'>,
+  source: SchedulerSource,
+  options: Pick<GenerateOptions, 'scheduler' | 'timesteps' | 'sigmas' | 'numInferenceSteps' | 'image'>,
+  { tokens, numInferenceSteps }: { readonly tokens: number; readonly numInferenceSteps: number },
+  run: Run,
+): Scheduler {
+  const { shift, sigmas, ownFlowSigmas, setsBeginIndex } = rules
+  const defaults = {
+    numInferenceSteps,
+    mu: shift && ((config, steps) => shift(tokens, config, steps)),
+    sigmas,
+    ownFlowSigmas: ownFlowSigmas === 'all' || (ownFlowSigmas === 'from-text' && options.image === undefined),
+  } satisfies Parameters<typeof prepareScheduler>[2]
+  const prepared = prepareScheduler(source, options, defaults, run)
+  if (setsBeginIndex === true) prepared.setBeginIndex(0)
+  return prepared
+}

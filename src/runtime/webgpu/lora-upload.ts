@@ -1,0 +1,150 @@
+/**
+ * Adds the products of fused LoRAs to weights while they are uploaded: a kernel adds scale · B·A to a weight in its buffer. Sums are float32, and each value is rounded once, to the
+ * type of the weight.
+ */
+
+import { readFloats } from '../../checkpoint/element-types.js'
+import type { FusedProducts } from '../../checkpoint/types.js'
+import { factorBytes, type WeightKey } from '../../memory/needs.js'
+import type { ElementType } from '../../onnx/types.js'
+import { elementCount } from '../../util/element-count.js'
+import type { GpuBuffers } from './gpu-buffers.js'
+
+const workgroupSize = 64
+/** WebGPU's limit of workgroups along an axis. Rows beyond it are further turns of the kernel's loop. */
+const mostGroups = 65_535
+
+/** What one upload adds products through. */
+export interface ProductWriter {
+  /** Adds the products of a fused weight to its buffer, which has the weight without them. */
+  add(buffer: GPUBuffer, weight: WeightKey, signal: AbortSignal | undefined): Promise<void>
+  destroy(): void
+}
+
+export class LoraUpload {
+  readonly #device: GPUDevice
+  readonly #buffers: GpuBuffers
+  readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
+
+  constructor(device: GPUDevice, buffers: GpuBuffers) {
+    this.#device = device
+    this.#buffers = buffers
+  }
+
+  /** Makes the buffers for the factors of these weights; undefined if none is fused. @throws DeviceError `out-of-memory` */
+  async open(owner: string, wanted: readonly WeightKey[]): Promise<ProductWriter | undefined> {
+    const { a, b } = factorBytes(wanted.map(({ entry }) => entry))
+    if (a === 0) return undefined
+    const asked = [
+      this.#buffers.createStaging(owner, a),
+      this.#buffers.createStaging(owner, b),
+      this.#buffers.createStaging(owner, 32, true),
+    ] as const
+    const destroy = () => {
+      for (const { buffer } of asked) buffer.destroy()
+    }
+    const refusal = (await Promise.all(asked.map((one) => one.refusal))).find((error) => error !== undefined)
+    if (refusal !== undefined) {
+      destroy()
+      throw refusal
+    }
+    const [left, right, sizes] = asked.map(({ buffer }) => buffer)
+    return {
+      add: async (buffer, weight, signal) => {
+        const { fused } = weight.entry
+        if (fused === undefined || left === undefined || right === undefined || sizes === undefined) return
+        const factors = await readFactors(fused, signal)
+        this.#buffers.write(left, 0, bytesOf(factors.a))
+        this.#buffers.write(right, 0, bytesOf(factors.b))
+        this.#add([left, right, buffer, sizes], weight, factors)
+      },
+      destroy,
+    }
+  }
+
+  #pipeline(type: ElementType): GPUComputePipeline {
+    const known = this.#pipelines.get(type)
+    if (known !== undefined) return known
+    const device = this.#device
+    const shader = device.createShaderModule({ label: 'AddLora', code: textOf(type === 'float16' ? 'f16' : 'f32') })
+    const made = device.createComputePipeline({ layout: 'auto', compute: { module: shader, entryPoint: 'main' } })
+    this.#pipelines.set(type, made)
+    return made
+  }
+
+  #add(
+    bound: readonly [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer],
+    { type, channelsLast }: WeightKey,
+    { rows, columns, rank }: Factors,
+  ): void {
+    const device = this.#device
+    const [, , tall = 1, wide = 1] = channelsLast ?? []
+    device.queue.writeBuffer(bound[3], 0, Uint32Array.of(rows, columns, rank, tall * wide, channelsLast === undefined ? 0 : 1))
+    const pipeline = this.#pipeline(type)
+    const entries = bound.map((buffer, binding) => ({ binding, resource: { buffer } }))
+    const encoder = device.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    pass.setPipeline(pipeline)
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
+    pass.dispatchWorkgroups(Math.ceil(columns / workgroupSize), Math.min(rows, mostGroups))
+    pass.end()
+    this.#buffers.submitUpload(encoder.finish())
+  }
+}
+
+/** All products of a weight as one: a [rank, columns], b [rows, rank]. */
+interface Factors {
+  readonly rows: number
+  readonly columns: number
+  readonly rank: number
+  readonly a: Float32Array<ArrayBuffer>
+  readonly b: Float32Array<ArrayBuffer>
+}
+
+/** The ranks of the products one after the other, with the scales in b. */
+async function readFactors({ base: { shape }, products }: FusedProducts, signal: AbortSignal | undefined): Promise<Factors> {
+  const [rows = 1, ...inner] = shape
+  const columns = elementCount(inner)
+  const rank = products.reduce((sum, one) => sum + one.rank, 0)
+  const [a, b] = [new Float32Array(rank * columns), new Float32Array(rows * rank)]
+  let first = 0
+  for (const one of products) {
+    const [own, left] = await Promise.all([readFloats(one.a, { signal }), readFloats(one.b, { signal })])
+    a.set(own, first * columns)
+    for (const [index, value] of left.entries())
+      b[Math.floor(index / one.rank) * rank + first + (index % one.rank)] = one.scale * value
+    first += one.rank
+  }
+  return { rows, columns, rank, a, b }
+}
+
+function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+}
+
+/** One value of a row for each thread: neighbours read neighbours of `a`, and one value of `b`. */
+function textOf(type: string): string {
+  return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> weight: array<${type}>;
+// A weight [rows, columns]; of a convolution, a column is a pixel of a channel. With channels last it is [pixel, channel, row] in its buffer.
+struct Sizes { rows: u32, columns: u32, rank: u32, pixels: u32, channels_last: u32 }
+@group(0) @binding(3) var<uniform> sizes: Sizes;
+
+@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let column = id.x;
+  if (column >= sizes.columns) { return; }
+  for (var row = id.y; row < sizes.rows; row += groups.y) {
+    var sum = 0f;
+    for (var i = 0u; i < sizes.rank; i++) { sum += b[row * sizes.rank + i] * a[i * sizes.columns + column]; }
+    var at = row * sizes.columns + column;
+    if (sizes.channels_last == 1u) {
+      let channels = sizes.columns / sizes.pixels;
+      at = ((column % sizes.pixels) * channels + column / sizes.pixels) * sizes.rows + row;
+    }
+    weight[at] = ${type}(f32(weight[at]) + sum);
+  }
+}
+`
+}
