@@ -245,14 +245,17 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
     if (gpu.info.shaderF16) expect(relativeError((await compute(gpu, operators, 'float16')).y, expected)).toBeLessThan(most)
   })
 
-// No network of this library reads a product beside its sum: models/residual-sums.test.ts.
+/** A product that is read beside its sum: no network of this library has one (models/residual-sums.test.ts). */
+const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
+  const product = shape.reshape(graph, network.gemm(graph, required(x0), required(x1)), [2, 8, 64])
+  return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }
+}
+
 test('what reads the product that a kernel of both has not written is an error of the run', async () => {
   const { inputs } = productAndSum(8, 64, 64, false)
-  const body: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
-    const product = shape.reshape(graph, network.gemm(graph, required(x0), required(x1)), [2, 8, 64])
-    return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }
-  }
-  await expect(compute(gpu, { inputs, body })).rejects.toThrow('reads a value that a kernel of Aquatint’s does not write')
+  await expect(compute(gpu, { inputs, body: readBesideItsSum })).rejects.toThrow(
+    'reads a value that a kernel of Aquatint’s does not write',
+  )
 })
 
 /** Kernels that replace several of onnxruntime's. */
