@@ -15,11 +15,12 @@ import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
 import { zImageNames } from './z-image-names.js'
 
-/** For each component, the tables that its tensors may follow; the first whose prefix the file has is used. */
+/** For each component, the tables that its tensors may follow; the one with most tensors in the file is used, of several the first. */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
-  vae: [vaeNames('first_stage_model.'), vaeNames('vae.')],
+  // As in diffusers, an autoencoder under ComfyUI's prefix counts before another in the file.
+  vae: [vaeNames('vae.'), vaeNames('first_stage_model.')],
   text_encoder: [
     clipNames('cond_stage_model.transformer.'),
     openClipNames('cond_stage_model.model.'),
@@ -77,7 +78,19 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   const families = own?.tables ?? componentNames
   const tables = Object.hasOwn(families, component) ? families[component] : undefined
   const first = own?.first ?? firstNames[component] ?? ''
-  return tables?.find((names) => (names.prefix === '' ? hasNames(tensors, { prefix: first }) : hasNames(tensors, names)))
+  let most: { readonly names: OriginalNames; readonly count: number } | undefined
+  for (const names of tables ?? []) {
+    const count = countNames(tensors, names.prefix === '' ? first : names.prefix)
+    if (count > (most?.count ?? 0)) most = { names, count }
+  }
+  return most?.names
+}
+
+/** How many tensors have names that begin like this. A file can have a few that are left of something else. */
+function countNames(tensors: Originals, prefix: string): number {
+  let count = 0
+  for (const name of tensors.keys()) if (name.startsWith(prefix)) count++
+  return count
 }
 
 /** How names begin in a file that has one component under the names of diffusers or transformers. */
@@ -219,7 +232,7 @@ const rules: readonly Rule[] = [
     config: 'stabilityai/stable-diffusion-2-1',
     matches: (tensors) =>
       width(tensors, 'input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight') === 1024 ||
-      hasNames(tensors, { prefix: 'cond_stage_model.model.' }),
+      tensors.has('cond_stage_model.model.token_embedding.weight'),
   },
   {
     label: 'Stable Diffusion 1',

@@ -158,6 +158,20 @@ describe.each(Object.keys(recipes))('%s as one file', (fixture) => {
   })
 })
 
+it('takes an encoder by most of its tensors, and the autoencoder under vae. before another one, as diffusers does', async () => {
+  const number = { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) } as const
+  const left = ['cond_stage_model.transformer.text_model.embeddings.position_ids', 'vae.x'].map((name) =>
+    Object.assign({ name }, number),
+  )
+  const file = await singleFileOf('tiny-sd21', left)
+  const { tensors } = await readTensorFile(await memoryRepository({ x: file }).open('x'), 'x')
+  expect(namesOf('text_encoder', tensors)?.prefix).toBe('cond_stage_model.model.')
+  expect(namesOf('vae', tensors)?.prefix).toBe('first_stage_model.')
+  const both = new Map(tensors)
+  for (const [name, entry] of tensors) both.set(name.replace('first_stage_model.', 'vae.'), entry)
+  expect(namesOf('vae', both)?.prefix).toBe('vae.')
+})
+
 it('leaves out modulations in a file of Chroma, as diffusers does', () => {
   const [names, config] = [chromaNames(''), weightTable('chroma-transformer').config]
   const pieces = names.pieces(config, new Map())
