@@ -125,6 +125,21 @@ test('after the first use the page generates pictures without a network', async 
   expect(kept.some((path) => path.endsWith('.wasm'))).toBe(true)
 })
 
+test('a model that made a picture on the first visit makes one on the second visit without a network', async ({
+  page,
+  context,
+}) => {
+  // The user is quicker than the service worker.
+  await page.addInitScript(() => addEventListener('load', () => document.querySelector('aquatint-prompt')?.focus()))
+  await page.goto('/?steps=2')
+  await expect(page.locator('aquatint-prompt')).toHaveJSProperty('state', 'ready')
+  await generate(page, 'a red apple')
+  await context.setOffline(true)
+  await page.reload()
+  await generate(page, 'a blue boat')
+  await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
+})
+
 function names(list: readonly { name: string }[]): string[] {
   return list.map(({ name }) => name).sort()
 }

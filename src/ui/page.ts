@@ -79,16 +79,32 @@ void showUrgentNotes(notes).then((machine) => {
   return undefined
 })
 
-// A model in the URL is loaded at once. The bundled model is small, so it is loaded as soon as the user focuses a field.
-if (address.settings.model !== undefined) void box.load().catch(() => {})
-else {
-  const interested = () => {
-    if (box.model === bundledModel && box.state === 'idle') void box.load().catch(() => {})
+/**
+ * Registers the service worker, and resolves when it controls the page. It keeps only files that are loaded after that, among them the engine's
+ * script and WebAssembly, which the next visit needs if it has no network. Resolves on a visit that began with a service worker, and where there is none.
+ */
+async function keepPage(): Promise<void> {
+  if (!('serviceWorker' in navigator) || !import.meta.env.PROD) return
+  const { serviceWorker } = navigator
+  const controlled = new Promise((resolve) => serviceWorker.addEventListener('controllerchange', resolve, { once: true }))
+  await new Promise((resolve) => window.addEventListener('load', resolve, { once: true }))
+  try {
+    const { active } = await serviceWorker.register('./service-worker.js')
+    // No more than three seconds: only offline use needs it.
+    if (active === null) await Promise.race([controlled, new Promise((resolve) => setTimeout(resolve, 3000))])
+  } catch {
+    // The browser allows no service workers here. Only offline use needs one.
   }
-  box.addEventListener('focusin', interested, { once: true })
 }
 
-if ('serviceWorker' in navigator && import.meta.env.PROD) {
-  // Last, because only the next visit needs the service worker. Without it, everything except offline use works.
-  window.addEventListener('load', () => void navigator.serviceWorker.register('./service-worker.js').catch(() => {}))
+const kept = keepPage()
+
+// A model in the URL is loaded at once. The bundled model is small, so it is loaded as soon as the user focuses a field.
+if (address.settings.model !== undefined) void kept.then(() => box.load()).catch(() => {})
+else {
+  const interested = async () => {
+    await kept
+    if (box.model === bundledModel && box.state === 'idle') await box.load().catch(() => {})
+  }
+  box.addEventListener('focusin', () => void interested(), { once: true })
 }
