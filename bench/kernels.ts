@@ -1,8 +1,8 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--empty] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device, and the bytes of the
- * buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the same network (bench/kernels/export.py writes one). Also the
- * seconds of a run on the software adapter of headless Chromium or Firefox, to compare within one call. `--empty` counts only: the kernels do nothing, which takes
- * seconds instead of minutes. `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
+ * and the bytes of the buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the network that is named (bench/kernels/export.py writes one).
+ * Then both run in turn, every other round in reverse order, for the seconds and the browser's CPU seconds of a run on the software adapter of headless Chromium or Firefox. `--empty` counts only: the
+ * kernels do nothing, which takes seconds instead of minutes. `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util'
 import type { Plugin } from 'vite'
 import type { Tab } from '../e2e/browsers/drivers/types.js'
 import { benchBrowser, withBenchPage } from './browser-page.js'
+import { cpuSecondsOfChildren } from './cpu-time.js'
 import type { CountedNetwork, CountedRun } from './kernels/page.js'
 
 const exportPath = '/export.onnx'
@@ -23,6 +24,7 @@ const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import
 const options = {
   network: { type: 'string' },
   export: { type: 'string' },
+  rounds: { type: 'string', default: '5' },
   empty: { type: 'boolean' },
   lora: { type: 'boolean' },
   browser: { type: 'string', default: 'chromium' },
@@ -31,6 +33,7 @@ const options = {
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
   const { network, export: file, empty, lora, browser } = values
+  if (file !== undefined && network === undefined) throw new Error('--export needs --network, the network of the file')
   const exported: Plugin = {
     name: 'export',
     configureServer: ({ middlewares }) => {
@@ -41,7 +44,7 @@ export async function main(args: readonly string[]): Promise<void> {
     },
   }
   const measure = async (page: Tab) => {
-    if (empty === true) await page.evaluate<unknown, null>(() => Reflect.get(globalThis, 'emptyKernels')(), null)
+    if (empty === true) await call<unknown>(page, 'emptyKernels', null)
     if (lora === true)
       console.log(
         '| dispatches of a step | without | branches | ratio | fused | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |',
@@ -51,39 +54,81 @@ export async function main(args: readonly string[]): Promise<void> {
       if (lora === true) {
         const runs = [counted, { ...counted, lora: 'branches' }, { ...counted, lora: 'fused' }] as const
         const steps: number[] = []
-        for (const run of runs) steps.push(dispatchesOf((await count(page, 'countOwn', run))[1]))
+        for (const run of runs) {
+          await call<CountedRun>(page, 'openRunner', run)
+          steps.push(dispatchesOf(await call<CountedRun>(page, 'runAgain', 'own')))
+          await call<null>(page, 'closeAll', null)
+        }
         const [without = 0, ...others] = steps
         console.log(`| ${[name, without, ...others.flatMap((step) => [step, (step / without).toFixed(2)])].join(' | ')} |`)
         continue
       }
-      const [first, step] = await count(page, 'countOwn', counted)
-      print(`${name}, first step, with the compilation of its kernels`, first)
-      print(`${name}, each later step`, step)
+      print(`${name}, first step, with the compilation of its kernels`, await call<CountedRun>(page, 'openRunner', counted))
+      print(`${name}, each later step`, await call<CountedRun>(page, 'runAgain', 'own'))
+      if (file !== undefined) {
+        await call<CountedRun>(page, 'openRunner', exportPath)
+        print('the ONNX file', await call<CountedRun>(page, 'runAgain', 'export'))
+        if (empty !== true) await time(page, Number(values.rounds))
+      }
+      await call<null>(page, 'closeAll', null)
     }
-    if (file !== undefined) print('the ONNX file', (await count(page, 'countExport', exportPath))[0])
   }
   await withBenchPage(
-    { path: 'bench/kernels/index.html', ready: 'countOwn', browser: benchBrowser(browser), plugins: [exported] },
+    { path: 'bench/kernels/index.html', ready: 'openRunner', browser: benchBrowser(browser), plugins: [exported] },
     measure,
   )
 }
 
-function count(page: Tab, call: 'countOwn' | 'countExport', of: CountedNetwork | string): Promise<readonly CountedRun[]> {
-  return page.evaluate<readonly CountedRun[], readonly [string, CountedNetwork | string]>(
-    ([call, of]) => Reflect.get(globalThis, call)(of),
-    [call, of],
+function call<Result>(page: Tab, name: string, of: CountedNetwork | string | null): Promise<Result> {
+  return page.evaluate<Result, readonly [string, CountedNetwork | string | null]>(
+    ([name, of]) => Reflect.get(globalThis, name)(of),
+    [name, of],
   )
 }
 
-/** The dispatches of a run. */
-function dispatchesOf(run: CountedRun | undefined): number {
-  if (run === undefined) throw new Error('A run was not counted')
-  return run.kernels.reduce((sum, one) => sum + one.dispatches, 0)
+/** Runs Aquatint's graph and the ONNX file in turn, for the seconds of a run and the CPU seconds that the browser takes for it. */
+async function time(page: Tab, rounds: number): Promise<void> {
+  const times = { own: [] as Times[], export: [] as Times[] }
+  for (let round = 0; round < rounds; round++)
+    for (const which of round % 2 === 0 ? (['own', 'export'] as const) : (['export', 'own'] as const)) {
+      const before = cpuSecondsOfChildren()
+      const { seconds } = await call<CountedRun>(page, 'runAgain', which)
+      times[which].push({ seconds, cpu: cpuSecondsOfChildren() - before })
+    }
+  for (const measure of ['seconds', 'cpu'] as const) {
+    const name = measure === 'seconds' ? 'seconds' : 'CPU seconds'
+    for (const [which, all] of Object.entries(times)) {
+      const values = all.map((one) => one[measure])
+      console.log(
+        `${which}: ${quantile(values, 0.5).toFixed(3)} ${name} in the median of ${rounds}, ${quantile(values, 0).toFixed(3)} at least`,
+      )
+    }
+    const ratios = times.own.map((own, round) => (times.export[round]?.[measure] ?? Number.NaN) / own[measure])
+    const [least, median, most] = [0.25, 0.5, 0.75].map((part) => quantile(ratios, part).toFixed(2))
+    console.log(
+      `the ONNX file takes ${median} times as many ${name} as Aquatint in the same round (quartiles ${least} to ${most})`,
+    )
+  }
 }
 
-function print(name: string, run: CountedRun | undefined): void {
+/** What one run took. */
+interface Times {
+  readonly seconds: number
+  readonly cpu: number
+}
+
+function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.round(part * (sorted.length - 1))] ?? Number.NaN
+}
+
+function dispatchesOf({ kernels }: CountedRun): number {
+  return kernels.reduce((sum, one) => sum + one.dispatches, 0)
+}
+
+function print(name: string, run: CountedRun): void {
+  const { kernels, seconds } = run
   const dispatches = dispatchesOf(run)
-  const { kernels = [], seconds = 0 } = run ?? {}
   const bytes = kernels.reduce((sum, one) => sum + one.bytes, 0)
   console.log(`\n${name}: ${dispatches} dispatches, ${megabytes(bytes)}, ${seconds.toFixed(2)} s`)
   for (const one of kernels.toSorted((a, b) => b.dispatches - a.dispatches))

@@ -11,6 +11,7 @@ import { BoundNetwork } from '../../src/runtime/bound-network.js'
 import { KeptValues } from '../../src/runtime/kept-values.js'
 import { loadOnnxRuntime } from '../../src/runtime/onnxruntime.js'
 import { openDevice } from '../../src/runtime/open-device.js'
+import type { KernelSource } from '../../src/memory/device-info.js'
 import { WebGpuDevice } from '../../src/runtime/webgpu/webgpu-device.js'
 import { elementCount } from '../../src/util/element-count.js'
 
@@ -124,13 +125,13 @@ async function counted(device: WebGpuDevice, run: () => Promise<void>): Promise<
   counts.clear()
   const begun = performance.now()
   await run()
-  await device.gpu.queue.onSubmittedWorkDone()
+  await device.buffers.submittedWorkDone()
   const seconds = (performance.now() - begun) / 1000
   return { seconds, kernels: [...counts].map(([kernel, count]) => Object.assign({ kernel }, count)) }
 }
 
-async function openGpu(): Promise<WebGpuDevice> {
-  const device = await openDevice({ kind: 'webgpu' })
+async function openGpu(kernels: KernelSource): Promise<WebGpuDevice> {
+  const device = await openDevice({ kind: 'webgpu', kernels })
   if (!(device instanceof WebGpuDevice)) throw new TypeError('There is no WebGPU here')
   return device
 }
@@ -160,12 +161,18 @@ function loraOf(model: NetworkModel): NetworkAdapter {
   return { id: 0, layers: new Map(layers) }
 }
 
-/** Aquatint's graph: the first run, which computes what depends on the prompt alone, and a later one. */
-async function countOwn({ className, config, latents, lora }: CountedNetwork): Promise<readonly CountedRun[]> {
+/** A network on a device of its own, that is run and counted. */
+interface Runner {
+  readonly run: () => Promise<CountedRun>
+  readonly close: () => Promise<void>
+}
+
+/** Aquatint's graph. The first run compiles the kernels, and computes what depends on the prompt alone. */
+async function ownRunner({ className, config, latents, lora }: CountedNetwork): Promise<Runner> {
   const name = className
   const model = networkDefinition(className).fromConfig(config)
   if (model.role !== 'denoiser') throw new TypeError(`${name} is no denoiser`)
-  const device = await openGpu()
+  const device = await openGpu('aquatint')
   const options = device.writeOptions({ dtype: 'float32', granularity: 'block' })
   const shapes = model.shapes({ height: latents, width: latents })
   const plain = model.write(shapes, options)
@@ -189,47 +196,72 @@ async function countOwn({ className, config, latents, lora }: CountedNetwork): P
     }),
   )
   const kept = new KeptValues()
-  const run = async () => {
-    for (const tensor of Object.values(await network.run(inputs, { kept }))) tensor.dispose()
+  return {
+    run: () =>
+      counted(device, async () => {
+        for (const tensor of Object.values(await network.run(inputs, { kept }))) tensor.dispose()
+      }),
+    close: async () => {
+      kept.dispose()
+      for (const tensor of Object.values(inputs)) tensor.dispose()
+      await network.dispose()
+      await device.dispose()
+    },
   }
-  // The first run compiles the kernels too.
-  const runs = [await counted(device, run), await counted(device, run)]
-  kept.dispose()
-  for (const tensor of Object.values(inputs)) tensor.dispose()
-  await network.dispose()
-  await device.dispose()
-  return runs
 }
 
-/** An ONNX file of the same network: a run after one that compiled the kernels. */
-async function countExport(url: string): Promise<readonly CountedRun[]> {
-  const device = await openGpu()
+/** An ONNX file of the same network, with onnxruntime's own kernels. */
+async function exportRunner(url: string): Promise<Runner> {
+  const device = await openGpu('onnxruntime')
   const { InferenceSession, Tensor } = await loadOnnxRuntime('webgpu')
   const model = new Uint8Array(await (await fetch(url)).arrayBuffer())
-  const session = await InferenceSession.create(model, { executionProviders: ['webgpu'], logSeverityLevel: 3 })
+  const session = await InferenceSession.create(model, {
+    executionProviders: [{ name: 'webgpu', device: device.gpu }],
+    preferredOutputLocation: 'gpu-buffer',
+    logSeverityLevel: 3,
+  })
   const feeds = Object.fromEntries(
     session.inputMetadata.flatMap((info) => {
       if (!info.isTensor) return []
       const dims = info.shape.map(Number)
       const count = elementCount(dims)
-      return [
-        [
-          info.name,
-          info.type === 'int64'
-            ? new Tensor('int64', new BigInt64Array(count), dims)
-            : new Tensor('float32', new Float32Array(count), dims),
-        ],
-      ]
+      const data = info.type === 'int64' ? new BigInt64Array(count) : new Float32Array(count)
+      return [[info.name, data instanceof BigInt64Array ? new Tensor('int64', data, dims) : new Tensor('float32', data, dims)]]
     }),
   )
-  const run = async () => {
-    for (const tensor of Object.values(await session.run(feeds))) tensor.dispose()
+  return {
+    run: () =>
+      counted(device, async () => {
+        for (const tensor of Object.values(await session.run(feeds))) tensor.dispose()
+      }),
+    close: async () => {
+      await session.release()
+      await device.dispose()
+    },
   }
-  await run()
-  const runs = [await counted(device, run)]
-  await session.release()
-  return runs
+}
+
+const open = new Map<string, Runner>()
+
+/** Opens a network, or the ONNX file at an address, and runs it once. That run compiles its kernels. */
+async function openRunner(network: CountedNetwork | string): Promise<CountedRun> {
+  const runner = await (typeof network === 'string' ? exportRunner(network) : ownRunner(network))
+  open.set(typeof network === 'string' ? 'export' : 'own', runner)
+  return runner.run()
+}
+
+/** Runs one that is open. */
+async function runAgain(which: 'own' | 'export'): Promise<CountedRun> {
+  const runner = open.get(which)
+  if (runner === undefined) throw new Error(`${which} is not open`)
+  return runner.run()
+}
+
+async function closeAll(): Promise<null> {
+  for (const runner of open.values()) await runner.close()
+  open.clear()
+  return null
 }
 
 countDispatches()
-Object.assign(globalThis, { countOwn, countExport, emptyKernels })
+Object.assign(globalThis, { openRunner, runAgain, closeAll, emptyKernels })

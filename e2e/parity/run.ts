@@ -3,7 +3,8 @@
  * [--offload MODE] [--only NAME] [--quick]`
  *
  * Runs every fixture below DIR in a browser through the public API, with its repository served by the Hub look-alike, and compares every
- * tensor in `reference*.safetensors`, which diffusers wrote. The exit status is 1 if a tensor is out of tolerance or was not compared.
+ * tensor in `reference*.safetensors`, which diffusers wrote. The exit status is 1 if a tensor is out of tolerance or was not compared. In float16, the cases
+ * and tensors are those of fixtures/float16.json, which says how far PyTorch's own float16 is from the reference.
  *
  * Without `--browser`, WebGPU runs in Firefox where it is installed: its software GPU is several times as fast as Chromium's, and has
  * float16. Everything else runs in Chromium.
@@ -18,7 +19,8 @@ import { parseReference, type FixtureCase } from '../../src/pipelines/testing-ca
 import { engines } from '../browsers/drivers/engines.js'
 import type { EngineName, Tab } from '../browsers/drivers/types.js'
 import { startHubServer } from '../hub-server/server.js'
-import { compareTensor, describe, type Comparison, type Tensor } from './compare.js'
+import float16 from '../../fixtures/float16.json' with { type: 'json' }
+import { compareTensor, describe, float16LimitOf, limitOf, type Comparison, type OwnErrors, type Tensor } from './compare.js'
 import type { ParitySettings, TransferredTensor } from './protocol.js'
 
 interface Job {
@@ -27,7 +29,11 @@ interface Job {
   readonly repository: string
   readonly item: FixtureCase
   readonly reference: string
+  /** What float16 is compared with; undefined: PyTorch was not measured. */
+  readonly own: OwnErrors | undefined
 }
+
+const ownErrors: Readonly<Partial<Record<string, OwnErrors>>> = float16
 
 /** Runs all cases. Returns the exit status. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -48,8 +54,8 @@ export async function main(args: readonly string[]): Promise<number> {
   const dtype = oneOf('--dtype', values.dtype, ['float32', 'float16'] as const)
   const offload = oneOf('--offload', values.offload, ['auto', 'resident', 'model', 'block'] as const)
 
-  const jobs = findJobs(resolve(values.fixtures), values.quick).filter(
-    (job) => values.only === undefined || job.name.includes(values.only),
+  const jobs = findJobs(resolve(values.fixtures), values.quick && dtype === 'float32').filter(
+    (job) => (values.only === undefined || job.name.includes(values.only)) && (dtype === 'float32' || job.own !== undefined),
   )
   if (jobs.length === 0) throw new Error(`No fixture (a folder with case.json) below ${values.fixtures}`)
   if (engine.name === 'chromium') ensureChromium()
@@ -134,7 +140,10 @@ async function runJob(tab: Tab, settings: ParitySettings, job: Job): Promise<Com
   const inputs = new Set(Object.keys(job.item.extra))
   const results = Object.entries(reference)
     .filter(([name]) => !inputs.has(name))
-    .map(([name, tensor]) => compareTensor(name, tensor, decode(ours[name]), settings.dtype))
+    .flatMap(([name, tensor]) => {
+      const limit = settings.dtype === 'float32' || job.own === undefined ? limitOf(name) : float16LimitOf(name, job.own)
+      return limit === undefined ? [] : compareTensor(name, tensor, decode(ours[name]), limit)
+    })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   console.log(
     `${job.name}  (${job.item.scheduler ?? 'own scheduler'}, ${job.item.num_inference_steps} steps, ${settings.device}, ${seconds} s)`,
@@ -152,27 +161,30 @@ function withVariant({ item, repository }: Job): FixtureCase {
 }
 
 /** Finds every case below `root`; with `quick`, only the first case of each fixture. */
-function findJobs(root: string, quick: boolean): Job[] {
+function findJobs(root: string, quick: boolean, fixtures = root): Job[] {
   const jobs: Job[] = []
   for (const entry of readdirSync(root, { withFileTypes: true }).toSorted((a, b) => a.name.localeCompare(b.name))) {
     if (!entry.isDirectory()) continue
     const folder = join(root, entry.name)
     const file = join(folder, 'case.json')
     if (!exists(file)) {
-      jobs.push(...findJobs(folder, quick))
+      jobs.push(...findJobs(folder, quick, fixtures))
       continue
     }
     const content = JSON.parse(readFileSync(file, 'utf8')) as FixtureCase | FixtureCase[]
     const items = Array.isArray(content) ? content : [content]
+    const name = relative(fixtures, folder)
+    const own = ownErrors[name]
     for (const [k, item] of items.entries()) {
       if (quick && k > 0) break
       const reference = join(folder, Array.isArray(content) ? `reference-${k}.safetensors` : 'reference.safetensors')
       jobs.push({
-        name: `${relative(root, folder)}#${k}`,
+        name: `${name}#${k}`,
         folder,
         repository: resolve(folder, item.repo ?? 'repo'),
         item,
         reference,
+        own: own?.case === k ? own : undefined,
       })
     }
   }

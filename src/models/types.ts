@@ -35,7 +35,7 @@ export const defaultMaxSequenceLength = 256
 export interface GraphVariant {
   /** Text encoders: the outputs `hidden_state`, `hidden_state_1`, … in this order. Default: the class's own choice. */
   readonly hiddenStates?: readonly HiddenState[] | undefined
-  /** Text encoders: whether there is an input `attention_mask`, [batch, tokens], 1 for tokens to attend to and 0 for padding. Default false. */
+  /** Text encoders: whether there is an input `attention_mask`, [batch, tokens], 1 for tokens to attend to and 0 for padding. Default: `masksPadding` of the model. */
   readonly attentionMask?: boolean | undefined
   /** Denoisers: blocks that are left out, diffusers' `skip_layers` of skip-layer guidance. */
   readonly skipLayers?: readonly number[] | undefined
@@ -154,6 +154,8 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly layers: number
   /** How many hidden states the plain graph gives: `hidden_state`, `hidden_state_1`, … Absent: one. */
   readonly hiddenStates?: number | undefined
+  /** Whether the plain graph has the input `attention_mask`, because the pipeline class masks padding. Absent: false. */
+  readonly masksPadding?: boolean | undefined
   /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
   readonly pooledOutput: string | null
   /** The width of that output; null for encoders without. */

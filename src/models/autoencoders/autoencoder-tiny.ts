@@ -140,7 +140,7 @@ function writeDecoder(vae: AutoencoderTinyConfig, shape: TinyShape, options: Wri
   let layer = 0
   const next = () => `decoder.layers.${layer++}`
   hidden = convolution(component, next(), hidden, (graph, given, conv) => {
-    const bounded = scale(graph, tanh(graph, scale(graph, toCompute(graph, given), 1 / 3)), 3)
+    const bounded = toCompute(graph, scale(graph, tanh(graph, scale(graph, given, 1 / 3)), 3))
     return relu(graph, conv2d(graph, bounded, conv, channels, 3))
   })
   // The activation and each upsampling count as layers too, without weights.
@@ -154,8 +154,8 @@ function writeDecoder(vae: AutoencoderTinyConfig, shape: TinyShape, options: Wri
         const larger = resizeNearest(graph, given, 2 * dimension(given, 2), 2 * dimension(given, 3))
         return conv2d(graph, larger, conv, channels, 3, { bias: false })
       }
-      const image = conv2d(graph, given, conv, vae.outChannels, 3)
-      return toFloat32(graph, sub(graph, scale(graph, image, 2), scalar(graph, 1, image.type)))
+      const image = toFloat32(graph, conv2d(graph, given, conv, vae.outChannels, 3))
+      return sub(graph, scale(graph, image, 2), scalar(graph, 1, image.type))
     })
   }
   component.output('sample', hidden)

@@ -1,7 +1,25 @@
-/** Shared by the graphs of all text encoders: the names and the numbers of hidden states. */
+/** Shared by the graphs of all text encoders: the names and the numbers of hidden states, and the mask of the padding. */
 
 import { InputError } from '../../errors.js'
-import type { HiddenState } from '../types.js'
+import type { HiddenState, TextEncoderDefinition } from '../types.js'
+
+/** A class for pipeline classes in which no token attends to padding: its plain graph has the input `attention_mask`. */
+export function maskingPadding<NetworkConfig>(
+  definition: TextEncoderDefinition<NetworkConfig>,
+): TextEncoderDefinition<NetworkConfig> {
+  return {
+    ...definition,
+    fromConfig: (config) => {
+      const model = definition.fromConfig(config)
+      return {
+        ...model,
+        masksPadding: true,
+        write: (shapes, options, variant = {}) =>
+          model.write(shapes, options, { ...variant, attentionMask: variant.attentionMask ?? true }),
+      }
+    },
+  }
+}
 
 /** `hidden_state`, `hidden_state_1`, `hidden_state_2`, …: the name of the hidden state at a place of `GraphVariant.hiddenStates`. */
 export function numbered<Name extends string>(name: Name, place: number): Name | `${Name}_${number}` {

@@ -6,6 +6,7 @@
 import { CheckpointError, InputError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
+import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
 import { fluxSequenceLength } from '../../models/transformers/flux-parts.js'
 import { ChromaTransformer2DModel } from '../../models/transformers/transformer-chroma.js'
@@ -23,7 +24,7 @@ export const chroma: PipelineFamily = {
   label: 'Chroma',
   previewDecoder: 'madebyollin/taef1',
   networks: {
-    text_encoder: [T5EncoderModel],
+    text_encoder: [maskingPadding(T5EncoderModel)],
     transformer: [ChromaTransformer2DModel],
     vae: [AutoencoderKL, AutoencoderTiny],
   },
@@ -93,7 +94,7 @@ async function encodeMasked(
   maxSequenceLength: number,
   call: EncodeCall,
 ): Promise<EncodedPrompt> {
-  const options = { output: 'last_hidden_state', masksPadding: true, maxSequenceLength } as const
+  const options = { output: 'last_hidden_state', maxSequenceLength } as const
   const { hidden, tokens } = await encoder.encode(text, call, options)
   const length = hidden.dims[1] ?? 0
   // The first token of padding counts too.

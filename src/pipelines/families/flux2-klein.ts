@@ -5,6 +5,7 @@
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'
 import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flux2.js'
+import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { fluxSequenceLength } from '../../models/transformers/flux-parts.js'
 import { Flux2Transformer2DModel } from '../../models/transformers/transformer-flux2.js'
@@ -60,7 +61,7 @@ export const flux2Klein: PipelineFamily = {
   savedAs: ['Flux2KleinInpaintPipeline'],
   label: 'FLUX.2-klein',
   networks: {
-    text_encoder: qwen3TextEncoders(hiddenStates),
+    text_encoder: qwen3TextEncoders(hiddenStates).map(maskingPadding),
     transformer: [Flux2Transformer2DModel],
     vae: [AutoencoderKLFlux2],
   },
@@ -136,7 +137,7 @@ async function encodeText(
   call: EncodeCall,
 ): Promise<EncodedPrompt> {
   const chat = encoder.chat(text, { enableThinking: false })
-  const { hiddenStates: states } = await encoder.encode(chat, call, { masksPadding: true, maxSequenceLength })
+  const { hiddenStates: states } = await encoder.encode(chat, call, { maxSequenceLength })
   return { embeds: sideBySide(states), pooled: null }
 }
 

@@ -3,6 +3,7 @@
 import { CheckpointError } from '../../errors.js'
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
+import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { ZImageTransformer2DModel, zImageSequenceLength } from '../../models/transformers/transformer-z-image.js'
 import { paddedLength } from '../../models/transformers/z-image-tokens.js'
@@ -21,7 +22,7 @@ export const zImage: PipelineFamily = {
   previewDecoder: 'madebyollin/taef1',
   networks: {
     // The last hidden state but one, so the last layer is neither written nor loaded.
-    text_encoder: qwen3TextEncoders([-2]),
+    text_encoder: qwen3TextEncoders([-2]).map(maskingPadding),
     transformer: [ZImageTransformer2DModel],
     vae: [AutoencoderKL, AutoencoderTiny],
   },
@@ -83,7 +84,6 @@ async function encodeChat(
   const { hidden, tokens, first } = await encoder.encode(text, call, {
     maxSequenceLength,
     lengthMultiple: 32,
-    masksPadding: true,
   })
   const width = hidden.dims[2] ?? 0
   return {

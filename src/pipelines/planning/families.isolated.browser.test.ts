@@ -55,7 +55,7 @@ const families = {
     offload: 'model',
     // The activations of its autoencoder need more memory than all other components.
     streams: null,
-    kernels: 55,
+    kernels: 56,
     leastOf: leastWeightBudget,
   },
   'tiny-sd3': {
@@ -65,7 +65,7 @@ const families = {
     offload: 'resident',
     // With its default number of tokens, 256, it needs by far the most memory.
     streams: 'text_encoder_3',
-    kernels: 57,
+    kernels: 59,
     // Two of its few blocks are almost all of its weights: run one at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },

@@ -123,24 +123,27 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
 }
 
 /**
- * The graphs that a generation runs on the device, as the plan of its memory says: the autoencoder's in tiles of the planned size.
+ * The graphs that a generation runs on the device, with the networks that they belong to, in the order in which they run, as the plan of its memory says: the autoencoder's in tiles of
+ * the planned size.
  * @throws as {@link networkNeeds}
  */
 export function graphsOn(
-  { device, networks, here, dtype, size }: NeedsRequest,
-  plan: MemoryPlan,
-): ReadonlyMap<string, ComponentGraph> {
-  const graphs = new Map<string, ComponentGraph>()
-  for (const network of networks.values()) {
-    if (!here(network.name)) continue
-    const planned = plan.components.find(({ name, part }) => name === network.name && part === undefined)
-    const edge = planned?.tile ?? Number.POSITIVE_INFINITY
-    const shapes = hasRole(network, 'autoencoder')
-      ? network.model.shapes({ height: Math.min(edge, size.height), width: Math.min(edge, size.width) })
-      : network.model.shapes(size)
-    graphs.set(network.name, boundGraph(network, shapes, graphOptions(network, { device, dtype, granularity: 'block' }), {}))
-  }
-  return graphs
+  { device, networks, dtype, size }: NeedsRequest,
+  { components }: MemoryPlan,
+): readonly (readonly [owner: string, graph: ComponentGraph])[] {
+  return components.flatMap(({ name, part, tile = Number.POSITIVE_INFINITY }) => {
+    const network = networks.get(name)
+    if (network === undefined) return []
+    const options = graphOptions(network, { device, dtype, granularity: 'block' })
+    const graphFor = (shapes: Shapes) => [name, boundGraph(network, shapes, options, { part })] as const
+    if (hasRole(network, 'autoencoder')) {
+      const { height, width } = part === undefined ? size : encodedSize(size)
+      return [graphFor(network.model.shapes({ height: Math.min(tile, height), width: Math.min(tile, width) }, { part }))]
+    }
+    // Skip-layer guidance predicts from the prompt alone, with some of the same blocks.
+    const sizes = hasRole(network, 'denoiser') && size.skipsLayers === true ? [size, { ...size, guided: false }] : [size]
+    return sizes.map((one) => graphFor(network.model.shapes(one)))
+  })
 }
 
 /** The size of the largest image that the autoencoder encodes: of the reference images, or of the start image, which is as large as the result. */

@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { loadPipeline } from '../diffusion-pipeline.js'
+import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
+import { T5EncoderModel } from '../../models/text-encoders/t5-encoder-model.js'
+import type { TextEncoderDefinition } from '../../models/types.js'
 import { float32Of } from '../../runtime/tensors.js'
 import type { Value } from '../execution/component-host.js'
 import { stableDiffusion3 } from '../families/stable-diffusion-3.js'
@@ -80,29 +83,32 @@ test.each([
 
 const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : float32Of(value) })
 
-test('padding that is masked changes no token: the hidden states are those of the text without padding', async () => {
-  const opened = await openPipeline(diskRepository(folder('tiny-sd3')), { device: 'wasm' }, [stableDiffusion3])
+/** A text encoded by tiny-sd3's T5 in another definition. */
+async function encodeWith(t5: TextEncoderDefinition, options: EncodeTextOptions) {
+  const spec = { ...stableDiffusion3, networks: { ...stableDiffusion3.networks, text_encoder_3: [t5] } }
+  const opened = await openPipeline(diskRepository(folder('tiny-sd3')), { device: 'wasm' }, [spec])
   onTestFinished(async () => {
     await opened.hosts.dispose()
     opened.close()
   })
   const encoder = textEncoderOf(opened.parts, opened.hosts, 'text_encoder_3', 'tokenizer_3')!
   const call = { next: opened.hosts.of('text_encoder_3'), keep: <V>(tensor: V) => tensor, run: new Run({}) }
-  const encode = async (options: EncodeTextOptions) => {
-    const { hidden, hiddenStates, tokens } = await encoder.encode('a red fox in the snow', call, options)
-    expect(hiddenStates[0]).toBe(hidden)
-    return { values: await Promise.all(hiddenStates.map(rows)), tokens }
-  }
+  const { hidden, hiddenStates, tokens } = await encoder.encode('a red fox in the snow', call, options)
+  expect(hiddenStates[0]).toBe(hidden)
+  return { values: await Promise.all(hiddenStates.map(rows)), tokens }
+}
+
+test('padding that is masked changes no token: the hidden states are those of the text without padding', async () => {
   const states = [
     { index: -1, finalLayerNorm: true },
     { index: 1, finalLayerNorm: false },
   ]
-  const masked = await encode({ hiddenStates: states, masksPadding: true, maxSequenceLength: 24 })
+  const masked = await encodeWith(maskingPadding(T5EncoderModel), { hiddenStates: states, maxSequenceLength: 24 })
   const { tokens } = masked
   expect(tokens).toBeGreaterThan(5)
   expect(tokens).toBeLessThan(24)
-  const alone = await encode({ hiddenStates: states, maxSequenceLength: tokens })
-  const padded = await encode({ hiddenStates: states, maxSequenceLength: 24 })
+  const alone = await encodeWith(T5EncoderModel, { hiddenStates: states, maxSequenceLength: tokens })
+  const padded = await encodeWith(T5EncoderModel, { hiddenStates: states, maxSequenceLength: 24 })
   expect(masked.values.map(({ dims }) => dims)).toEqual([
     [1, 24, 64],
     [1, 24, 64],

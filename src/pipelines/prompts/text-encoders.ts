@@ -33,8 +33,6 @@ export interface EncodeTextOptions {
   readonly hiddenStates?: readonly HiddenState[] | undefined
   /** The output with the pooled embedding. Default: the class's `pooledOutput`. */
   readonly pooledOutput?: string | undefined
-  /** Whether padding is masked, so that no token attends to it. Default false, as in diffusers' Stable Diffusion pipelines. */
-  readonly masksPadding?: boolean | undefined
   /** Tokens, for tokenizers without a fixed length. */
   readonly maxSequenceLength?: number | undefined
   /** The text is padded to a multiple of this, and not to `maxSequenceLength` tokens. */
@@ -105,7 +103,8 @@ export class LoadedTextEncoder {
     const plain = weighting === undefined ? given : withoutWeights(given, weighting.rule)
     const encoded = this.#tokenize(this.#words.convert(plain), options, run)
     const { inputIds, tokens, first } = encoded
-    const mask = options.masksPadding === true ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined
+    const { masksPadding = false } = this.#network.model
+    const mask = masksPadding ? new Float32Array(inputIds.length).fill(1, first, first + tokens) : undefined
     const { hiddenStates, pooled } = await this.#run(inputIds, mask, call, options)
     const [hidden] = hiddenStates
     if (hidden === undefined) throw new TypeError(`${this.#network.model.className} has no hidden state.`)

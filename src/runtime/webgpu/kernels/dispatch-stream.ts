@@ -138,6 +138,7 @@ class DispatchStream {
       const pipeline = this.#ownPipeline(replacement)
       const entries = replacement.bindings.map((resource, binding) => ({ binding, resource }))
       record(pipeline, this.#group({ layout: pipeline.getBindGroupLayout(0), entries }), replacement.grid)
+      for (const buffer of replacement.omitted ?? []) this.weights.omit(buffer)
     }
     const reduce = (isLast: boolean) => this.#reduce(state.held, isLast, record, launch)
     pass.setPipeline = (pipeline) => {

@@ -31,6 +31,8 @@ export interface Launch {
   /** Bound in this order, from binding 0 on. */
   readonly bindings: readonly GPUBufferBinding[]
   readonly grid: readonly [number, number, number]
+  /** Buffers that the replaced dispatches write, and this one does not, which are watched: a kernel that reads one is an error. Absent: none are. */
+  readonly omitted?: readonly GPUBuffer[] | undefined
 }
 
 /** A sequence's decision about the dispatches since the first one that was held back. */

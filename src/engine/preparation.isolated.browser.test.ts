@@ -1,0 +1,50 @@
+/**
+ * The kernels of a generation are compiled before its weights are here: none is compiled afterwards. With the public API and its worker, so each pipeline has a GPU device of its
+ * own, on which nothing was compiled before. Each family makes two images from an image, where it can: the decoder, the encoder and a larger batch.
+ */
+import { expect, onTestFinished, test } from 'vitest'
+import { caseOptions } from '../pipelines/testing-cases.js'
+import { preparedCase } from '../pipelines/testing-preparation.js'
+import { fetchCase } from '../pipelines/testing.js'
+import type { PlannedSize } from '../pipelines/types.js'
+import { DiffusionPipeline } from './client/diffusion-pipeline.js'
+import { countingEngine } from './testing-compilation.js'
+
+/** A grey image. */
+function imageOf(width: number, height: number) {
+  return { width, height, data: new Uint8ClampedArray(4 * width * height).fill(127) }
+}
+
+test.each<readonly [string, PlannedSize]>([
+  ['tiny-sd15', {}],
+  ['tiny-sdxl', {}],
+  ['tiny-sd3', {}],
+  ['tiny-sd35', { skipGuidanceLayers: [0] }],
+  ['tiny-flux', {}],
+  ['tiny-chroma', {}],
+  // Reference images have 64 pixels along an edge at least.
+  ['tiny-flux2-klein', { width: 64, height: 64 }],
+  ['tiny-z-image', {}],
+  ['few-steps/lcm', { imageToImage: false }],
+])('%s', async (fixture, more) => {
+  const { item } = await fetchCase(fixture)
+  const planned = { ...preparedCase(item), numImagesPerPrompt: 2, imageToImage: true, ...more }
+  const { engine, before, after } = countingEngine()
+  onTestFinished(() => engine.terminate())
+  const pipeline = await DiffusionPipeline.fromPretrained(new URL(`/fixtures/${fixture}/repo/`, location.href).href, {
+    engine,
+    device: 'webgpu',
+    prepareFor: planned,
+  })
+  const { imageToImage, ...options } = planned
+  const { width = 0, height = 0 } = options
+  await pipeline.generate(item.prompt, {
+    ...caseOptions(item, pipeline.info.scheduler.className),
+    ...options,
+    // Skip-layer guidance in the first step too.
+    skipLayerGuidanceStart: -1,
+    ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
+  })
+  expect(after).toEqual([])
+  expect(before.length).toBeGreaterThan(30)
+})

@@ -1,0 +1,32 @@
+/** For tests: a real worker whose compute pipelines are counted. Not part of the library. */
+
+import { Engine } from './client/engine-client.js'
+
+/** What testing-count-kernels.ts tells the page. */
+export type CompilationMessage = { readonly compiled: string } | { readonly prepared: true }
+
+/** An engine, and the names of the kernels that its worker has compiled. */
+export interface CountingEngine {
+  readonly engine: Engine
+  /** While the kernels of generations were prepared, or before. */
+  readonly before: readonly string[]
+  /** Since then. */
+  readonly after: readonly string[]
+}
+
+/** Starts the worker at the first call. */
+export function countingEngine(): CountingEngine {
+  const [before, after]: [string[], string[]] = [[], []]
+  let names = before
+  const engine = new Engine({
+    worker: () => {
+      const worker = new Worker(new URL('testing-counting.worker.ts', import.meta.url), { type: 'module' })
+      worker.addEventListener('message', ({ data }: MessageEvent<Partial<Record<'compiled' | 'prepared', unknown>> | null>) => {
+        if (data?.prepared === true) names = after
+        if (typeof data?.compiled === 'string') names.push(data.compiled)
+      })
+      return worker
+    },
+  })
+  return { engine, before, after }
+}

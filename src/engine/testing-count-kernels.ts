@@ -1,0 +1,28 @@
+/**
+ * For tests, in a worker: tells the page about each compute pipeline that GPU devices compile, and when the kernels of a generation are prepared. A generation
+ * waits for that, as it does where weights take longer to arrive. Not part of the library.
+ */
+
+import { KernelPreparation } from '../pipelines/loading/prepare-kernels.js'
+import type { CompilationMessage } from './testing-compilation.js'
+
+function tell(message: CompilationMessage): void {
+  globalThis.postMessage(message)
+}
+
+for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as const) {
+  const own: unknown = Object.getOwnPropertyDescriptor(GPUDevice.prototype, method)?.value
+  if (typeof own !== 'function') throw new TypeError(`There is no method ${method}`)
+  Object.defineProperty(GPUDevice.prototype, method, {
+    configurable: true,
+    value(this: GPUDevice, descriptor: GPUComputePipelineDescriptor): unknown {
+      tell({ compiled: descriptor.compute.module.label })
+      return Reflect.apply(own, this, [descriptor])
+    },
+  })
+}
+
+KernelPreparation.prototype.stop = async function () {
+  await this.done()
+  tell({ prepared: true })
+}
