@@ -150,7 +150,7 @@ test('while a block runs, the next block’s weights are uploaded, and the run d
   source.onRead = async (_, range) => {
     const [name = ''] = stagesOf(own, range)
     events.push(`reads ${name}`)
-    // Nothing comes before the streamed stage ahead of it has run to its end.
+    // A read ends only when the streamed stage before this one has run to its end.
     await ends.get(streamed[streamed.indexOf(name) - 1] ?? '')
   }
   expect(await run(component)).toEqual(whole)
