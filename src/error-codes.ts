@@ -60,7 +60,8 @@ export const errorCodes = {
     'skip-layers': '`skipGuidanceLayers`, or an option that belongs to it, is out of range. Correct it.',
     strength: '`strength` is out of range, or leaves no step to run. Raise `strength` or `numInferenceSteps`.',
     timestep: 'A timestep is not one that the model was trained with.',
-    token: 'A learned word is a token already. Choose another word with `token`.',
+    token:
+      'A learned word is a token of the tokenizer already: another learned word, or one of its vocabulary. Choose another with `token`, or rename the file.',
     'type-mismatch': 'An input tensor has another element type than the network expects.',
     'unknown-input': 'A network was given an input that it does not have.',
     'unknown-option': 'An option is misspelt or does not exist. The message lists all options.',

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { AquatintError } from '../errors.js'
 import type { ByteSource } from '../hub/types.js'
 import { fixtures, readReference } from '../pipelines/testing.node.js'
 import { float16ToFloat32 } from '../util/half.js'
@@ -141,6 +142,35 @@ describe('what is refused', () => {
     ['a file that ends within its tensors', new MemorySource(bytes().slice(0, -64))],
   ])('%s', async (_, source) => {
     await expect(readTensorFile(source, 'x.gguf')).rejects.toMatchObject({ code: 'gguf-header' })
+  })
+
+  test('mutated headers: each gives tensors inside the file, or an error with a code', async () => {
+    // A generator of small numbers: the mutations of each run are the same.
+    let state = 1
+    const int = (below: number) => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) % below
+    const numbers = [0n, 1n, 1n << 25n, (1n << 32n) - 1n, 1n << 40n, (1n << 53n) - 1n, (1n << 64n) - 1n]
+    const original = bytes()
+    const codes = new Map<unknown, number>()
+    for (let round = 0; round < 2000; round++) {
+      let copy = original.slice()
+      for (let change = 0; change <= int(4); change++) {
+        const at = int(1000)
+        if (int(3) === 0) copy[at] = int(256)
+        else if (int(8) === 0) copy = copy.slice(0, 1100 + int(copy.length))
+        else new DataView(copy.buffer).setBigUint64(at, numbers[int(numbers.length)] ?? 0n, true)
+      }
+      const source = new MemorySource(copy)
+      const code = await readGguf(source, 'x.gguf').then(
+        ({ tensors }) => {
+          for (const { begin, end, source: own } of tensors.values()) expect(begin <= end && end <= own.byteLength).toBe(true)
+          return 'read'
+        },
+        (error: unknown) => (error instanceof AquatintError ? error.code : error),
+      )
+      codes.set(code, (codes.get(code) ?? 0) + 1)
+    }
+    expect(new Set(codes.keys())).toEqual(new Set(['read', 'gguf-header', 'gguf-type']))
+    for (const count of codes.values()) expect(count).toBeGreaterThan(10)
   })
 
   test('a type that is not read, by its number', async () => {

@@ -2,7 +2,7 @@
  * Whole networks in float16 on the GPU, against PyTorch in float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with
  * quantized weights. Each error is at most 1.5 times PyTorch's own in float16 (where float16 alone overflows, with products in float16 and sums in float32).
  */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
 import massiveCases from '../../fixtures/float16-networks/massive.json' with { type: 'json' }
 import { readSafetensorsHeader } from '../checkpoint/safetensors.js'
@@ -50,6 +50,9 @@ beforeAll(async () => {
 afterAll(async () => {
   await gpu.dispose()
   await cpu.dispose()
+})
+beforeEach(({ skip }) => {
+  if (!gpu.info.shaderF16) skip('This GPU has no shader-f16.')
 })
 
 async function fetched(path: string): Promise<ArrayBuffer> {
@@ -185,7 +188,6 @@ function floatTensors(
 }
 
 test.each(massiveCases)('$className: $largest in the residual stream', async (item) => {
-  if (!gpu.info.shaderF16) return
   const all = await weights(item)
   const table = new Map([...all].map(([name, { entry }]) => [name, entry]))
   const inputs = await callInputs(item, all)
@@ -200,7 +202,6 @@ const massive = cases.filter(({ edits }) => edits.length > 0)
 const plain = cases.filter(({ edits }) => edits.length === 0)
 
 test.each(massive)('$name: $largest in the residual stream', async (item) => {
-  if (!gpu.info.shaderF16) return
   const table = new Map([...(await weights(item))].map(([name, { entry }]) => [name, entry]))
   const results = await run(gpu, item, table, 'float16', recordedOf(item, 'inputs'))
   for (const [name, own] of Object.entries<number>(item.rms))
@@ -211,7 +212,6 @@ test.each(massive)('$name: $largest in the residual stream', async (item) => {
 
 describe.each([{ bits: 8 }, { bits: 4 }] as const)('with %o', ({ bits }) => {
   test.each(plain)('$name, against its dequantized weights in float32', async (item) => {
-    if (!gpu.info.shaderF16) return
     const how = { bits, sensitive: networkDefinition(item.className).sensitive }
     const all = await weights(item)
     const table = new Map([...all].map(([name, { entry }]) => [name, entry]))
