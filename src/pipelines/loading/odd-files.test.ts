@@ -45,6 +45,7 @@ const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | Unsupporte
   'gguf-header': 'src/checkpoint/gguf.test.ts',
   'gguf-type': 'src/checkpoint/gguf.test.ts',
   'lora-mismatch': 'src/pipelines/lora-behaviour.test.ts',
+  'lora-fuse': 'src/pipelines/lora-behaviour.test.ts',
   'lora-method': 'src/pipelines/lora-behaviour.test.ts',
   'not-a-lora': 'src/pipelines/lora-behaviour.test.ts',
   'not-an-embedding': 'src/pipelines/textual-inversion.parity.test.ts',
