@@ -40,12 +40,13 @@ export async function keepScreenshot(tab: Tab, engine: string, name: string, par
   mkdirSync(folder, { recursive: true })
   await tab.evaluate(async (selector) => {
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
-    // Firefox may still be scrolling to the field that was filled. The screenshot shows the frame that was painted last.
-    for (let place = -1; place !== scrollY;) {
+    // Firefox may still be scrolling to the field that was filled. The screenshot shows the frame that was painted last. A browser may paint no frame if nothing changes.
+    let place = -1
+    for (let turn = 0; turn < 20 && place !== scrollY; turn++) {
       window.scrollTo({ top: 0, behavior: 'instant' })
       if (selector !== null) root?.querySelector(selector)?.scrollIntoView({ block: 'center', behavior: 'instant' })
       place = scrollY
-      for (let frames = 0; frames < 4; frames++) await new Promise((resolve) => requestAnimationFrame(resolve))
+      await new Promise((resolve) => setTimeout(resolve, 70))
     }
   }, part ?? null)
   const png = await tab.screenshot()
