@@ -57,13 +57,31 @@ export async function seeNone(tab: Tab, selector: string, text?: string): Promis
   await expect.poll(() => find(tab, selector, text), { ...polling, message: `${selector} ${text ?? ''}` }).toBeNull()
 }
 
-/** Clicks the element when it is displayed and enabled. */
+/** Clicks the element when it is displayed and enabled. A click that meets something else, because the page moved meanwhile, is made again. */
 export async function click(tab: Tab, selector: string, text?: string): Promise<void> {
+  const message = `${selector} ${text ?? ''}`
   await expect
-    .poll(async () => (await find(tab, selector, text))?.disabled, { ...polling, message: `${selector} ${text ?? ''}` })
-    .toBe(false)
-  const { x, y } = await see(tab, selector, text)
-  await tab.click(x, y)
+    .poll(
+      async () => {
+        const seen = await find(tab, selector, text)
+        if (seen === null || seen.disabled) return false
+        const { x, y } = seen
+        await tab.evaluate(awaitClick, [selector, text ?? null] as const)
+        await tab.click(x, y)
+        return tab.evaluate(() => Reflect.get(globalThis, 'clicked') as boolean, null)
+      },
+      { ...polling, message },
+    )
+    .toBe(true)
+}
+
+/** Runs in the page: sets `clicked` to false, and to true at the next click on the element. */
+function awaitClick([selector, text]: readonly [string, string | null]): void {
+  const roots = [document, document.querySelector('aquatint-prompt')?.shadowRoot]
+  const all = roots.flatMap((root) => Array.from(root?.querySelectorAll<HTMLElement>(selector) ?? []))
+  const element = all.find((each) => each.checkVisibility() && (text === null || (each.textContent ?? '').trim() === text))
+  Reflect.set(globalThis, 'clicked', false)
+  element?.addEventListener('click', () => Reflect.set(globalThis, 'clicked', true), { once: true, capture: true })
 }
 
 /** Types a text into a field, in place of what it has. */

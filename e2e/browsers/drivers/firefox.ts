@@ -25,6 +25,8 @@ async function launch({
   const preferences = {
     'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
     'ui.prefersReducedMotion': 1,
+    // A page that is still scrolling moves what is clicked.
+    'general.smoothScroll': false,
     // In KiB for all sites together; a site may have a fifth of it, and at least 10 MB.
     ...(storage === undefined ? {} : { 'dom.quotaManager.temporaryStorage.fixedLimit': 5 * storage * 1024 }),
     'javascript.options.wasm_js_promise_integration': suspends,
