@@ -38,7 +38,7 @@ export class MemoryLimit {
     return this.#isGuess ? undefined : this.#bytes
   }
 
-  /** Used first: what the device turned out to have, if that is not what the caller allows. A refusal of a plan with it is ignored. */
+  /** The memory to plan with first: that which the device turned out to have. Undefined if the caller allows just as much. If this plan is refused, the caller's limit is used. */
   get found(): KnownMemory | undefined {
     if (this.limit === this.#allowed) return undefined
     return { maxMemory: this.limit, foundMemory: undefined, tooMany: this.#tooMany }

@@ -97,7 +97,7 @@ test('an autoencoder may have its former names, and the part that is not written
   expect(new Set(alone.unused.map(({ reason }) => reason))).toEqual(new Set(['the encoder is not written']))
   expect(matchWeights(AutoencoderKL, [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
 
-  // Another tensor of a part that is written is unexpected.
+  // A tensor of the decoder that is none of its parameters is unexpected.
   const stray = new Map<string, TensorEntry>(table)
   stray.set('decoder.extra', { ...table.get('decoder.conv_in.bias')!, name: 'decoder.extra' })
   expect(matchWeights(AutoencoderKL, [decoder], stray).unexpected).toEqual(['decoder.extra'])

@@ -109,7 +109,7 @@ test('a streamed run that is cancelled or fails leaves no more than the budget, 
   await component.dispose()
 })
 
-/** The stages that a range of a tower's file is of. */
+/** The stages whose weights are in this range of a tower's file. */
 function stagesOf({ table }: ReturnType<typeof tower>, { begin, end }: ByteRange): string[] {
   const read = [...table.values()].filter((tensor) => tensor.begin < end && tensor.end > begin)
   return [...new Set(read.map(({ name }) => name.slice(0, name.lastIndexOf('.'))))]

@@ -36,7 +36,7 @@ export interface EdmConfig {
 
 /** The sigmas of a run, one for each step, in falling order and in float32. */
 export function edmSigmas({ sigma_min: min, sigma_max: max, sigma_schedule: kind, rho }: EdmConfig, steps: number): number[] {
-  // A run of one step starts at the end where torch.linspace starts: that of the noise for Karras' schedule, the other for the exponential one.
+  // torch.linspace of one step gives its start only. So the only sigma is the largest in Karras' schedule and the smallest in the exponential one.
   if (kind === 'exponential')
     return float32(
       linspace(log(min), log(max), steps)

@@ -31,7 +31,7 @@ export interface EncodedText {
 
 /** How a pipeline class calls a template. */
 export interface ChatOptions {
-  /** Whether the answer may begin with a thought. */
+  /** The template's `enable_thinking`: whether the model may think before it answers. */
   readonly enableThinking: boolean
 }
 

@@ -13,7 +13,7 @@ const maxFolders = 40
 
 /** The variants of published checkpoints. */
 const variants = ['fp16', 'bf16', 'non_ema']
-/** diffusers' layout, as hosts without a listing are searched for it. */
+/** The file names of diffusers' layout, in the order in which they are requested from a host that has no listing. */
 export const diffusersNames: LayoutNames = {
   index: modelIndexName,
   rounds: [

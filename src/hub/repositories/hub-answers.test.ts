@@ -56,6 +56,6 @@ test.each<[number, string, string, string, string]>([
     code,
     message: expect.stringContaining(message.replace('URL', hub.url)) as string,
   })
-  // What will not be different the next time is asked once.
+  // A second request would get the same answer, so the hub sends one only.
   expect(hub.log).toHaveLength(1)
 })

@@ -19,7 +19,7 @@ import { readDecoderChannels, readKlSettings, type KlSettings } from './kl-setti
 interface AutoencoderKLFlux2Config extends KlSettings {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that nothing reads. */
+  /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
   /** Added to the variances. */
   readonly epsilon: number

@@ -30,7 +30,7 @@ interface ClipTextShape {
 interface ClipTextConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that nothing reads. */
+  /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
   readonly className: ClipTextClass
   readonly vocabulary: number

@@ -29,7 +29,7 @@ interface Sd3Shape {
 interface Sd3Config {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that nothing reads. */
+  /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
   readonly sampleSize: Extent
   readonly patch: number

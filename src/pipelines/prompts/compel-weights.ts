@@ -18,7 +18,7 @@ interface Found {
   readonly end: number
 }
 
-/** Brackets and quotes inside each other that are read. */
+/** The deepest nesting of brackets and quotes that is read. */
 const maxDepth = 100
 
 const white = String.raw` \t\n\r\f\v`
@@ -48,7 +48,7 @@ class Grammar {
   readonly #text: string
   /** How many brackets and quotes are around the current place. */
   #depth: number
-  /** What was found in brackets and in quotes, by the place where they begin: alternatives begin at one place. */
+  /** The parts in brackets and quotes that are parsed already, by the index at which they begin: several rules try the same one. */
   readonly #known = new Map<number, Found | null>()
 
   constructor(text: string, depth: number) {
@@ -56,7 +56,7 @@ class Grammar {
     this.#depth = depth
   }
 
-  /** A whole prompt, in which everything that is nothing else is a word. */
+  /** Parses a whole prompt. Text that matches no other rule is a word. */
   prompt(): readonly Part[] {
     const parts: Part[] = []
     for (let at = this.#skip(0); at < this.#text.length;) {
@@ -69,13 +69,13 @@ class Grammar {
     return parts
   }
 
-  /** The text as what can be in brackets, or null if a part of it cannot. */
+  /** Parses the whole text by the rules for the inside of brackets; null if a part of it does not follow them. */
   whole(): readonly Part[] | null {
     const { parts, end } = this.#inner(0)
     return this.#skip(end) === this.#text.length ? parts : null
   }
 
-  /** As many parts as can be in brackets. */
+  /** Parses parts from `begin` on, as long as they follow the rules for the inside of brackets. */
   #inner(begin: number): Found {
     const parts: Part[] = []
     let end = begin
@@ -88,7 +88,7 @@ class Grammar {
     }
   }
 
-  /** Something with a weight: `.attend(…)`, or a weight directly behind it. */
+  /** Parses a part that has a weight: with `.attend(…)`, or with a number or signs directly behind it. */
   #weighted(at: number): Found | null {
     const enclosed = this.#enclosed(at)
     const target = enclosed ?? this.#take('word', at)
@@ -101,7 +101,7 @@ class Grammar {
     return behind === null ? null : weighted(target, behind.text, behind.end)
   }
 
-  /** Something in brackets or quotes. */
+  /** Parses a part in brackets or quotes. */
   #enclosed(at: number): Found | null {
     const known = this.#known.get(at)
     if (known !== undefined) return known
@@ -128,7 +128,7 @@ class Grammar {
     return parts === null ? null : { parts, end: quoted.end }
   }
 
-  /** A text as it is written, without the backslashes before brackets and quotes. */
+  /** Parses plain text, and removes the backslashes before brackets and quotes. */
   #take(pattern: 'word' | 'freeWord' | 'mark', at: number): Found | null {
     const match = this.#match(pattern, at)
     return match && { parts: [match.text.replaceAll(/\\([()"])/g, '$1')], end: match.end }
