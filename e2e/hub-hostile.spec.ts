@@ -6,7 +6,7 @@ import type { Fault, Faults, HubServer } from './hub-server/types.js'
 import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
 const file = syntheticFile(5 * mebibyte + 777, 8)
-/** A server counts as silent after ten minutes, so that no busy machine does, except where silence is tested. */
+/** The hub waits ten minutes for a silent server, because a busy machine may be slow; tests of silence wait less. */
 const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2, stallMs: 600_000, retryBaseMs: 10, retryMaxMs: 40 }
 /** Pieces in flight (while one waits for its retry, another uses its connection), times the tries of each. */
 const mostRequests = 12 * 5

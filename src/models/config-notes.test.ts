@@ -23,7 +23,7 @@ const readElsewhere = new Set([
   'force_upcast',
 ])
 
-/** Values that are the usual ones of no key. */
+/** Values that no key has in a usual config. */
 const odd: ReadonlySet<unknown> = new Set([0.5, 'no_such'])
 
 /** The changes of keys that no change of the value makes the class compute something else for: it never reads them. */
