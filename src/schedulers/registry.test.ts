@@ -92,7 +92,7 @@ test('a refused scheduler is refused with the reason and what to use instead', (
   )
 })
 
-test.each(schedulerClassNames)('%s: a run that is told to begin at its first step is the same run', (className) => {
+test.each(schedulerClassNames)('%s: setBeginIndex(0) changes no step', (className) => {
   const { scheduler } = createScheduler(className, {})
   scheduler.setTimesteps(4)
   const plans = scheduler.timesteps.map((_, index) => scheduler.plan(index))

@@ -143,7 +143,7 @@ test('an image larger than the default size stays within the budget too: its wei
   expect(host.offload).toBe('resident')
 })
 
-test('a budget that is too small for the default size is enough for the smaller image that the load is told of', async () => {
+test('a pipeline loads for a smaller image in a budget that is too small for its default size, and makes that image', async () => {
   const small = { width: item.width / 4, height: item.height / 4 }
   const plan = (more: Parameters<typeof planPipeline>[1]) =>
     planPipeline(repository, { device: 'webgpu', ...more }, [stableDiffusionXL])
