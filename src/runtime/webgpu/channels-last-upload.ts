@@ -8,13 +8,12 @@ import type { WeightKey } from '../../memory/needs.js'
 import type { ElementType } from '../../onnx/types.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
+import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.js'
 
 /** The most bytes that one call of the kernel moves, and the least for which a call is worth it. */
 const stagingBytes = { most: 2 ** 18, least: 2 ** 12 } as const
 /** An upload cuts its largest weight into about this many pieces, within those limits, so that the staging buffer is small beside it. */
 const pieces = 16
-
-const workgroupSize = 64
 
 /** The functions through which one upload writes. */
 export interface ChannelsLastWriter {
@@ -28,22 +27,17 @@ export interface ChannelsLastWriter {
 export class ChannelsLastUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
-  readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
+  readonly #kernel: UploadKernel
 
   constructor(device: GPUDevice, buffers: GpuBuffers) {
     this.#device = device
     this.#buffers = buffers
+    this.#kernel = new UploadKernel(device, buffers, 'ToChannelsLast', textOf)
   }
 
-  /** The kernel for values of a type, compiled at the first call. */
-  compile(type: ElementType): GPUComputePipeline {
-    const known = this.#pipelines.get(type)
-    if (known !== undefined) return known
-    const device = this.#device
-    const shader = device.createShaderModule({ label: 'ToChannelsLast', code: textOf(type === 'float16' ? 'f16' : 'f32') })
-    const made = device.createComputePipeline({ layout: 'auto', compute: { module: shader, entryPoint: 'main' } })
-    this.#pipelines.set(type, made)
-    return made
+  /** Compiles the kernel for values of a type. */
+  compile(type: ElementType): void {
+    this.#kernel.compile(type)
   }
 
   /** Makes the buffers to upload such weights; undefined if there are none. @throws DeviceError `out-of-memory` */
@@ -52,17 +46,9 @@ export class ChannelsLastUpload {
     if (most === 0) return undefined
     // A multiple of 16: the queue writes units of 4 bytes.
     const step = 16 * Math.ceil(Math.min(stagingBytes.most, Math.max(stagingBytes.least, most / pieces)) / 16)
-    const asked = [
-      this.#buffers.createStaging(owner, Math.min(most, step)),
-      this.#buffers.createStaging(owner, 32, true),
-    ] as const
-    const refusal = (await Promise.all(asked.map((one) => one.refusal))).find((error) => error !== undefined)
-    const [staging, sizes] = [asked[0].buffer, asked[1].buffer]
-    if (refusal !== undefined) {
-      staging.destroy()
-      sizes.destroy()
-      throw refusal
-    }
+    const { storage, sizes, destroy } = await openUploadBuffers(this.#buffers, owner, [Math.min(most, step)])
+    const [staging] = storage
+    if (staging === undefined) throw new TypeError('The buffer that was asked for is missing.')
     return {
       write: (buffer, weight, byteOffset, bytes) => {
         for (let at = 0; at < bytes.byteLength; at += step)
@@ -71,10 +57,7 @@ export class ChannelsLastUpload {
       finish: (buffer, { channelsLast }) => {
         if (channelsLast !== undefined) channelsLastWeights(this.#device)?.add(buffer, channelsLast)
       },
-      destroy: () => {
-        staging.destroy()
-        sizes.destroy()
-      },
+      destroy,
     }
   }
 
@@ -86,27 +69,18 @@ export class ChannelsLastUpload {
     byteOffset: number,
     bytes: Uint8Array<ArrayBuffer>,
   ): void {
-    const device = this.#device
     const count = bytes.byteLength / elementBytes[type]
     const [outputs = 0, inputs = 0, rows = 0, columns = 0] = channelsLast
     this.#buffers.write(staging, 0, bytes)
     const first = byteOffset / elementBytes[type]
-    device.queue.writeBuffer(sizes, 0, Uint32Array.of(first, count, outputs, inputs, rows * columns))
-    const pipeline = this.compile(type)
-    const entries = [staging, buffer, sizes].map((resource, binding) => ({ binding, resource: { buffer: resource } }))
-    const encoder = device.createCommandEncoder()
-    const pass = encoder.beginComputePass()
-    pass.setPipeline(pipeline)
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
-    pass.dispatchWorkgroups(Math.ceil(count / workgroupSize))
-    pass.end()
-    this.#buffers.submitUpload(encoder.finish())
+    this.#device.queue.writeBuffer(sizes, 0, Uint32Array.of(first, count, outputs, inputs, rows * columns))
+    this.#kernel.run(type, [staging, buffer, sizes], Math.ceil(count / workgroupSize))
   }
 }
 
 /** One value for each thread: neighbours in `piece` are read together. Bound by writing memory. */
 function textOf(type: string): string {
-  return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> piece: array<${type}>;
+  return `@group(0) @binding(0) var<storage, read> piece: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> weight: array<${type}>;
 // Values from \`first\` on of a weight [outputs, inputs, pixels].
 struct Sizes { first: u32, count: u32, outputs: u32, inputs: u32, pixels: u32 }

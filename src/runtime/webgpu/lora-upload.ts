@@ -6,11 +6,10 @@
 import { readFloats } from '../../checkpoint/element-types.js'
 import type { FusedProducts } from '../../checkpoint/types.js'
 import { factorBytes, type WeightKey } from '../../memory/needs.js'
-import type { ElementType } from '../../onnx/types.js'
 import { elementCount } from '../../util/element-count.js'
 import type { GpuBuffers } from './gpu-buffers.js'
+import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.js'
 
-const workgroupSize = 64
 /** WebGPU's limit of workgroups along an axis. Rows beyond it are further turns of the kernel's loop. */
 const mostGroups = 65_535
 
@@ -24,35 +23,25 @@ export interface ProductWriter {
 export class LoraUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
-  readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
+  readonly #kernel: UploadKernel
 
   constructor(device: GPUDevice, buffers: GpuBuffers) {
     this.#device = device
     this.#buffers = buffers
+    this.#kernel = new UploadKernel(device, buffers, 'AddLora', textOf)
   }
 
   /** Makes the buffers for the factors of these weights; undefined if none is fused. @throws DeviceError `out-of-memory` */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ProductWriter | undefined> {
     const { a, b } = factorBytes(wanted.map(({ entry }) => entry))
     if (a === 0) return undefined
-    const asked = [
-      this.#buffers.createStaging(owner, a),
-      this.#buffers.createStaging(owner, b),
-      this.#buffers.createStaging(owner, 32, true),
-    ] as const
-    const destroy = () => {
-      for (const { buffer } of asked) buffer.destroy()
-    }
-    const refusal = (await Promise.all(asked.map((one) => one.refusal))).find((error) => error !== undefined)
-    if (refusal !== undefined) {
-      destroy()
-      throw refusal
-    }
-    const [left, right, sizes] = asked.map(({ buffer }) => buffer)
+    const { storage, sizes, destroy } = await openUploadBuffers(this.#buffers, owner, [a, b])
+    const [left, right] = storage
+    if (left === undefined || right === undefined) throw new TypeError('A buffer that was asked for is missing.')
     return {
       add: async (buffer, weight, signal) => {
         const { fused } = weight.entry
-        if (fused === undefined || left === undefined || right === undefined || sizes === undefined) return
+        if (fused === undefined) return
         const factors = await readFactors(fused, signal)
         this.#buffers.write(left, 0, bytesOf(factors.a))
         this.#buffers.write(right, 0, bytesOf(factors.b))
@@ -62,33 +51,15 @@ export class LoraUpload {
     }
   }
 
-  #pipeline(type: ElementType): GPUComputePipeline {
-    const known = this.#pipelines.get(type)
-    if (known !== undefined) return known
-    const device = this.#device
-    const shader = device.createShaderModule({ label: 'AddLora', code: textOf(type === 'float16' ? 'f16' : 'f32') })
-    const made = device.createComputePipeline({ layout: 'auto', compute: { module: shader, entryPoint: 'main' } })
-    this.#pipelines.set(type, made)
-    return made
-  }
-
   #add(
     bound: readonly [GPUBuffer, GPUBuffer, GPUBuffer, GPUBuffer],
     { type, channelsLast }: WeightKey,
     { rows, columns, rank }: Factors,
   ): void {
-    const device = this.#device
     const [, , tall = 1, wide = 1] = channelsLast ?? []
-    device.queue.writeBuffer(bound[3], 0, Uint32Array.of(rows, columns, rank, tall * wide, channelsLast === undefined ? 0 : 1))
-    const pipeline = this.#pipeline(type)
-    const entries = bound.map((buffer, binding) => ({ binding, resource: { buffer } }))
-    const encoder = device.createCommandEncoder()
-    const pass = encoder.beginComputePass()
-    pass.setPipeline(pipeline)
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
-    pass.dispatchWorkgroups(Math.ceil(columns / workgroupSize), Math.min(rows, mostGroups))
-    pass.end()
-    this.#buffers.submitUpload(encoder.finish())
+    const layout = Uint32Array.of(rows, columns, rank, tall * wide, channelsLast === undefined ? 0 : 1)
+    this.#device.queue.writeBuffer(bound[3], 0, layout)
+    this.#kernel.run(type, bound, Math.ceil(columns / workgroupSize), Math.min(rows, mostGroups))
   }
 }
 
@@ -124,7 +95,7 @@ function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
 
 /** One value of a row for each thread: neighbours read neighbours of `a`, and one value of `b`. */
 function textOf(type: string): string {
-  return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> a: array<f32>;
+  return `@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> weight: array<${type}>;
 // A weight [rows, columns]; of a convolution, a column is a pixel of a channel. With channels last it is [pixel, channel, row] in its buffer.
