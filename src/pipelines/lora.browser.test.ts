@@ -12,7 +12,7 @@ import referenceUrl from '../../fixtures/lora/reference-5.safetensors?url'
 import { memoryRepository } from '../checkpoint/testing.js'
 import { planMemory } from '../memory/plan.js'
 import { orThrow } from '../memory/refusal.js'
-import { replaceMethod } from '../runtime/webgpu/testing-gpu.js'
+import { countDispatches, type DispatchCount } from '../runtime/webgpu/testing-dispatches.js'
 import { shareGpuDevices } from '../runtime/webgpu/testing-shared-gpu.js'
 import { loadPipeline } from './diffusion-pipeline.js'
 import { families } from './families.js'
@@ -64,51 +64,12 @@ test('streamed block by block, a LoRA gives the same result as on the CPU, as br
   }
 })
 
-/** Dispatches by kernel. A kernel that an earlier test compiled on a shared device has no name here. */
-const dispatches = new Map<string, number>()
-const undo: (() => void)[] = []
-afterEach(() => {
-  for (const end of undo.splice(0)) end()
-})
-
-function countDispatches(): void {
-  const labels = new WeakMap<GPUComputePipeline, string>()
-  const set = new WeakMap<GPUComputePassEncoder, string>()
-  undo.push(
-    replaceMethod(
-      GPUDevice.prototype,
-      'createComputePipeline',
-      (create) =>
-        function (this: GPUDevice, descriptor) {
-          const pipeline = create.call(this, descriptor)
-          labels.set(pipeline, descriptor.compute.module.label)
-          return pipeline
-        },
-    ),
-    replaceMethod(
-      GPUComputePassEncoder.prototype,
-      'setPipeline',
-      (call) =>
-        function (this: GPUComputePassEncoder, pipeline) {
-          set.set(this, labels.get(pipeline) ?? '')
-          return call.call(this, pipeline)
-        },
-    ),
-    replaceMethod(
-      GPUComputePassEncoder.prototype,
-      'dispatchWorkgroups',
-      (call) =>
-        function (this: GPUComputePassEncoder, ...grid) {
-          const label = set.get(this) ?? ''
-          dispatches.set(label, (dispatches.get(label) ?? 0) + 1)
-          return call.apply(this, grid)
-        },
-    ),
-  )
-}
+/** The counting of the test that runs. */
+let counting: DispatchCount | undefined
+afterEach(() => counting?.end())
 
 /** The dispatches since the last call: those of uploads that add a LoRA, and those of runs. */
-function counted(): { readonly added: number; readonly runs: number } {
+function counted({ dispatches }: DispatchCount): { readonly added: number; readonly runs: number } {
   const runs = [...dispatches].reduce((sum, [label, count]) => (/^(AddLora|ToChannelsLast)$/.test(label) ? sum : sum + count), 0)
   const added = dispatches.get('AddLora') ?? 0
   dispatches.clear()
@@ -128,12 +89,13 @@ test.for(['float32', 'float16'] as const)(
       await pipeline.dispose()
       skip('This GPU has no shader-f16.')
     }
-    countDispatches()
+    const count = countDispatches()
+    counting = count
     const make = async (more: GenerateOptions = {}) => {
       const options = { ...caseOptions(item, ''), capture: ['prompt_embeds', 'noise_pred', 'latents'] as const }
       const { captured = {}, warnings } = await pipeline.generate(item.prompt, { ...options, ...more })
       expect(warnings).toEqual([])
-      return { captured, ...counted() }
+      return { captured, ...counted(count) }
     }
     const one = { numInferenceSteps: 1 }
     const plain = await make(one)
@@ -153,7 +115,7 @@ test.for(['float32', 'float16'] as const)(
     await expect(
       pipeline.generate(item.prompt, { ...caseOptions(item, ''), signal: stop.signal, onProgress }),
     ).rejects.toMatchObject({ name: 'AbortError' })
-    const cancelled = counted()
+    const cancelled = counted(count)
     device.buffers?.trim()
     device.memory.resetPeaks()
     const fused = await make(one)

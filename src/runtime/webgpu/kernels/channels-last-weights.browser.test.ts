@@ -16,7 +16,7 @@ import type { Device } from '../../device.js'
 import { openDevice } from '../../open-device.js'
 import type { GpuTensor } from '../../tensors.js'
 import { testCheckpoint } from '../../testing.js'
-import { replaceMethod } from '../testing-gpu.js'
+import { countDispatches } from '../testing-dispatches.js'
 import { WebGpuDevice } from '../webgpu-device.js'
 import { channelsLastWeights } from './dispatch-stream.js'
 
@@ -60,55 +60,7 @@ function write(options: WriteOptions): ComponentGraph {
 let gpu: WebGpuDevice
 let theirs: Device
 let cpu: Device
-/** Dispatches since the last run began, by kernel. */
-const dispatches = new Map<string, number>()
-const undo: (() => void)[] = []
-
-function watchDispatches(): void {
-  const labels = new WeakMap<GPUComputePipeline, string>()
-  const set = new WeakMap<GPUComputePassEncoder, string>()
-  undo.push(
-    replaceMethod(
-      GPUDevice.prototype,
-      'createComputePipeline',
-      (create) =>
-        function (this: GPUDevice, descriptor) {
-          const pipeline = create.call(this, descriptor)
-          labels.set(pipeline, descriptor.compute.module.label)
-          return pipeline
-        },
-    ),
-    replaceMethod(
-      GPUDevice.prototype,
-      'createComputePipelineAsync',
-      (create) =>
-        async function (this: GPUDevice, descriptor) {
-          const pipeline = await create.call(this, descriptor)
-          labels.set(pipeline, descriptor.compute.module.label)
-          return pipeline
-        },
-    ),
-    replaceMethod(
-      GPUComputePassEncoder.prototype,
-      'setPipeline',
-      (call) =>
-        function (this: GPUComputePassEncoder, pipeline) {
-          set.set(this, labels.get(pipeline) ?? '')
-          return call.call(this, pipeline)
-        },
-    ),
-    replaceMethod(
-      GPUComputePassEncoder.prototype,
-      'dispatchWorkgroups',
-      (call) =>
-        function (this: GPUComputePassEncoder, ...grid) {
-          const label = set.get(this) ?? ''
-          dispatches.set(label, (dispatches.get(label) ?? 0) + 1)
-          return call.apply(this, grid)
-        },
-    ),
-  )
-}
+const { dispatches, end } = countDispatches()
 
 async function openGpu(): Promise<WebGpuDevice> {
   const device = await openDevice({ kind: 'webgpu' })
@@ -117,7 +69,6 @@ async function openGpu(): Promise<WebGpuDevice> {
 }
 
 beforeAll(async () => {
-  watchDispatches()
   gpu = await openGpu()
   theirs = await openDevice({ kind: 'webgpu', kernels: 'onnxruntime' })
   cpu = await openDevice({ kind: 'wasm' })
@@ -125,7 +76,7 @@ beforeAll(async () => {
 beforeEach(() => dispatches.clear())
 afterAll(async () => {
   for (const device of [gpu, theirs, cpu]) await device.dispose()
-  for (const end of undo) end()
+  end()
 })
 
 interface Bound {
