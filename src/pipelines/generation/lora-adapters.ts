@@ -51,8 +51,8 @@ export class LoraAdapters {
   readonly #active = new Map<LoraComponent, readonly string[]>()
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
-  /** What the next generation warns of. */
-  #warnings: string[] = []
+  /** What the next generation warns of: codes with messages. */
+  #warnings: (readonly [code: string, message: string])[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
@@ -105,9 +105,9 @@ export class LoraAdapters {
     return this.#infos()
   }
 
-  /** Warns a generation, once, of fused LoRAs that a call has taken out of the weights, where diffusers would leave them. */
+  /** Warns a generation, once, of calls after which diffusers would compute with other LoRAs. */
   warn(run: Run): void {
-    for (const message of this.#warnings) run.warn('lora-unfused', message)
+    for (const [code, message] of this.#warnings) run.warn(code, message)
     this.#warnings = []
   }
 
@@ -267,19 +267,27 @@ export class LoraAdapters {
       )
     }
     for (const name of ended)
-      this.#warnings.push(
+      this.#warnings.push([
+        'lora-unfused',
         `The LoRA ${name} is no longer fused into the weights, because ${why}. diffusers would leave it in them.`,
-      )
+      ])
   }
 
   /** Removes LoRAs, by default all. @throws InputError `adapter-name` for a name that is not loaded */
   #delete(names: readonly string[] = [...this.#loaded.keys()]): void {
     for (const name of names) this.#get(name)
-    for (const [component, active] of this.#active)
-      this.#active.set(
-        component,
-        active.filter((name) => !names.includes(name)),
-      )
+    const others = [...this.#loaded].filter(([name]) => !names.includes(name))
+    for (const [component, active] of this.#active) {
+      const left = active.filter((name) => !names.includes(name))
+      this.#active.set(component, left)
+      const other = others.find(([, { opened }]) => opened.factors.has(component))
+      if (active.length === 0 || left.length > 0 || other === undefined) continue
+      const { name: network = component } = this.#networks.get(component) ?? {}
+      this.#warnings.push([
+        'lora-inactive',
+        `No LoRA is active in ${network} any more, because its active ones have been removed. diffusers would make another one active, such as ${other[0]}; setAdapters does it here.`,
+      ])
+    }
     this.#endFusions((_, { name }) => !names.includes(name), 'it has been removed')
     this.#apply()
     for (const name of names) {
