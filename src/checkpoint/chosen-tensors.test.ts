@@ -55,7 +55,7 @@ test('only the header and the chunks of wanted tensors are fetched and kept; a t
   expect((await bytesOf(table, 'layers.11.weight')).equals(truth(11))).toBe(true)
   expect(fetched()).toBe(wantedBytes + 2 * chunkBytes + (file.byteLength % chunkBytes))
 
-  // Later loads need no server, and one that wants all gets the rest and checks the whole.
+  // A later load of the same tensors needs no server.
   await server.close()
   expect((await bytesOf(await readWeightTable(await open(), files, options), 'layers.0.weight')).equals(truth(0))).toBe(true)
 })

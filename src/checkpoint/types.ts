@@ -18,7 +18,7 @@ export interface TensorEntry {
   readonly source: ByteSource
   readonly begin: number
   readonly end: number
-  /** Where the file holds the tensor in quantized blocks, which `source` decodes: their type. */
+  /** The block type, if the file has the tensor in quantized blocks. `source` decodes them. */
   readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
   /** Set if `source` adds products of LoRAs to a weight, and a device can add them itself. */
   readonly fused?: FusedProducts | undefined
@@ -68,5 +68,5 @@ export interface CheckpointNote {
 /** A parsed `config.json` with diffusers' keys. */
 export type Config = Readonly<Record<string, unknown>>
 
-/** The library that wrote a component: the two have different file names and look for a single file or an index first. */
+/** The library that wrote a component. The two differ in file names, and in whether they look for a single file or for an index first. */
 export type WeightLibrary = 'diffusers' | 'transformers'

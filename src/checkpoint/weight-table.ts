@@ -23,7 +23,7 @@ import { elementCount } from '../util/element-count.js'
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
-  /** Whether a tensor will be read, by its name in the file. Others may be fetched only when they are. By default all are. */
+  /** Whether a tensor will be read, by its name in the file. Other tensors may be fetched only once they are read. Default: all will be read. */
   readonly isWanted?: ((name: string) => boolean) | undefined
   /** Called with a note about an oddity of the files that does not prevent reading them. */
   readonly onNote?: ((note: CheckpointNote) => void) | undefined
@@ -47,7 +47,7 @@ export interface ArrivingTable {
 
 /**
  * Returns the same table as soon as the headers have arrived; reads of its tensors wait for their bytes. Nothing is verified before `verified`
- * resolves, so an error may be caused by the network. @throws as {@link readWeightTable}
+ * resolves, so damaged bytes may cause an error before that. @throws as {@link readWeightTable}
  */
 export async function readArrivingTable(
   repository: Repository,
@@ -102,7 +102,7 @@ async function joinTables(
     )
 
   const inPart = new Set(isWanted && [...weightMap].flatMap(([name, shard]) => (isWanted(name) ? [] : [shard])))
-  // The total of the others is known before any shard has arrived.
+  // Before the first bytes arrive, report the size of each shard that is downloaded whole.
   for (const shard of shards.filter((each) => !inPart.has(each))) {
     const total = listed.get(folder + shard) ?? 0
     options.onProgress?.({ path: folder + shard, loaded: 0, total, cached: 0, phase: 'queued' })

@@ -6,7 +6,7 @@ export interface TransferSettings {
   readonly chunkBytes: number
   /** Bytes that one request asks for. Fewer than a chunk, so that the last requests of a file end at about the same time. */
   readonly pieceBytes: number
-  /** Requests to one host at once, at first. */
+  /** How many requests to one host run at once at first. */
   readonly startConnections: number
   /** The most requests to one host at once over HTTP/1.1. A browser opens 6 connections to a host. */
   readonly maxConnections: number

@@ -89,7 +89,7 @@ export interface OpenOptions extends ReadOptions {
   readonly onDownloading?: ((source: DownloadingSource) => void) | undefined
 }
 
-/** A file whose header is read: only the bytes that are read are fetched. */
+/** A file opened to read its header, see {@link Repository.openHeaderOnly}. */
 export interface HeaderOnlySource extends ByteSource {
   /** What opening the file would download and keep; `ranges` are those that a {@link ChooseRanges} chose, null for the whole file. */
   cost(ranges: readonly ByteRange[] | null): OpeningCost
@@ -117,8 +117,8 @@ export interface Repository {
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
   /**
-   * Opens a file to read its header: a read fetches the bytes it asks for and no others, unverified, unless the whole file is cached. Absent
-   * when opening a file downloads nothing. @throws HubError `file-not-found`
+   * Opens a file to read its header. Unless the whole file is cached, a read fetches its bytes or, near the beginning of the file, the first
+   * 256 KiB; they are not verified. Absent when opening a file downloads nothing. @throws HubError `file-not-found`
    */
   openHeaderOnly?(path: string, options?: ReadOptions): Promise<HeaderOnlySource>
   /** Ends the use of a file and deletes it from the cache, unless something else has it open. Absent when nothing is cached. */

@@ -175,7 +175,7 @@ function prepareDenoiser(
   return {
     write: (options) => {
       const whole = graphFor(definition, config, size, options)
-      // Which layers, fixtures/generator/networks/networks.py says.
+      // The layers are those of fixtures/generator/networks/networks.py.
       return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
     },
     inputs: {
@@ -204,7 +204,7 @@ function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): Pla
   return rows(batch, Float32Array.from(joined.flat()))
 }
 
-/** The rows of [rows, columns]; none of no tensor. */
+/** The rows of [rows, columns]; none if there is no tensor. */
 function rowsOf(tensor: PlainTensor | undefined): number[][] {
   if (tensor === undefined) return []
   const width = axis(tensor, 1)

@@ -37,7 +37,7 @@ function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor
   return large
 }
 
-/** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
+/** Label, fixture and call; the weights that are multiplied so that hidden states leave float16's range, and the factor; a value of the graph, and an output. */
 const massive = [
   [
     'T5',

@@ -39,7 +39,7 @@ export interface GraphVariant {
   readonly attentionMask?: boolean | undefined
   /** Denoisers: blocks that are left out, diffusers' `skip_layers` of skip-layer guidance. */
   readonly skipLayers?: readonly number[] | undefined
-  /** Autoencoders: the encoder, from an image to moments. Default: the decoder, from latents to an image. */
+  /** Autoencoders: the encoder, from an image to moments or latents. Default: the decoder, from latents to an image. */
   readonly part?: 'encoder' | undefined
 }
 
@@ -55,7 +55,7 @@ export interface HiddenState {
 export interface WeightNames {
   /** Other names of a parameter, most likely first. Graphs know only the current name. */
   readonly aliases: (name: string) => readonly string[]
-  /** Whether an alias counts where a checkpoint has it beside the current name. */
+  /** Whether an alias has priority if a checkpoint has both it and the current name. Default: the current name has priority. */
   readonly aliasesFirst?: boolean
   /** The current name of a tensor that an older release of diffusers or transformers named differently; the same name for all others. */
   readonly currentName: (name: string) => string
@@ -192,10 +192,10 @@ export interface PositionSize extends Extent {
 /** A denoiser: from latents and a condition to `out_sample`, the noise (or velocity) in the latents. */
 export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoiser', NetworkConfig> {
   readonly latents: {
-    /** The name of their input, [batch, channels, height, width]. */
+    /** The name of the graph's input for latents, [batch, channels, height, width]. */
     readonly input: string
     readonly channels: number
-    /** Channels of its prediction. */
+    /** Channels of the prediction. */
     readonly outChannels: number
     /** Latent pixels along each edge of a token: heights and widths are multiples of it. */
     readonly patch: number
@@ -222,7 +222,7 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
    * The inputs that the host computes from the sizes alone, such as tables of positions; sizes in latent pixels. Absent: none.
    */
   readonly positionInputs?: ((size: PositionSize) => Readonly<Record<string, HostInput>>) | undefined
-  /** The input with the tokens of reference images, [1, tokens, channels], which a run without such images has not. Absent: it takes none. */
+  /** The input with the tokens of reference images, [1, tokens, channels], which runs without such images leave out. Absent: the denoiser takes none. */
   readonly referenceInput?: string | undefined
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number

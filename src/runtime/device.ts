@@ -57,6 +57,7 @@ export interface Device {
 export interface PrepareOptions {
   /** The name in the memory account and in messages. */
   readonly owner: string
+  /** The most bytes of buffers on the device while it compiles. */
   readonly room: number
   readonly signal: AbortSignal
 }

@@ -91,6 +91,6 @@ export interface Piece {
 
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
-  /** Gets the bytes of weights loaded so far, 0 at first, and the bytes of all of them. */
+  /** Receives the bytes of weights that are loaded, 0 at first, and the bytes of all weights. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }

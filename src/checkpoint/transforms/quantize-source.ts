@@ -143,7 +143,7 @@ export class QuantizedTensor {
     const values = decodeFloats(raw, dtype)
     const rows = quantizeRows(values, this.layout, name)
     this.#onRows?.(values, rows, this.layout)
-    // Decoded float32 is a view of `raw`; freeBytes takes the same memory twice.
+    // Decoded float32 is a view of `raw`; freeBytes accepts the same memory twice.
     freeBytes(bytesOf(values), raw)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
   }

@@ -235,7 +235,7 @@ it('applies transforms in order, and names each of them in the recipe', () => {
   expect(recipeOf([])).toBe('[]')
 })
 
-it('keeps the recipe that caches of users hold quantized weights under', () => {
+it('keeps the recipe under which the caches of users hold quantized weights', () => {
   const recipe = recipeOf([quantize({ bits: 4, blockSize: 32 }), castWeights('F16')])
   expect(recipe).toBe('{"kind":"quantize","version":2,"rest":"F16","bits":4,"blockSize":32}')
 })

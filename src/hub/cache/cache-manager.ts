@@ -1,6 +1,6 @@
 /**
- * The cache as a user manages it: it lists models and files with their sizes and last use, deletes, verifies and exports them. A file that
- * any tab has in use is not deleted.
+ * What a user can do with the cache: list models and files with their sizes and last use, delete, verify and export them. A file that any
+ * tab has in use is not deleted.
  */
 
 import type { ChunkStore } from './chunk-store.js'
@@ -22,7 +22,7 @@ export interface CachedFile {
   readonly size: number
   /** Bytes of it that are stored. */
   readonly stored: number
-  /** Whether the whole file is stored, or else every part of it that a loaded model has needed. */
+  /** True if the whole file is stored, or every part of it that a loaded model has needed. */
   readonly complete: boolean
   /** Whether the whole file was compared with a hash that its host published. False if only parts of it are stored. */
   readonly verified: boolean

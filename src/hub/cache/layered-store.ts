@@ -13,7 +13,7 @@ import { QuotaWriter } from './quota.js'
 export interface LayeredStoreOptions {
   /** Receives each error of the browser's store. */
   readonly onTrouble?: ((error: StorageError) => void) | undefined
-  /** Evicts one file from the store it is given, as {@link QuotaWriter} needs. Default: nothing can be evicted. */
+  /** Evicts one file from the store that it receives, as {@link QuotaWriter} needs. Default: nothing can be evicted. */
   readonly evict?: ((store: ChunkStore) => Promise<number | undefined>) | undefined
 }
 
@@ -139,7 +139,7 @@ export class LayeredStore implements ChunkStore {
   /**
    * Writes to the browser's store; false when that failed and the value has to go to memory.
    * @param name the file or the record's key
-   * @param bytes the room to make when the quota is used up; undefined evicts nothing
+   * @param bytes how many bytes to free if the quota is used up; undefined evicts nothing
    */
   async #write(name: string, bytes: number | undefined, put: (store: ChunkStore) => Promise<void>): Promise<boolean> {
     const store = this.#persistentFor(name)

@@ -6,7 +6,10 @@ import { hurryCollector } from '../../util/free-bytes.js'
 /** Evicts one file. Returns the bytes freed, as far as known; undefined when there is none to evict. */
 export type Evict = () => Promise<number | undefined>
 
-/** Deleted bytes count against the quota until the browser has collected them: it is given this many milliseconds, this often at most. */
+/**
+ * Deleted bytes count against the quota until the browser has collected them as garbage. A write waits this many milliseconds for that, at most this many
+ * times.
+ */
 const waitMs = 500
 const maxWaits = 10
 
@@ -56,7 +59,7 @@ export class QuotaWriter {
         continue
       }
       if (isEnough) {
-        // Other pages have used the room, or something references the deleted bytes.
+        // Other pages have used the freed space, or something references the deleted bytes.
         this.#freed = 0
         throw failure
       }
@@ -67,8 +70,8 @@ export class QuotaWriter {
   }
 
   /**
-   * Evicts one file. When many writes fail at once, the evictions run one after the other, and a write that failed before another's eviction
-   * does not evict again but is tried first.
+   * Evicts one file; false if that is impossible. When many writes fail at once, the evictions run one after the other: a write that failed before another
+   * write's eviction is retried before it evicts a file itself.
    */
   #makeRoom(evictionsBefore: number): Promise<boolean> {
     const next = this.#evicting.then(async () => {

@@ -191,7 +191,7 @@ function renameLayer(name: string, [from, to]: readonly [string, string]): strin
 /** How checkpoints name the tensors of these classes. */
 export const klWeightNames: WeightNames = {
   aliases: (name) => renamedLayers.flatMap(([former, current]) => renameLayer(name, [current, former]) ?? []),
-  // Source: diffusers' `_convert_deprecated_attention_blocks`, which puts the tensors of the former names in place of others.
+  // Source: diffusers' `_convert_deprecated_attention_blocks`. It replaces tensors under current names by those under former names.
   aliasesFirst: true,
   currentName: (name) => renamedLayers.flatMap((layer) => renameLayer(name, layer) ?? [])[0] ?? name,
   unused: [

@@ -166,7 +166,7 @@ function kroneckerLinear(graph: GraphBuilder, x: ValueInfo, form: FormOf<'kronec
   return slice(graph, reshape(graph, product, [rows, left.rows * right.rows]), 1, firstRow, firstRow + out)
 }
 
-/** LoKr beside a convolution: the right matrix is a convolution of the parts of the channels, the left one adds them up. */
+/** LoKr beside a convolution: the right matrix convolves each part of the channels, and the left one sums the results. */
 function kroneckerConv(
   graph: GraphBuilder,
   x: ValueInfo,

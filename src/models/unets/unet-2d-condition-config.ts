@@ -28,7 +28,7 @@ interface UnetBlock {
 export interface UnetConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that nothing reads with the rest of the config. */
+  /** Values of the class's keys that have no effect with the rest of the config. */
   readonly unusedValues: Config
   /** The size it was trained for, in latent pixels. */
   readonly sampleSize: Extent
@@ -137,7 +137,7 @@ export function readUnetConfig(config: Config): UnetConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */
+/** diffusers' `default_sample_size`: if the config has none, 128 for UNets with SDXL's time ids, 64 for the others. */
 function readSampleSize(reader: ConfigReader, hasTimeIds: boolean): Extent {
   const size = readExtent(reader, 'sample_size', hasTimeIds ? 128 : 64)
   // Configs from before diffusers 0.9 say 32 and mean 64. Those with a height and a width are newer.

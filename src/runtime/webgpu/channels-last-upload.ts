@@ -78,7 +78,7 @@ export class ChannelsLastUpload {
   }
 }
 
-/** One value for each thread: neighbours in `piece` are read together. Bound by writing memory. */
+/** WGSL of the kernel: each thread moves one value, and neighbouring threads read neighbours in `piece`. Its speed is bound by writing memory. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> piece: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> weight: array<${type}>;

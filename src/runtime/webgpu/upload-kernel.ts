@@ -54,7 +54,7 @@ export class UploadKernel {
 export interface UploadBuffers {
   /** Storage buffers of the bytes that were asked for. */
   readonly storage: readonly GPUBuffer[]
-  /** Up to eight numbers. */
+  /** A uniform buffer for up to eight numbers. */
   readonly sizes: GPUBuffer
   readonly destroy: () => void
 }

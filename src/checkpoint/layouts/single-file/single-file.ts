@@ -104,7 +104,7 @@ export function singleFileComponent(
   return new SingleFileComponent({ name, config, file, names, stored: names && storedBits(tensors, names.prefix), isWanted })
 }
 
-/** The bits of Aquatint's form that is nearest to most of the quantized weights with this prefix. */
+/** The bits to which Aquatint converts most of the quantized weights with this prefix; undefined without quantized weights. */
 function storedBits(tensors: TensorFile['tensors'], prefix: string): 4 | 8 | undefined {
   const bytes = { 4: 0, 8: 0 }
   for (const [name, { blocks, begin, end }] of tensors)

@@ -30,7 +30,7 @@ export interface TensorPiece {
   readonly part: TensorPart
 }
 
-/** Original tensors by name, without the component's prefix. Only their names and shapes are asked for. */
+/** Original tensors by name, without the component's prefix. Only their names and shapes are read. */
 export type Originals = ReadonlyMap<string, Pick<TensorEntry, 'shape'>>
 
 /** The parameters that one original tensor becomes. None for a tensor that diffusers does not load. `name` has no prefix. */
@@ -38,7 +38,7 @@ export type Pieces = (name: string) => readonly TensorPiece[]
 
 /** The names of one network in single files. */
 export interface OriginalNames {
-  /** Identifies this table in the key of prepared files. A table that does something else needs another version. */
+  /** Identifies this table in the key of prepared files. Change it whenever the table gives other results. */
   readonly id: string
   /** The prefix of the names of the network's tensors. */
   readonly prefix: string

@@ -8,7 +8,7 @@ export interface CompiledKernel {
   readonly code: string
   /** The names of its storage buffers, in order. */
   readonly bindings: string
-  /** For each of them, whether it can write there. */
+  /** For each storage buffer, whether the kernel can write it. */
   readonly writes: readonly boolean[]
 }
 
@@ -31,7 +31,7 @@ export interface Launch {
   /** Bound in this order, from binding 0 on. */
   readonly bindings: readonly GPUBufferBinding[]
   readonly grid: readonly [number, number, number]
-  /** Buffers that the replaced dispatches write, and this one does not, which are watched: a kernel that reads one is an error. Absent: none are. */
+  /** Buffers that the replaced dispatches write and this one does not. The run fails if a kernel reads one of them. Absent: none. */
   readonly omitted?: readonly GPUBuffer[] | undefined
 }
 
@@ -45,7 +45,7 @@ export interface Match {
 
 /**
  * Dispatches in direct succession that one kernel can replace. Values that only the replaced dispatches read are not computed: each sequence says why nothing
- * else reads them. Returns undefined for dispatches that are no beginning of it.
+ * else reads them. Returns undefined for dispatches with which the sequence does not begin.
  */
 export type Sequence = (held: readonly Dispatch[], limits: GPUSupportedLimits) => Match | undefined
 
@@ -54,7 +54,7 @@ export function bufferAt({ storage }: Dispatch, index: number): GPUBuffer | unde
   return storage[index]?.buffer
 }
 
-/** Whether a buffer is written that is also read, or two writes are to one: a single dispatch may not do that. */
+/** Whether a buffer is both read and written, or is written through two bindings. WebGPU allows neither in one dispatch. */
 export function overlap(read: readonly GPUBufferBinding[], written: readonly GPUBufferBinding[]): boolean {
   const buffers = new Set(written.map(({ buffer }) => buffer))
   return buffers.size < written.length || read.some(({ buffer }) => buffers.has(buffer))

@@ -1,6 +1,6 @@
 /**
  * How a WGSL text of onnxruntime is changed: a kernel is recognized by its bindings, its constants and every text that an edit replaces. If any
- * of them is missing, or is there more often than expected, the kernel is another one and stays as it is.
+ * of them is missing, or occurs more often than expected, the kernel is another one and stays as it is.
  */
 
 /** Replaces one text, or several of the same form. */

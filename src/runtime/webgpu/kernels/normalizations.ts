@@ -27,7 +27,7 @@ function elementwise(label: string, alias: 'x_value_t' | 'x_element_t', result: 
   }
 }
 
-/** All of them. */
+/** The edits of all these kernels. */
 export const normalizations: readonly KernelEdits[] = [
   elementwise('QuickGelu', 'x_element_t', /y\[global_idx\]=(quick_gelu_v\(a\));/g),
   elementwise(
