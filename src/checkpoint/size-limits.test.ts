@@ -171,7 +171,7 @@ const limits = [
     parser: 'config',
     bytes: maxConfigBytes,
     wrap: (value: string) => `{"a":${value}}`,
-    // As the tokenizer.json of CLIP.
+    // As large as the tokenizer.json of CLIP.
     right: () => ({ vocab: words(49_408), merges: range(48_894, (k) => [word(k), word(k + 7)]) }),
   },
   {

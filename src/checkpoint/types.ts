@@ -3,7 +3,7 @@
 import type { ByteSource } from '../hub/types.js'
 import type { dtypeBytes } from '../util/dtype-bytes.js'
 
-/** Element types of safetensors files, by their names there. */
+/** Element types of tensors, by their names in safetensors files. */
 export type SafetensorsDType = keyof typeof dtypeBytes
 
 /** A tensor: its type, its shape, and where its bytes are. */
@@ -14,7 +14,7 @@ export interface TensorEntry {
   /** The type's name in the file, if `dtype` is UNKNOWN. */
   readonly dtypeName?: string | undefined
   readonly shape: readonly number[]
-  /** The file that holds it, and the range of its bytes there. */
+  /** The file that holds the tensor, and the range of its bytes there. */
   readonly source: ByteSource
   readonly begin: number
   readonly end: number
@@ -36,7 +36,7 @@ export interface LoraProduct {
 
 /** A weight and the products to add to it. */
 export interface FusedProducts {
-  /** The weight without them. */
+  /** The weight without the products. */
   readonly base: TensorEntry
   readonly products: readonly LoraProduct[]
 }

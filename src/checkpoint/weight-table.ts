@@ -65,7 +65,7 @@ export async function readArrivingTable(
           arriving.push(source)
           resolve(source)
         }
-        // A cached file does not call `onArriving`. An error after that call reaches the reads of the source.
+        // For a cached file, `onDownloading` is not called. If `open` fails after that call, the reads of the source report the error.
         repository.open(path, { ...opening, onDownloading }).then(resolve, reject)
       }),
   )
@@ -116,7 +116,7 @@ async function joinTables(
   const holders = new Map<string, string>()
   for (const [i, shard] of shards.entries()) {
     for (const [name, entry] of tables[i] ?? []) {
-      // As in diffusers and transformers, which read every tensor of every shard in this order: the last one counts.
+      // If several shards hold a tensor, the last one counts, as in diffusers and transformers, which read the shards in this order.
       table.set(name, entry)
       holders.set(name, shard)
     }

@@ -34,7 +34,7 @@ export interface TransferSettings {
 
 const mebibyte = 1 << 20
 
-/** The settings of every hub that is opened without others. */
+/** The settings of a hub that is opened without any. */
 export const defaultSettings: TransferSettings = {
   chunkBytes: 16 * mebibyte,
   pieceBytes: 8 * mebibyte,

@@ -15,7 +15,7 @@ export interface ReadOptions {
 export interface ByteSource {
   /** Length of the whole file in bytes. */
   readonly byteLength: number
-  /** Identifies the bytes: two sources with the same key have the same bytes. Absent when only the host can tell. */
+  /** Identifies the bytes: two sources with the same key have the same bytes. Absent when only the host knows whether they changed. */
   readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory that the caller owns. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
@@ -99,7 +99,7 @@ export interface HeaderOnlySource extends ByteSource {
 export interface OpeningCost {
   /** Bytes to download: 0 if the cache has every requested byte. */
   readonly fetched: number
-  /** Bytes of it in the cache afterwards. */
+  /** Bytes of the file that the cache has afterwards. */
   readonly kept: number
 }
 

@@ -48,7 +48,7 @@ interface Call {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-/** The calls of one fixture by `component.call`, read when asked for. */
+/** The calls of one fixture by `component.call`; calling an entry reads its call. */
 export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: string) => FixtureCall> {
   const folder = join(fixtures, name)
   const index = readJson(join(folder, 'repo', 'model_index.json'))

@@ -175,7 +175,7 @@ export class BoundNetwork {
       for (const [name, tensor] of before ?? []) values.borrow(name, tensor)
       for (const info of graph.inputs) {
         const tensor = await this.#resolve(info, inputs[info.name])
-        // Several stages read it: one upload instead of one for each stage.
+        // Several stages read the input: upload it once instead of once for each stage.
         if (values.isShared(info.name) && !(tensor instanceof GpuTensor))
           values.own(info.name, this.#device.upload(tensor, this.name))
         else values.borrow(info.name, tensor)

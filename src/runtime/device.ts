@@ -11,7 +11,7 @@ import type { BufferPool, HostTensor, DeviceTensor, MemoryMeter, LinearTerm, Pie
 export interface Device {
   readonly info: DeviceInfo
   readonly memory: MemoryMeter
-  /** Undefined on the CPU, which keeps no buffers. */
+  /** The freed buffers that the device keeps for reuse; undefined on the CPU, which keeps none. */
   readonly buffers: BufferPool | undefined
   /** Settles with the reason when the GPU goes away on its own; never after `dispose()`. */
   readonly lost: Promise<Error>

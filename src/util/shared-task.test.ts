@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { deferred } from './deferred.js'
 import { SharedTask } from './shared-task.js'
 
-/** A task that a test ends, and how it ended. */
+/** A task that the test ends, and a record of how it ended. */
 function controlled() {
   const { promise, resolve } = deferred()
   const disposed: string[] = []

@@ -120,12 +120,12 @@ async function furtherNames(
       if (!tokenizer.startsWith('CLIP')) names.push('spiece.model')
     }
   }
-  // Weights in one file are not in shards.
+  // If the weights are in one file, there are no shards to ask for.
   for (const stem of stems) {
     if (has(`${stem}.safetensors`) || (component === undefined && !has('config.json'))) continue
     names.push(`${stem}.safetensors.index.json`)
     for (const variant of variants) {
-      // The second name is that of diffusers until 0.29.
+      // diffusers wrote the second name until 0.29.
       if (!has(`${stem}.${variant}.safetensors`))
         names.push(`${stem}.safetensors.index.${variant}.json`, `${stem}.safetensors.${variant}.index.json`)
     }

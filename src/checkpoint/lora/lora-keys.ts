@@ -82,7 +82,7 @@ export function parseLoraKey(name: string): LoraKey | undefined {
   return { component, layer: path.replace(prefix, ''), part: end.part }
 }
 
-/** A layer's name without the difference between dots and underscores, which kohya's scripts do not keep. */
+/** A layer's name with underscores in place of dots: kohya's scripts write underscores for both. */
 export function flatName(layer: string): string {
   return layer.replaceAll('.', '_')
 }

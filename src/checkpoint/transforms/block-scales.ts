@@ -8,7 +8,7 @@
 
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 
-/** The factors by which codes grow with the two other scales that are tried, compared with the scale that gives the weight of largest magnitude the code −8. */
+/** The codes with the two other tried scales, divided by those with the scale that gives the weight of largest magnitude the code −8. */
 const wider = 7.2 / 8
 const narrower = 8.8 / 8
 

@@ -23,7 +23,7 @@ interface Kept {
  * one, of bounded size.
  */
 export class ScaleMemory {
-  /** In the order of their first rows. */
+  /** What is kept of each weight, in the order in which their first rows were quantized. */
   readonly #kept = new Map<QuantizedTensor, Kept>()
   readonly #most: number
   #bytes = 0

@@ -3,7 +3,7 @@
 import { chunkCount } from '../chunk-layout.js'
 import type { StoredFile } from '../stored-file.js'
 
-/** Raised when the meaning of a record changes. Records of other versions count as absent. */
+/** The version of the format, which increases when the meaning of a record changes. Records of other versions count as absent. */
 const version = 1
 
 /** The record of one file. The field names are part of what is stored in users' browsers. */

@@ -16,7 +16,7 @@ const maxWaits = 10
 /** Bytes that the browser may count for a stored value in addition to the value's own. */
 const overheadBytes = 1 << 20
 
-/** One write that may need room. */
+/** One write that may need more space than there is. */
 export interface QuotaWrite {
   readonly put: () => Promise<void>
   /** Bytes to store. */
@@ -38,7 +38,7 @@ export class QuotaWriter {
   }
 
   /**
-   * Writes, and retries as long as room can be made. It evicts no more than the write needs: if the write still fails then, something
+   * Writes, and retries as long as files can be evicted. It evicts no more than the write needs: if the write still fails then, something
    * references the deleted bytes, and evicting more would not help.
    * @throws StorageError the last failure
    */

@@ -74,7 +74,7 @@ export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, 
     const known = opened.get(path)
     if (known !== undefined) return known
     const source = await openHeaderOnly(path, options)
-    // Another caller may have opened it meanwhile.
+    // Another caller may have opened the file meanwhile.
     const first = opened.get(path)
     if (first !== undefined) return first
     opened.set(path, source)

@@ -16,13 +16,13 @@ export type Alive = (allowance?: number) => void
 
 /** What is known about a body before it is read. */
 export interface BodyChecks {
-  /** Bytes at its beginning that were not requested. */
+  /** Bytes at the body's beginning that were not requested. */
   readonly skip: number
-  /** Bytes after those that it must have, when known. */
+  /** Bytes that the body must have after the skipped ones, when known. */
   readonly expected: number | undefined
-  /** Whether more bytes follow that were not requested. */
+  /** Whether bytes that were not requested follow in the body. */
   readonly hasMore: boolean
-  /** Whether its first byte is the file's. */
+  /** Whether the body's first byte is the file's first byte. */
   readonly isFileStart: boolean
   readonly requested: Requested
   readonly signal: AbortSignal
@@ -61,7 +61,7 @@ export async function readBody(response: Response, sink: Sink, checks: BodyCheck
       let part = value.subarray(begin)
       count += part.length
       if (expected !== undefined && count > expected) {
-        // More bytes than requested and announced: whatever they are, they are not the range.
+        // A body with more bytes than requested and announced is not the requested range.
         if (!hasMore) throw fail(tooLong(response, requested, expected, count))
         part = part.subarray(0, part.length - (count - expected))
         count = expected

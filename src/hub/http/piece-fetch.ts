@@ -40,7 +40,7 @@ const progressBytes = 64 << 10
 export interface FilePiece {
   readonly file: RemoteFile
   readonly range: ByteRange
-  /** As long as `range`. */
+  /** The memory for the piece, as long as `range`. */
   readonly target: Uint8Array
   readonly signal: AbortSignal
   /** Receives the number of bytes that arrived; a negative number when bytes were discarded. */

@@ -13,7 +13,7 @@ import type { Transport } from './transport.js'
 
 /** What a server says about a file. */
 export interface ProbedFile {
-  /** In bytes. */
+  /** The file's size in bytes. */
   readonly size: number
   readonly validator: string | undefined
 }

@@ -21,7 +21,7 @@ interface AutoencoderKLFlux2Config extends KlSettings {
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
-  /** Added to the variances. */
+  /** The number that is added to the variances. */
   readonly epsilon: number
 }
 
@@ -107,7 +107,7 @@ const facts = {
     ...klWeightNames,
     unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'training alone counts batches']],
   },
-  // Its few Linear weights are in the attention of the middle blocks, on which every pixel depends.
+  // The autoencoder's few Linear weights are in the attention of the middle blocks, on which every pixel depends.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 

@@ -59,11 +59,11 @@ const facts = {
   library: 'diffusers',
   role: 'autoencoder',
   weights: klWeightNames,
-  // Its few Linear weights are a hundredth of its size, and are in the attention of the middle blocks, on which every pixel depends.
+  // The autoencoder's few Linear weights are a hundredth of its size, and are in the attention of the middle blocks, on which every pixel depends.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 
-/** The autoencoder of all Stable Diffusion models. */
+/** The autoencoder of all Stable Diffusion models, FLUX.1, Chroma and Z-Image. */
 export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
   ...facts,
   fromConfig: (given) => {

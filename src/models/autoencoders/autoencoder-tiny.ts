@@ -15,7 +15,7 @@ import { conv2d, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { currentNames, type AutoencoderDefinition } from '../types.js'
 
-/** One half: as many blocks at each resolution as `blocks` says, all with the same channels. */
+/** The encoder or the decoder: `blocks` has the number of blocks at each resolution, all with the same channels. */
 interface TinyHalf {
   readonly channels: number
   readonly blocks: readonly number[]

@@ -26,9 +26,9 @@ export interface AutoencoderShape {
 export interface LatentForm {
   /** Channels of the graph's input `latents`. */
   readonly channels: number
-  /** From that input to the latents that the decoder takes. */
+  /** Computes the latents that the decoder takes from the input `latents`. */
   readonly toDecoder: (graph: GraphBuilder, latents: ValueInfo) => ValueInfo
-  /** From the moments, [batch, 2 · latent channels, height, width], to the encoder's output `latents`. */
+  /** Computes the encoder's output `latents` from the moments, [batch, 2 · latent channels, height, width]. */
   readonly fromMoments: (graph: GraphBuilder, moments: ValueInfo) => ValueInfo
 }
 
@@ -82,7 +82,7 @@ export function writeKlDecoder(
   return component.finish()
 }
 
-/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or with a form of its own `latents`. @throws InputError */
+/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or → `latents` if the class has a form of its own. @throws InputError */
 export function writeKlEncoder(
   vae: KlSettings,
   shape: AutoencoderShape,

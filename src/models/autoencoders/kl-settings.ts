@@ -17,7 +17,7 @@ export interface KlSettings {
   readonly quantConv: boolean
   readonly postQuantConv: boolean
   readonly midAttention: boolean
-  /** The edge that it was trained for, in image pixels. */
+  /** The edge of the images that the autoencoder was trained for, in pixels. */
   readonly sampleSize: number
 }
 

@@ -125,7 +125,7 @@ export function addConvBranches(
 
 /**
  * DoRA: the result of a layer and its branch, without the bias, times the trained length of each row of the changed weight divided by its length. As in peft, the
- * length depends on the scale. It is computed in float32, in every run.
+ * length depends on the scale. The length is computed in float32, in every run.
  */
 function withMagnitude(
   graph: GraphBuilder,

@@ -28,7 +28,7 @@ function firstTokens({ dims, data }: PlainTensor, tokens: number): PlainTensor {
   return { dims: [1, tokens, width], data: data.slice(0, tokens * width) }
 }
 
-/** [rows, columns] of the rows one after the other. */
+/** A tensor [rows, columns] with these rows. */
 function matrix(rows: readonly (readonly number[])[]): PlainTensor {
   return { dims: [rows.length, rows[0]?.length ?? 0], data: Float32Array.from(rows.flat()) }
 }

@@ -19,7 +19,7 @@ import { checkShape, shapeLimits } from '../layers/shape.js'
 import type { DenoiserModel, HostInput, PositionSize } from '../types.js'
 import { isTruthy } from '../../util/truthy.js'
 
-/** diffusers' default of `max_sequence_length` in all of their pipelines. */
+/** diffusers' default of `max_sequence_length` in all pipelines of FLUX.1, FLUX.2 and Chroma. */
 export const fluxSequenceLength = 512
 
 /** Latent pixels along the edges of a token, and the size that the pipelines of FLUX.1 and Chroma generate by default, in latent pixels. */

@@ -12,7 +12,7 @@ import { zImagePatch, type ZImageConfig } from './transformer-z-image-config.js'
 /** Sequences are padded to a multiple of this. */
 const multiple = 32
 
-/** The tokens of a sequence with its padding. */
+/** How many tokens a sequence has with its padding. */
 export function paddedLength(tokens: number): number {
   return Math.ceil(tokens / multiple) * multiple
 }

@@ -30,7 +30,7 @@ export interface UnetConfig {
   readonly ignoredKeys: Config
   /** Values of the class's keys that have no effect with the rest of the config. */
   readonly unusedValues: Config
-  /** The size it was trained for, in latent pixels. */
+  /** The size that the UNet was trained for, in latent pixels. */
   readonly sampleSize: Extent
   readonly inChannels: number
   readonly outChannels: number
@@ -181,7 +181,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('timestep_post_act')
   reader.refuse('attention_type', 'default', 'gated', 'gated-text-image')
   reader.requireActivation('act_fn', 'silu', 'swish')
-  // Read by diffusers only for block types and embeddings that are refused above.
+  // diffusers reads these keys only for block types and embeddings that are refused above.
   reader.unused('resnet_skip_time_act', null)
   reader.unused('cross_attention_norm', null)
   reader.unused('resnet_out_scale_factor', 1)
@@ -189,7 +189,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.unused('addition_embed_type_num_heads', 64)
   reader.unused('dropout', 0)
   reader.neutral('use_linear_projection')
-  // Left in configs by diffusers' EMAModel.
+  // diffusers' EMAModel leaves these keys in configs.
   reader.neutral('decay', 'inv_gamma', 'min_decay', 'optimization_step', 'power', 'update_after_step', 'use_ema_warmup')
 }
 

@@ -5,7 +5,7 @@
  */
 
 const shortest = 1
-/** Milliseconds. Even a long run has only some tens of empty submissions in a second. */
+/** The longest interval in milliseconds. Even a long run has only some tens of empty submissions in a second. */
 const longest = 25
 
 /** Resolves as `work` does, a promise of `mapAsync` or `onSubmittedWorkDone`. `submitNothing` makes an empty submission to the queue. */

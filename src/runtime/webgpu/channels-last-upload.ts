@@ -40,7 +40,7 @@ export class ChannelsLastUpload {
     this.#kernel.compile(type)
   }
 
-  /** Makes the buffers to upload such weights; undefined if there are none. @throws DeviceError `out-of-memory` */
+  /** Makes the buffers to upload the weights with channels last; undefined if `wanted` has none. @throws DeviceError `out-of-memory` */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
     const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
     if (most === 0) return undefined

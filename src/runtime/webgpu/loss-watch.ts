@@ -15,7 +15,7 @@ export interface LossTimes {
 
 const usual: LossTimes = { toldWithin: 1000, grace: 2000 }
 
-/** A wait for work that a loss would end. */
+/** The waits for work on one device, which a loss ends. */
 export class LossWatch {
   readonly #times: LossTimes
   readonly #waiting = new Set<(loss: Error) => void>()

@@ -24,7 +24,7 @@ import { type DeviceInfo, type DeviceName, type KernelSource, computeType, fuses
 /** How a device is opened. */
 interface Opening {
   readonly name?: DeviceName
-  /** An account that counts its memory too. */
+  /** An account that counts this device's memory too. */
   readonly total?: MemoryAccount | undefined
   readonly kernels?: KernelSource | undefined
 }

@@ -19,7 +19,7 @@ import { zImageNames } from './z-image-names.js'
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
-  // As in diffusers, an autoencoder under ComfyUI's prefix counts before another in the file.
+  // As in diffusers, an autoencoder under ComfyUI's prefix has priority over another one in the file.
   vae: [vaeNames('vae.'), vaeNames('first_stage_model.')],
   text_encoder: [
     clipNames('cond_stage_model.transformer.'),
@@ -141,9 +141,9 @@ export const singleFileComponents = Object.keys(componentNames)
 export interface SingleFileFamily {
   /** The family's name for people. */
   readonly label: string
-  /** The repository with its configs and tokenizers, as diffusers takes them by default. */
+  /** The repository from which diffusers takes the family's configs and tokenizers by default. */
   readonly config: string
-  /** Whether its files mostly hold the denoiser alone, so that the other components come from `config`. */
+  /** Whether most files of the family hold the denoiser alone, so that the other components come from `config`. */
   readonly denoiserAlone?: boolean | undefined
 }
 

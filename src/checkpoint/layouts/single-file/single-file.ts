@@ -134,7 +134,7 @@ interface SingleFileSource {
   /** The component in a repository in diffusers' layout. */
   readonly config: ComponentFiles
   readonly file: FileInRepository
-  /** Undefined where the file does not hold this component. */
+  /** The names of the component's tensors in the file; undefined if the file does not hold this component. */
   readonly names: OriginalNames | undefined
   /** See `stored` of ComponentWeights. */
   readonly stored: 4 | 8 | undefined

@@ -9,7 +9,7 @@ import { safetensorsFile } from '../../testing.js'
 import type { Config, SafetensorsDType, TensorEntry, WeightLibrary, WeightTable } from '../../types.js'
 import { openFolderComponent } from '../diffusers-folder.js'
 
-/** What fixtures/single-files/tiny.json.gz has: fixture → component → original tensor → what is done, and the tensors it is made of. */
+/** What fixtures/single-files/tiny.json.gz has: fixture → component → original tensor → the operation that makes it, and the tensors that it is made of. */
 type Recipes = Readonly<
   Record<string, Readonly<Record<string, Readonly<Record<string, readonly [op: string, ...names: string[]]>>>>>
 >

@@ -144,7 +144,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'Conv 3 × 3 of 321 channels': [conv(321, 64, 3)],
   'Conv 1 × 1 of 2,560 channels': [conv(2560, 320, 1)],
   'Conv 1 × 1 of 321 channels': [conv(321, 65, 1)],
-  // More would exceed the 65,535 iterations that Mesa's software GPU gives the loops of a kernel.
+  // More columns would exceed the 65,535 iterations that Mesa's software GPU gives the loops of a kernel.
   'MatMulNBits, 8 bits, of 10,240': [quantized(8, 10240, 64, 8)],
   'MatMulNBits, 4 bits, of 5,120': [quantized(77, 5120, 64, 4)],
   'MatMulNBits, 8 bits, one row': [quantized(1, 1280, 320, 8)],
@@ -160,9 +160,9 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'a product without bias and a sum': [productAndSum(77, 320, 64, false)],
   'group norm, SiLU, convolution': [groupNorm([2, 96, 12], 'SiLU and convolution'), 4e-4],
   'group norm of tokens': [groupNorm([2, 320, 8], 'tokens'), 4e-4],
-  // More tiles of 16 pixels than a device allows workgroups along an axis.
+  // The image has more tiles of 16 pixels than a device allows workgroups along an axis.
   'group norm of more tokens than one grid can have': [groupNorm([1, 4, 1024], 'tokens', 2), 4e-4],
-  // Its scores and probabilities are in float16 buffers.
+  // Attention with this head size has scores and probabilities in float16 buffers.
   'attention of 30': [attention(2, 30, 77, 77), 8e-4],
   'Softmax of 4,096': [unary([1, 64, 4096], math.softmax)],
   'Softmax of 77': [unary([1, 64, 77], math.softmax)],

@@ -269,7 +269,7 @@ export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undef
 
 /**
  * From now on, `gpu` runs one kernel in place of each of these sequences. Without any, it runs what onnxruntime records. Calls `replaced` with the label of
- * each kernel that it runs so.
+ * each kernel that it runs in place of a sequence.
  */
 export function replaceSequences(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void): void {
   const known = streams.get(gpu)

@@ -74,7 +74,7 @@ export const variances: readonly KernelEdits[] = [
   ]),
   ofRows('SkipLayerNorm', [['x', 'skip', 'gamma', 'beta', 'output', 'input_skip_bias_sum']]),
   {
-    // A workgroup for each channel of InstanceNormalization.
+    // onnxruntime runs a workgroup for each channel of InstanceNormalization.
     label: 'ComputeChannelScaleShift',
     bindings: [['x', 'scale', 'bias', 'output']],
     constants: ['workgroup_size'],
