@@ -65,7 +65,8 @@ export const errorCodes = {
     'type-mismatch': 'An input tensor has another element type than the network expects.',
     'unknown-input': 'A network was given an input that it does not have.',
     'unknown-option': 'An option is misspelt or does not exist. The message lists all options.',
-    'unsupported-image-type': 'An image can be encoded as `image/png` only.',
+    'unsupported-image-type':
+      'The browser cannot encode an image of this type, or the type is not PNG, JPEG or WebP. Use `image/png`.',
     'variant-name': '`variant` has characters that are not allowed. Correct it.',
   },
   HubError: {
@@ -169,13 +170,13 @@ export const errorCodes = {
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
     'lora-fuse':
-      'A LoRA cannot be fused into a layer, because its weight is quantized or it has no bias. Leave the LoRA as a branch: it makes the same image.',
+      'A LoRA cannot be fused into a layer, because the layer's weight is quantized, or because the layer lacks the bias that the LoRA changes. Leave the LoRA as a branch: the image is the same.',
     'lora-method':
       'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',
-    'tokenizer-side': 'The tokenizer pads or cuts a text at an end that does not exist.',
+    'tokenizer-side': '`padding_side` or `truncation_side` of the tokenizer is neither `left` nor `right`.',
     'unsupported-class': 'A pipeline, network or scheduler class is not supported. The message lists the supported classes.',
     'unsupported-config': 'A config value is valid in diffusers but not supported. The message lists the supported values.',
   },

@@ -71,7 +71,7 @@ export interface LoraInfo {
   readonly triggerWords: readonly string[]
   /** Bytes of its factors, as they are stored. */
   readonly bytes: number
-  /** Its weight when it was last active; with `loraScale` since it was fused. */
+  /** Its weight when it was last active. From a fusion on, `loraScale` is a factor of it. */
   readonly weight: number
   /** Whether it is active. */
   readonly active: boolean

@@ -107,7 +107,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1, under the names
+   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of a family in docs/single-files.md, under the names
    * of the code that trained it. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
    * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
    * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
@@ -215,7 +215,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each, 1 without. A change of weights alone
+   * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each; 1 by default. A change of weights alone
    * loads and compiles nothing. A fused LoRA that is not among them, or gets another weight, is no longer fused. @throws InputError `adapter-name`, `adapter-weights`
    */
   async setAdapters(names: string | readonly string[], weights?: number | readonly number[]): Promise<void> {
@@ -223,9 +223,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step costs what it costs without LoRAs. A GPU computes them while the next generation
-   * loads the weights. docs/lora.md says when this is worth it.
-   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` where a weight is quantized. Nothing has changed then.
+   * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step costs as much as without LoRAs. A GPU computes them while the next generation
+   * loads the weights. docs/lora.md says when this is worth it. An error changes nothing.
+   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` if a weight is quantized, or a layer lacks the bias that a LoRA changes
    */
   async fuseLora(options: FuseLoraOptions = {}): Promise<void> {
     checkOptionNames(options, fuseLoraOptionNames)
