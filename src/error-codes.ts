@@ -170,7 +170,7 @@ export const errorCodes = {
   UnsupportedError: {
     'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
     'lora-fuse':
-      'A LoRA cannot be fused into a layer, because the layer's weight is quantized, or because the layer lacks the bias that the LoRA changes. Leave the LoRA as a branch: the image is the same.',
+      'A LoRA cannot be fused into a layer, because the weight of the layer is quantized, or because the layer lacks the bias that the LoRA changes. Leave the LoRA as a branch: the image is the same.',
     'lora-method':
       'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
