@@ -107,7 +107,7 @@ export interface OpeningCost {
 export interface Repository {
   /** Name for display: `owner/name`, a base URL without query, or a folder's name. */
   readonly id: string
-  /** The pinned commit (40 hex digits), or a word for hosts without commits. */
+  /** The pinned commit (40 hex digits), or another identifier on hosts without commits. */
   readonly revision: string
   /** Every file, sorted by path. The host is asked once. */
   files(options?: ReadOptions): Promise<readonly RepositoryFile[]>

@@ -38,7 +38,7 @@ export interface CachedModel {
   readonly id: string
   /** Base URL of the Hub that the model came from; base URL of the files when they did not come from a Hub. */
   readonly endpoint: string
-  /** The commit, or a word for hosts without commits. */
+  /** The commit, or another identifier on hosts without commits. */
   readonly revision: string
   /** The model's files that are stored at least in part. */
   readonly files: readonly CachedFile[]
