@@ -1,7 +1,7 @@
 /**
  * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. It keeps other software from
- * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). Configs that other tools quantized are not
- * read here: the network definitions refuse their `quantization_config`.
+ * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). The `quantization_config` of another tool
+ * is not read here: the network definitions refuse it.
  */
 
 import { CheckpointError } from '../errors.js'

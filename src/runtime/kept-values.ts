@@ -18,7 +18,7 @@ interface Kept {
 export class KeptValues {
   readonly #kept = new Map<ComponentGraph, Kept>()
 
-  /** The results for these inputs of a run; undefined if they are not here. `usable`: whether the run's device can read a tensor. */
+  /** The results for these inputs of a run; undefined if there are none. `usable`: whether the run's device can read a tensor. */
   of(
     graph: ComponentGraph,
     inputs: Inputs,

@@ -10,7 +10,7 @@ export interface Allocation {
   readonly bytes: number
   /** Counts the memory for another owner. */
   transfer(owner: string): void
-  /** Stops counting it. A second call changes nothing. */
+  /** Stops counting the memory. A second call changes nothing. */
   release(): void
 }
 

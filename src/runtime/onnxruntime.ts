@@ -15,7 +15,7 @@ export type OnnxRuntime = typeof ort
 export type Session = ort.InferenceSession
 export type OrtTensor = ort.Tensor
 
-/** The release that this code is written for. The code depends on how it treats buffers, so other releases are refused. */
+/** The release that this code is written for. The code depends on how this release treats buffers, so other releases are refused. */
 export const onnxruntimeVersion = '1.30.0'
 
 /** Locked during every call into onnxruntime-web. */
@@ -70,7 +70,7 @@ async function load(build: Build): Promise<OnnxRuntime> {
   // The build for GPUs needs no threads, and a browser starts no thread with a script of another origin.
   const foreign = isCrossOriginScript()
   runtime.env.wasm.numThreads = build === 'wasm' && !foreign ? processorThreads() : 1
-  // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
+  // A script of another origin would otherwise download a module that it already contains (importWasmModule in onnxruntime's wasm-utils-import.ts).
   if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
   else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime

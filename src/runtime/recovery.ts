@@ -13,7 +13,7 @@ export interface Setup {
   readonly canStream: boolean
   /** Whether the network can run with fewer of its weights on the device at once. */
   readonly canShrink: boolean
-  /** Whether it can work in smaller tiles. */
+  /** Whether the network can work in smaller tiles. */
   readonly canTile: boolean
 }
 

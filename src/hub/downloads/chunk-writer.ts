@@ -58,7 +58,7 @@ export class ChunkWriter {
   /** The parts of chunks that an aborted download left, by the chunk's index. */
   readonly #parts: Map<number, ChunkPart>
   readonly #early = new EarlyChunks()
-  /** Ends the queue of work that must run one at a time. */
+  /** Settles with the last queued task: tasks of one writer run one at a time. */
   #tail: Promise<void> = Promise.resolve()
   /** Receives the index of each chunk that was stored. */
   onStored: (index: number) => void = () => {}
@@ -214,7 +214,7 @@ export class ChunkWriter {
     else await this.#store.putRecord(fileRecordKey(key), complete)
   }
 
-  /** Stores that everything wanted is present. */
+  /** Stores in the record that every wanted chunk is present. */
   async #finishPart(now: number): Promise<void> {
     const { key } = this.#file
     const chosen = [...new Set([...(this.#record.chosen ?? []), ...(this.#wanted ?? [])])].sort((a, b) => a - b)
@@ -310,7 +310,7 @@ function firstGap(present: ReadonlySet<number>): number {
   return index
 }
 
-/** The one place where a hash decides. @throws HubError `hash-mismatch` */
+/** Compares a file's hash with the one that its repository lists. @throws HubError `hash-mismatch` */
 function checkHash(file: StoredFile, expected: string, actual: string): void {
   if (actual === expected) return
   const { repository, path } = file

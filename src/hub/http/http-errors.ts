@@ -107,7 +107,7 @@ function shorter(headers: Headers, details: Record<string, ErrorDetail>): string
   return total < 200 ? `: it has ${total} bytes, as Git LFS pointers do` : `: it has ${total} bytes`
 }
 
-/** Codes of the errors after which what is cached is used: the host did not answer, or not so that the page could read it. */
+/** Codes of the errors after which cached files are used instead: the host did not answer, or the page could not read its answer. */
 export const unreachableCodes = ['network', 'stalled', 'cors', 'blocked-by-page'] as const
 
 /** The signed address that the repository redirected to is no longer valid. */

@@ -89,7 +89,7 @@ function isWhole({ status, headers }: Response, range: ByteRange | undefined): b
 
 /**
  * Whether a status says, as 200 does, that the content follows. 203: a proxy changed the answer on its way. 204: some servers answer so for an empty
- * file. 226 and others: servers and proxies with words of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
+ * file. 226 and others: servers and proxies with statuses of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
  */
 function isSuccess(status: number): boolean {
   return status >= 200 && status < 300 && ![202, 205, 206, 207].includes(status)
@@ -242,7 +242,7 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
 class SilenceWatch {
   readonly #stallMs: number
   readonly #onSilence: () => void
-  /** The silence lasts too long at this time. */
+  /** From this time on the server has been silent for too long, unless bytes arrive before. */
   #deadline: number
   /** The timer is due at this time: at the deadline, or earlier. */
   #due = 0

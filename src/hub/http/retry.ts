@@ -8,7 +8,7 @@ import type { Transport } from './transport.js'
 /** The longest wait that a server may request, in milliseconds. */
 export const longestWait = 300_000
 
-/** Codes of failures that the same request may not meet again. */
+/** Codes of failures after which the same request may succeed. */
 const temporary = new Set([
   'network',
   'stalled',

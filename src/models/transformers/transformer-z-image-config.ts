@@ -65,7 +65,7 @@ export function readZImageConfig(config: Config): ZImageConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** One of the pairs of patch sizes must be the pipeline's. */
+/** Checks that one of the pairs of patch sizes is the one with which ZImagePipeline runs. */
 function checkPatches(reader: ConfigReader): void {
   const [edges, depths] = [reader.raw('all_patch_size') ?? [2], reader.raw('all_f_patch_size') ?? [1]]
   if (!Array.isArray(edges) || !Array.isArray(depths) || edges.length !== depths.length)

@@ -38,7 +38,7 @@ export class WasmDevice implements Device {
     this.memory = new MemoryAccount(total)
   }
 
-  /** `total` counts its memory too. @throws DeviceError `runtime-not-loaded` */
+  /** `total`: an account that counts this device's memory too. @throws DeviceError `runtime-not-loaded` */
   static async open(total?: MemoryAccount): Promise<WasmDevice> {
     return new WasmDevice(await loadOnnxRuntime('wasm'), total)
   }

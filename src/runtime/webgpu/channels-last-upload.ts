@@ -40,7 +40,7 @@ export class ChannelsLastUpload {
     this.#kernel.compile(type)
   }
 
-  /** Makes the buffers to upload such weights; undefined if there are none. @throws DeviceError `out-of-memory` */
+  /** Makes the buffers to upload the weights with channels last; undefined if `wanted` has none. @throws DeviceError `out-of-memory` */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
     const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
     if (most === 0) return undefined
@@ -78,7 +78,7 @@ export class ChannelsLastUpload {
   }
 }
 
-/** One value for each thread: neighbours in `piece` are read together. Bound by writing memory. */
+/** WGSL of the kernel: each thread moves one value, and neighbouring threads read neighbours in `piece`. Its speed is bound by writing memory. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> piece: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> weight: array<${type}>;

@@ -10,10 +10,10 @@ import { elementCount } from '../../util/element-count.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.js'
 
-/** WebGPU's limit of workgroups along an axis. Rows beyond it are further turns of the kernel's loop. */
+/** WebGPU's limit of workgroups along an axis. The kernel computes further rows in a loop. */
 const mostGroups = 65_535
 
-/** What one upload adds products through. */
+/** Adds products during one upload. */
 export interface ProductWriter {
   /** Adds the products of a fused weight to its buffer, which has the weight without them. */
   add(buffer: GPUBuffer, weight: WeightKey, signal: AbortSignal | undefined): Promise<void>
@@ -93,7 +93,7 @@ function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
 }
 
-/** One value of a row for each thread: neighbours read neighbours of `a`, and one value of `b`. */
+/** WGSL of the kernel: each thread computes one value of a row, and neighbouring threads read neighbours of `a` and the same value of `b`. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;

@@ -60,7 +60,7 @@ async function fill(
     loras = await device.loras.open(owner, wanted)
     if (total > 0) onProgress?.(0, total)
     await streamWeights(
-      // Of a fused weight, the checkpoint's values: the device adds the products.
+      // For a fused weight, upload the checkpoint's values: the device adds the products.
       wanted.map((weight) => ({ ...weight, entry: weight.entry.fused?.base ?? weight.entry })),
       async ({ wanted: weight, byteOffset, bytes }) => {
         const buffer = made.get(weight.key)
