@@ -5,7 +5,7 @@ const most = 8
 
 /**
  * How many threads to use: as many as there are cores, at most 8, in a page or a worker that is cross-origin isolated (COOP and COEP); elsewhere 1,
- * because browsers share memory between threads only there. The browser reports hardware threads as cores; bench/RESULTS.md says what those gain.
+ * because browsers share memory between threads only there. The browser reports hardware threads as cores (measured in bench/RESULTS.md).
  */
 export function processorThreads({ crossOriginIsolated, navigator }: ThreadScope = globalThis): number {
   return crossOriginIsolated ? Math.max(1, Math.min(navigator.hardwareConcurrency, most)) : 1
