@@ -21,6 +21,7 @@ export const safetensorsLimits = {
 /** A tensor as a header describes it; offsets count from the start of the file. */
 export type TensorHeader = Omit<TensorEntry, 'source'>
 
+/** A parsed header: the tensors by name, and the texts of `__metadata__`. */
 export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorHeader>
   readonly metadata: ReadonlyMap<string, string>

@@ -218,6 +218,7 @@ function range(bounds: Bounds): string {
   return `from ${bounds.min} to ${bounds.max}`
 }
 
+/** A config value as JSON for a message, cut to 200 characters; `missing` for undefined. */
 export function shown(value: unknown): string {
   const text = value === undefined ? 'missing' : JSON.stringify(value)
   return text.length > 200 ? `${text.slice(0, 200)}…` : text

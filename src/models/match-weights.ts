@@ -15,6 +15,7 @@ interface UnusedTensor {
   readonly reason: string
 }
 
+/** Graphs whose weights name tensors of a table, and the tensors of the table that they do not use. */
 export interface MatchedWeights {
   /** The graphs as given, with `Stage.weights` naming tensors of the table. */
   readonly graphs: readonly ComponentGraph[]

@@ -262,8 +262,11 @@ export interface LatentStatistics {
   readonly given?: Config | undefined
 }
 
+/** A class of text encoders, with the type of its config. */
 export type TextEncoderDefinition<NetworkConfig = unknown> = Definition<'text-encoder', TextEncoderModel<NetworkConfig>>
+/** A class of denoisers (UNets and transformers), with the type of its config. */
 export type DenoiserDefinition<NetworkConfig = unknown> = Definition<'denoiser', DenoiserModel<NetworkConfig>>
+/** A class of autoencoders, with the type of its config. */
 export type AutoencoderDefinition<NetworkConfig = unknown> = Definition<'autoencoder', AutoencoderModel<NetworkConfig>>
 
 /** A network class of any role. */

@@ -15,6 +15,7 @@ interface Kept {
   readonly values: ReadonlyMap<string, DeviceTensor>
 }
 
+/** The results that one caller keeps, for each graph those of its last inputs. */
 export class KeptValues {
   readonly #kept = new Map<ComponentGraph, Kept>()
 

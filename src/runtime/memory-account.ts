@@ -21,6 +21,7 @@ interface OwnerBytes {
   peakActivations: number
 }
 
+/** The account of one device, or of several if their accounts have this one as `total`. */
 export class MemoryAccount implements MemoryMeter {
   readonly #owners = new Map<string, OwnerBytes>()
   readonly #allocations = new Set<Allocation>()

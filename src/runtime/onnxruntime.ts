@@ -11,7 +11,9 @@ import { processorThreads } from '../util/processor-threads.js'
 import { isCrossOriginScript, unpackedWasm, wasmFiles } from './wasm-files.js'
 import type { DeviceKind } from '../memory/device-info.js'
 
+/** The module onnxruntime-web, in whichever build is loaded. */
 export type OnnxRuntime = typeof ort
+/** A compiled program. */
 export type Session = ort.InferenceSession
 export type OrtTensor = ort.Tensor
 

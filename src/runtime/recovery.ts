@@ -25,9 +25,10 @@ export type RecoveryStep =
   | { readonly action: 'tile' }
   | { readonly action: 'fail'; readonly error: Error }
 
-/** A second loss within this time is not tried again. */
+/** Milliseconds after a loss within which a second loss is final. */
 const lossWindowMs = 120_000
 
+/** Chooses the steps of one pipeline. It remembers the last loss, so that a device which is lost again at once is not opened forever. */
 export class RecoveryLadder {
   readonly #now: () => number
   /** The device that was lost last, the time of the report, and the time since the previous loss. */

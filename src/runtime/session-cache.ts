@@ -3,6 +3,7 @@
 import type { Program } from '../onnx/types.js'
 import type { Session } from './onnxruntime.js'
 
+/** The sessions of one device by program, each with its users. */
 export class SessionCache {
   readonly #create: (program: Program, user: string) => Promise<Session>
   readonly #release: (session: Session) => Promise<void>

@@ -89,6 +89,7 @@ export interface Piece {
   readonly size?: readonly number[] | undefined
 }
 
+/** Options of loads, and of runs, which load first if needed. */
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
   /** Receives the bytes of weights that are loaded, 0 at first, and the bytes of all weights. */

@@ -95,7 +95,7 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
   }
 }
 
-/** Tables whose rows are looked up. They have two dimensions too, but nothing multiplies with them. */
+/** Tables whose rows are looked up. They have two dimensions, as Linear weights have, but nothing multiplies with them. */
 const embeddings =
   /(?:^|\.)(?:shared|embed_tokens|token_embedding|position_embedding|word_embeddings|relative_attention_bias|class_embedding)\.weight$/
 

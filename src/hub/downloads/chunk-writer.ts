@@ -132,7 +132,7 @@ export class ChunkWriter {
     return (await restoreRanges(joined, ranges, target, begin)) ? ranges : []
   }
 
-  /** Stores what has arrived of chunks when a download is aborted, for the next one to take. Does nothing where the browser cannot store it. */
+  /** Stores what has arrived of chunks when a download is aborted, for the next download. Does nothing if the browser cannot store the file. */
   async keepParts(parts: readonly (ChunkPart & { readonly bytes: Uint8Array })[]): Promise<void> {
     const { key, size } = this.#file
     if (this.isRepairing || this.#store.isInMemory(key)) return
@@ -149,7 +149,8 @@ export class ChunkWriter {
   /**
    * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs them, which may
    * be after the promise has resolved.
-   * @throws HubError `hash-mismatch` when the file was complete before and had another chunk at this index
+   * @throws HubError `hash-mismatch` when the record has the chunk's digest, because the file was complete or the chunk was chosen before, and the bytes
+   *   have another one
    */
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
@@ -176,7 +177,7 @@ export class ChunkWriter {
     if (!isChecked) await this.#serially(() => this.#hashPresent())
   }
 
-  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet, or removes that mark. */
+  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet; or removes this mark. */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
       this.#record = { ...this.#record, provisional: provisional ? true : undefined }

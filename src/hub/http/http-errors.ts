@@ -99,7 +99,7 @@ function reasonOf(headers: Headers): string {
   return plain.length > 300 ? `${plain.slice(0, 300)}…` : plain
 }
 
-/** The size that a 416 answer states, which is put into `details`. */
+/** The end of a sentence with the size that a 416 answer states, '' if it states none. Also puts the size into `details`. */
 function shorter(headers: Headers, details: Record<string, ErrorDetail>): string {
   const { total } = parseContentRange(headers.get('content-range') ?? '') ?? {}
   if (total === undefined) return ''

@@ -26,9 +26,9 @@ export interface AutoencoderShape {
 export interface LatentForm {
   /** Channels of the graph's input `latents`. */
   readonly channels: number
-  /** Computes the latents that the decoder takes from the input `latents`. */
+  /** Converts the input `latents` to the latents on which the decoder runs. */
   readonly toDecoder: (graph: GraphBuilder, latents: ValueInfo) => ValueInfo
-  /** Computes the encoder's output `latents` from the moments, [batch, 2 · latent channels, height, width]. */
+  /** Converts the moments, [batch, 2 · latent channels, height, width], to the encoder's output `latents`. */
   readonly fromMoments: (graph: GraphBuilder, moments: ValueInfo) => ValueInfo
 }
 

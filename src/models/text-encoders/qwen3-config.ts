@@ -5,6 +5,7 @@ import { ConfigReader } from '../config-reader.js'
 import type { GateActivation } from '../layers/gated-feed-forward.js'
 import { shapeLimits } from '../layers/shape.js'
 
+/** The values of a Qwen3 config, checked. */
 export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
   /** Keys that the class does not have. */

@@ -3,6 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { ConfigReader } from '../config-reader.js'
 
+/** The values of a ZImageTransformer2DModel config, checked. */
 export interface ZImageConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config

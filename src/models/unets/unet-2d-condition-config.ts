@@ -25,6 +25,7 @@ interface UnetBlock {
   readonly attention: UnetAttention | undefined
 }
 
+/** The values of a UNet2DConditionModel config, checked. */
 export interface UnetConfig {
   /** Keys that the class does not have. */
   readonly ignoredKeys: Config

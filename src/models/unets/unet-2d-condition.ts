@@ -224,8 +224,8 @@ function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
 }
 
 /**
- * The second part of the input `add_embeds`: for each row of the batch its time ids embedded (six for SDXL, five for its refiner), which go
- * after `textWidth` columns of pooled text embedding. `timeIds` is flat [batch, ids], the result flat [batch, n].
+ * The second part of each row of the input `add_embeds`, after `textWidth` columns of pooled text embedding: the embeddings of the row's time ids (six
+ * for SDXL, five for its refiner). `timeIds` is flat [batch, ids], the result flat [batch, n].
  * @throws InputError `invalid-shape` when the widths do not add up
  */
 export function unetTimeIdEmbeds(

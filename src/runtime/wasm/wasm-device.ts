@@ -14,6 +14,7 @@ import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
 import { capabilitiesOf, computeType, type DeviceInfo, ownKernels } from '../../memory/device-info.js'
 
+/** The CPU as a device. Its sessions contain the weights, and its tensors are in host memory. */
 export class WasmDevice implements Device {
   readonly info: DeviceInfo = {
     name: 'wasm',

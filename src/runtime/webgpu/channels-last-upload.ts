@@ -19,11 +19,12 @@ const pieces = 16
 export interface ChannelsLastWriter {
   /** Writes bytes of a tensor into its buffer, as {@link GpuBuffers.write} does. */
   write(buffer: GPUBuffer, weight: WeightKey, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void
-  /** All bytes of the weight have been written into its buffer. */
+  /** Call when all bytes of the weight have been written into its buffer. */
   finish(buffer: GPUBuffer, weight: WeightKey): void
   destroy(): void
 }
 
+/** Opens the writers of one device, and has the kernel that they share. */
 export class ChannelsLastUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers

@@ -39,6 +39,7 @@ export interface AskedBuffer {
 /** A reused buffer is never refused. */
 const granted = Promise.resolve(undefined)
 
+/** All buffers of one GPUDevice. There is one for each device, since it replaces methods of the device. */
 export class GpuBuffers implements BufferPool {
   readonly #device: GPUDevice
   readonly #account: MemoryAccount

@@ -20,6 +20,7 @@ export interface ProductWriter {
   destroy(): void
 }
 
+/** Opens the writers of one device, and has the kernel that they share. */
 export class LoraUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers

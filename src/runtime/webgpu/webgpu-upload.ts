@@ -12,6 +12,7 @@ import type { WeightKey } from '../../memory/needs.js'
 /** Bytes written to the queue before waiting for it: this limits the copies that the browser keeps. */
 const queuedBytes = 64 * 2 ** 20
 
+/** Options of {@link uploadWeights}. */
 export interface UploadOptions extends LoadOptions {
   /** Buffers that may be reused for tensors of their size; removed from the list when they are. */
   readonly spare?: GPUBuffer[] | undefined

@@ -32,6 +32,7 @@ interface Streaming {
   readonly overlaps: boolean
 }
 
+/** The weights of one network on one GPU. */
 export class WebGpuWeights {
   readonly #device: GpuRuntime
   readonly #name: string
