@@ -15,7 +15,7 @@ test('the first paint downloads little, and nothing of the runtime; the page can
   const bodies: Promise<unknown>[] = []
   page.on('response', (response) => {
     const { pathname, hostname, protocol } = new URL(response.url())
-    // The page makes a worker of a line of its own, to see whether workers have WebGPU.
+    // The page starts a worker with one line of code, from a blob, to find out whether workers have WebGPU.
     if (protocol === 'blob:') return
     expect(hostname).toBe('127.0.0.1')
     bodies.push(

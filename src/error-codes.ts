@@ -173,7 +173,7 @@ export const errorCodes = {
     'gguf-type':
       'A tensor of a GGUF file has a type that Aquatint does not read. Choose a file in one of the types that the message lists.',
     'lora-fuse':
-      'A LoRA cannot be fused into a layer, because its weight is quantized or it has no bias. Leave the LoRA unfused: it makes the same image.',
+      'A LoRA cannot be fused into a layer, because the weight of the layer is quantized, or because the layer lacks the bias that the LoRA changes. Leave the LoRA unfused: it makes the same image.',
     'lora-method':
       'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',

@@ -199,7 +199,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly strength?: number | undefined
   /** The seed, as in `torch.Generator('cpu').manual_seed(seed)`. By default it is random; the result reports it. */
   readonly seed?: number | undefined
-  /** 0 to 1: how much noise DDIM adds in each step. Default 0. */
+  /** 0 to 1: how much noise DDIM and TCD add in each step. Default 0. */
   readonly eta?: number | undefined
   /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined

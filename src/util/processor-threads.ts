@@ -4,14 +4,14 @@
 const most = 8
 
 /**
- * The processor's threads, in a page or a worker that is cross-origin isolated (COOP and COEP): only there do browsers share memory between threads.
- * Elsewhere 1. Reported cores count each hardware thread, and bench/RESULTS.md says what those gain.
+ * How many threads to use: as many as there are cores, at most 8, in a page or a worker that is cross-origin isolated (COOP and COEP); elsewhere 1,
+ * because browsers share memory between threads only there. The browser reports hardware threads as cores (measured in bench/RESULTS.md).
  */
 export function processorThreads({ crossOriginIsolated, navigator }: ThreadScope = globalThis): number {
   return crossOriginIsolated ? Math.max(1, Math.min(navigator.hardwareConcurrency, most)) : 1
 }
 
-/** What {@link processorThreads} asks of a page or a worker. */
+/** What {@link processorThreads} reads of the global scope of a page or a worker. */
 export interface ThreadScope {
   readonly crossOriginIsolated: boolean
   readonly navigator: { readonly hardwareConcurrency: number }

@@ -107,7 +107,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1, with the tensor names
+   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of a family in docs/single-files.md, with the tensor names
    * of the models' original code. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
    * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
    * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
@@ -225,7 +225,7 @@ export class DiffusionPipeline {
   /**
    * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step takes as long as without LoRAs. A GPU computes the changes while the next generation
    * loads the weights. docs/lora.md says when this is worth it.
-   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` if a weight is quantized. An error leaves everything unchanged.
+   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` if a weight is quantized, or a layer lacks the bias that a LoRA changes. An error leaves everything unchanged.
    */
   async fuseLora(options: FuseLoraOptions = {}): Promise<void> {
     checkOptionNames(options, fuseLoraOptionNames)
