@@ -183,4 +183,22 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     await tab.reload()
     expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(true)
   })
+
+  await test.step('the page starts these threads, and the picture is the same', async () => {
+    await tab.evaluate(() => {
+      const Own = globalThis.Worker
+      const started: unknown[] = []
+      class Listed extends Own {
+        constructor(...start: ConstructorParameters<typeof Own>) {
+          super(...start)
+          started.push(start[1]?.name)
+        }
+      }
+      Object.assign(globalThis, { started, Worker: Listed })
+    }, null)
+    expect(psnr(await generate(tab, item.prompt), reference)).toBeGreaterThanOrEqual(50)
+    const started = await tab.evaluate(() => Reflect.get(globalThis, 'started') as unknown[], null)
+    // The name that Emscripten, with which onnxruntime is built, gives each of its threads.
+    expect(started).toContain('em-pthread')
+  })
 })

@@ -27,7 +27,8 @@ const echo = 'onmessage = ({ data, ports }) => { postMessage({ data, name: self.
 
 test('the page starts a module worker with its name, and passes messages, transferred buffers and ports on in both directions', async () => {
   const worker = new scope.Worker(script(`export {}; ${echo}`), { type: 'module', name: 'em-pthread' })
-  const handled = new Promise((resolve) => (worker.onmessage = resolve))
+  // Emscripten sets these properties.
+  const handled = new Promise((resolve) => Object.assign(worker, { onmessage: resolve }))
   const buffer = new ArrayBuffer(8)
   const channel = new MessageChannel()
   worker.postMessage({ buffer, port: channel.port2, shared: 'kept' }, [buffer, channel.port2])
@@ -37,7 +38,8 @@ test('the page starts a module worker with its name, and passes messages, transf
   expect(data.data.buffer.byteLength).toBe(8)
   expect(data.data.shared).toBe('kept')
   await handled
-  const through = new Promise((resolve) => (channel.port1.onmessage = (event) => resolve(event.data)))
+  const through = new Promise((resolve) => channel.port1.addEventListener('message', ({ data: text }) => resolve(text)))
+  channel.port1.start()
   ports[0]?.postMessage('hello')
   expect(await through).toBe('hello')
   worker.terminate()
@@ -102,7 +104,7 @@ test('a worker that the page may not start is started by the engine, with the me
 test('a worker whose script cannot be loaded by either reports an error once', async () => {
   const worker = new scope.Worker(new URL('/no/such/script.js', location.href))
   let errors = 0
-  worker.onerror = () => errors++
+  Object.assign(worker, { onerror: () => errors++ })
   await next(worker, 'error')
   worker.terminate()
   expect(errors).toBe(1)

@@ -48,6 +48,8 @@ export class PageWorker extends EventTarget {
   readonly #url: string
   readonly #options: WorkerOptions
   readonly #port: MessagePort
+  /** Aborted when the worker is terminated: it sends nothing afterwards. */
+  readonly #end = new AbortController()
   readonly #OwnWorker: typeof Worker
   /** Undefined after the first answer: the worker runs. */
   #unanswered: Unanswered[] | undefined = []
@@ -66,7 +68,9 @@ export class PageWorker extends EventTarget {
     this.#OwnWorker = OwnWorker
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    port1.onmessage = ({ data, ports }: MessageEvent<FromHelper>) => this.#receive(data, ports)
+    const { signal } = this.#end
+    port1.addEventListener('message', ({ data, ports }: MessageEvent<FromHelper>) => this.#receive(data, ports), { signal })
+    port1.start()
     this.addEventListener('message', (event) => this.onmessage?.(event as MessageEvent))
     this.addEventListener('messageerror', (event) => this.onmessageerror?.(event as MessageEvent))
     this.addEventListener('error', (event) => this.onerror?.(event as ErrorEvent))
@@ -82,22 +86,21 @@ export class PageWorker extends EventTarget {
 
   terminate(): void {
     this.#own?.terminate()
-    this.#port.onmessage = null
+    this.#end.abort()
     this.#port.postMessage({ kind: 'terminate' } satisfies ToHelper)
     this.#port.close()
   }
 
   #receive(answer: FromHelper, ports: readonly MessagePort[]): void {
-    if (answer.kind === 'error') {
-      if (!this.#startHere()) this.dispatchEvent(new ErrorEvent('error', answer.error))
-      return
-    }
+    if (answer.kind === 'error' && this.#startHere()) return
     this.#unanswered = undefined
-    this.dispatchEvent(
-      answer.kind === 'message'
-        ? new MessageEvent('message', { data: answer.data, ports: [...ports] })
-        : new MessageEvent('messageerror'),
-    )
+    this.#pass(answer, ports)
+  }
+
+  #pass(answer: FromHelper, ports: readonly MessagePort[] = []): void {
+    if (answer.kind === 'message') this.dispatchEvent(new MessageEvent('message', { data: answer.data, ports: [...ports] }))
+    else if (answer.kind === 'messageerror') this.dispatchEvent(new MessageEvent('messageerror'))
+    else this.dispatchEvent(new ErrorEvent('error', answer.error))
   }
 
   /** Starts the worker in this thread if the page's has not answered yet. Whether it could: what was transferred is gone. */
@@ -107,13 +110,10 @@ export class PageWorker extends EventTarget {
     if (unanswered === undefined || unanswered.some(({ transfers }) => transfers)) return false
     try {
       const own = new this.#OwnWorker(this.#url, this.#options)
-      own.onmessage = ({ data, ports }) => this.dispatchEvent(new MessageEvent('message', { data, ports: [...ports] }))
-      own.onmessageerror = () => this.dispatchEvent(new MessageEvent('messageerror'))
-      own.onerror = (event) => {
-        event.preventDefault()
-        const { message, filename, lineno, colno } = event
-        this.dispatchEvent(new ErrorEvent('error', { message, filename, lineno, colno }))
-      }
+      const { signal } = this.#end
+      own.addEventListener('message', ({ data, ports }) => this.#pass({ kind: 'message', data }, ports), { signal })
+      own.addEventListener('messageerror', () => this.#pass({ kind: 'messageerror' }), { signal })
+      own.addEventListener('error', (event) => this.#pass({ kind: 'error', error: errorOf(event) }), { signal })
       for (const { data } of unanswered) own.postMessage(data)
       this.#own = own
     } catch {
@@ -121,4 +121,11 @@ export class PageWorker extends EventTarget {
     }
     return true
   }
+}
+
+/** What an error event says, which ends here. An event without an error means that the script could not be loaded. */
+export function errorOf(event: Event & Partial<ErrorEvent>): Extract<FromHelper, { kind: 'error' }>['error'] {
+  event.preventDefault()
+  const { message = '', filename = '', lineno = 0, colno = 0 } = event
+  return { message, filename, lineno, colno }
 }

@@ -1,32 +1,33 @@
-/** The page's side of page-worker.ts: starts the workers that the engine's worker asks for, and passes their messages on. */
+/** The page's side of page-worker.ts: starts the workers that the engine's worker requests, and passes their messages on. */
 
-import type { FromHelper, ToHelper, WorkerRequest } from '../page-worker.js'
+import { errorOf, type FromHelper, type ToHelper, type WorkerRequest } from '../page-worker.js'
 import { newWorker } from './spawn-worker.js'
 
 /** The workers that the page has started for one engine. */
 export class HelperWorkers {
   readonly #port: MessagePort
+  readonly #startWorker: typeof newWorker
   readonly #running = new Set<Worker>()
-
-  readonly #startWorker: (url: string, options: WorkerOptions) => Worker
+  readonly #end = new AbortController()
 
   /** @param port the engine's worker has its other end */
   constructor(port: MessagePort, startWorker = newWorker) {
     this.#port = port
     this.#startWorker = startWorker
-    port.onmessage = ({ data }: MessageEvent<WorkerRequest>) => this.#start(data)
+    port.addEventListener('message', ({ data }: MessageEvent<WorkerRequest>) => this.#start(data), { signal: this.#end.signal })
+    port.start()
   }
 
   /** Ends all of them. */
   terminate(): void {
-    this.#port.onmessage = null
+    this.#end.abort()
     this.#port.close()
     for (const worker of this.#running) worker.terminate()
     this.#running.clear()
   }
 
   #start({ url, options, port }: WorkerRequest): void {
-    const send = (message: FromHelper, transfer: readonly MessagePort[] = []) => port.postMessage(message, [...transfer])
+    const send = (message: FromHelper, ports: readonly MessagePort[] = []) => port.postMessage(message, [...ports])
     let worker: Worker
     try {
       worker = this.#startWorker(url, options)
@@ -35,22 +36,16 @@ export class HelperWorkers {
       return
     }
     this.#running.add(worker)
-    worker.onmessage = ({ data, ports }: MessageEvent<unknown>) => send({ kind: 'message', data }, ports)
-    worker.onmessageerror = () => send({ kind: 'messageerror' })
-    worker.onerror = (event) => {
-      // The engine's worker reports it.
-      event.preventDefault()
-      // A script that cannot be loaded causes a plain event, without these.
-      const { message, filename, lineno, colno } = event as Partial<ErrorEvent>
-      const error = { message: message ?? '', filename: filename ?? '', lineno: lineno ?? 0, colno: colno ?? 0 }
-      send({ kind: 'error', error })
-    }
-    port.onmessage = ({ data }: MessageEvent<ToHelper>) => {
+    worker.addEventListener('message', ({ data, ports }: MessageEvent<unknown>) => send({ kind: 'message', data }, ports))
+    worker.addEventListener('messageerror', () => send({ kind: 'messageerror' }))
+    worker.addEventListener('error', (event) => send({ kind: 'error', error: errorOf(event) }))
+    port.addEventListener('message', ({ data }: MessageEvent<ToHelper>) => {
       if (data.kind === 'message') return worker.postMessage(data.data, data.transfer)
       worker.terminate()
       this.#running.delete(worker)
       port.close()
       return undefined
-    }
+    })
+    port.start()
   }
 }
