@@ -1,4 +1,4 @@
-/** CPU seconds of the processes that this one has started: on a software adapter those of a run say what it costs, also while other programs use the machine. Linux only. */
+/** The CPU seconds of the processes that this one has started. On a software adapter they say what a run costs, also while other programs use the machine. Linux only. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 

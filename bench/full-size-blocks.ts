@@ -55,7 +55,7 @@ const models: Readonly<Record<string, Model>> = {
     base: 'diffusion_pytorch_model',
     blocks: { 'transformer_blocks.': ['num_layers'], 'single_transformer_blocks.': ['num_single_layers'] },
     most: 20,
-    // The fewest latents, of 64 × 64 pixels.
+    // The smallest latents: those of an image of 64 × 64 pixels.
     shapes: (config, tokens) => ({
       hidden_states: [1, Number(config['in_channels']), 4, 4],
       encoder_hidden_states: [1, tokens, Number(config['joint_attention_dim'])],

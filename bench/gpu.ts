@@ -14,9 +14,9 @@ import { readGroups } from './gpu/networks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
-/** Bytes of the packed folder, before it is compressed. */
+/** What the packed archive contains, before it is compressed. */
 const contents = `${root}dist/gpu-bench-contents`
-/** The machines on which it runs take no larger folders. */
+/** The most bytes of the packed folder: the machines on which it runs take no larger ones. */
 const largest = 60_000_000
 
 /** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */

@@ -1,4 +1,4 @@
-/** Promise 12 of docs/downloads.md: tensors are converted exactly and once into a prepared file, with the memory of one chunk, and that resumes after a kill. */
+/** Promise 12 of docs/downloads.md: tensors are converted exactly and once into a prepared file, with the memory of one chunk; after a kill the conversion resumes. */
 
 import { createHash } from 'node:crypto'
 import { mebibyte, weightsPath } from './hub/files.js'

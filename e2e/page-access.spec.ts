@@ -54,7 +54,7 @@ test('axe finds nothing, in light, in dark and at 360 pixels, before a picture i
   })
 })
 
-test('the keyboard alone generates: Tab reaches the prompt, Ctrl-Enter runs, Esc cancels and keeps the focus; Generate that becomes Cancel keeps it too; axe finds nothing while a picture is made', async ({
+test('the keyboard alone generates: Tab reaches the prompt, Ctrl-Enter runs, Esc cancels and keeps the focus; the focus also stays when Generate becomes Cancel; axe finds nothing while a picture is made', async ({
   page,
   server,
 }) => {

@@ -14,7 +14,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   const [width, steps] = [page.getByLabel('Width'), page.getByLabel('Steps')]
   const generate = page.getByRole('button', { name: 'Generate', exact: true })
   await expect(box.locator('.headline')).toHaveText('Downloading')
-  // Only a load runs: what can be cancelled is the load, and a picture can be requested.
+  // Only a load runs: the user can cancel it, and can request a picture.
   await expect(page.getByRole('button', { name: 'Cancel loading' })).toBeVisible()
   await expect(generate).toBeVisible()
 
@@ -32,7 +32,7 @@ test('invalid fields are marked when they are left and named in the message, whi
     'Width must be a multiple of 8, such as 496 or 504. Steps must be a number from 1 to 10000.',
   )
   await expect(width).toBeFocused()
-  // Nothing was started: the load goes on, no bar is full, and both buttons say what they said.
+  // No run was started: the load continues, no bar is full, and both buttons have the same labels as before.
   expect(await state(page)).toBe('loading')
   await expect(box.locator('.headline')).toHaveText('Downloading')
   await expect(page.getByRole('button', { name: 'Cancel loading' })).toBeVisible()
@@ -45,7 +45,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await steps.fill('2')
   await expect(message).toBeHidden()
 
-  // The box asks whether to generate without a prompt. A prompt that is typed answers it.
+  // The box asks whether to generate without a prompt. The question disappears when the user types a prompt.
   await page.getByLabel('Prompt', { exact: true }).fill(' ')
   await generate.click()
   await expect(message).toContainText('The prompt is empty.')

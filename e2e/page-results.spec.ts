@@ -74,7 +74,7 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
     revision: await server.commit(model),
   })
 
-  // The dialog is closed in the same turn in which “Save PNG” is pressed.
+  // The dialog is closed in the same task in which “Save PNG” is pressed.
   const fromGallery = page.waitForEvent('download')
   await page.getByRole('dialog').evaluate((dialog: HTMLDialogElement) => {
     const save = [...dialog.querySelectorAll('button')].find(({ textContent }) => textContent === 'Save PNG')

@@ -1,4 +1,4 @@
-/** What a visit leaves, and how the page holds together: two tabs, a reload, the skip link, narrow windows, notes about the machine. */
+/** What a visit keeps, and the layout of the page: two tabs, a reload, the skip link, narrow windows, notes about the machine. */
 
 import { expect, generate, test } from './ui/page-harness.js'
 
@@ -45,7 +45,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
 })
 
-test('the page holds together from 360 pixels up: the navigation, the summary, the start picture, notes about the machine', async ({
+test('the layout is right from 360 pixels up: the navigation, the summary, the start picture, notes about the machine', async ({
   page,
 }) => {
   // Three urgent notes.

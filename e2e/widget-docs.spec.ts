@@ -50,7 +50,7 @@ const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<v
   },
   // The frame.
   '<iframe': async (section, page) => {
-    // A frame outside of the window lays nothing out.
+    // A browser does not lay out a frame outside of the window.
     await section.locator('iframe').scrollIntoViewIfNeeded()
     await expect(page).toHaveTitle('a-cute-dog-7.png')
     await expect.poll(async () => (await section.locator('iframe').boundingBox())?.height).not.toBe(900)

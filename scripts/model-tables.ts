@@ -151,7 +151,7 @@ function familyTable(): string {
   )
 }
 
-/** A default, and that of image to image where it is another. */
+/** A default, and that of image to image if it differs. */
 function withImage(fromText: number, fromImage = fromText): string {
   return fromImage === fromText ? `${fromText}` : `${fromText}, from an image ${fromImage}`
 }

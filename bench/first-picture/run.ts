@@ -18,7 +18,7 @@ const tiny = 'fixtures/tiny-sd3/repo'
 const options = {
   browser: { type: 'string', default: 'firefox' },
   model: { type: 'string', default: tiny },
-  // Its 2.4 MB take longer than the kernels, as a published model's gigabytes do.
+  // At this rate the model's 2.4 MB take longer than compiling its kernels, as a published model's gigabytes do.
   rate: { type: 'string', default: '0.3' },
   rounds: { type: 'string', default: '3' },
 } as const

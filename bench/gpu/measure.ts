@@ -55,7 +55,7 @@ export async function measureNetwork(network: Network, options: Options & { read
   })
 }
 
-/** Times the product of two square matrices in float16: the most that kernels of this kind do on this GPU. */
+/** Times the product of two square matrices in float16: the highest speed that kernels of this kind reach on this GPU. */
 export async function measureMatrixProduct(size: number, options: Options): Promise<Measurement> {
   return onOwnDevice(options, (device) => {
     const write = device.writeOptions({ dtype: 'float16', granularity: device.info.capabilities.granularity })

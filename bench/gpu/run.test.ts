@@ -12,7 +12,7 @@ test('the packed script times the tiny networks in float16 and q8, and ends with
   const folder = fileURLToPath(new URL('../../dist/gpu-bench-test', import.meta.url))
   await packLibrary(folder)
   const script = await readFile(`${folder}/bench/gpu/run.mjs`, 'utf8')
-  // No other packages are installed where it runs.
+  // Where the script runs, no other package is installed.
   const imported = [...script.matchAll(/^import .*?"([^"]+)";$|\bimport\("([^"]+)"\)/gm)].map(([, fixed, late]) => fixed ?? late)
   expect(imported.length).toBeGreaterThan(3)
   expect(imported.filter((name) => !/^(node:|onnxruntime-web\/)/.test(name ?? ''))).toEqual([])

@@ -14,7 +14,7 @@ import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
 
-/** In the order in which they are measured: where time runs out, the last ones are missing. */
+/** In the order in which they are measured: if the time runs out, the last ones are missing. */
 const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', quantization: 'q8' }, { kernels: 'onnxruntime' }]
 
 const { values } = parseArgs({
@@ -95,7 +95,7 @@ async function measureForm(form: Form): Promise<void> {
   }
 }
 
-/** Adds a row. The row says so where the time is up, or where the measurement fails: the others are measured all the same. */
+/** Adds a row. If the time is up or the measurement fails, the row says so, and the others are measured all the same. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
   let result: Measurement | string = `not measured: ${values.minutes} minutes were over`
   if (secondsLeft() > 0) {

@@ -43,7 +43,7 @@ export const flux: PublishedPipeline = {
   maxSequenceLength: 512,
 }
 
-/** Chroma1: FLUX.1 schnell without CLIP and with the modulation computed by one network, which guides. */
+/** Chroma1: FLUX.1 schnell without CLIP, with guidance, and with one network that computes all modulations. */
 const chroma: PublishedPipeline = {
   name: 'Chroma',
   size: 1024,

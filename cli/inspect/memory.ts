@@ -122,7 +122,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
 /** The planned image has guidance where the pipeline's class has it, whatever its default scale. */
 const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
-/** Plans the networks of a pipeline for one image with guidance, if its class `guidance` has it. @throws InputError `bad-device-map`, `dtype`, `size` */
+/** Plans the networks of a pipeline for one image, with guidance if its class has it. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,

@@ -139,7 +139,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
   },
 })
 
-/** WebKitGTK is a desktop browser that may be installed where it cannot start, so it does not have to. */
+/** Starts the browser. Some machines have WebKitGTK but cannot start it: the reason is returned, and its specs are skipped. */
 async function launch(engine: Engine): Promise<DrivenBrowser | string> {
   if (engine.name !== 'webkit') return engine.launch()
   try {

@@ -54,7 +54,7 @@ const ready = (tab: Tab) => tab.waitForFunction(() => document.querySelector('aq
 test('a visit to the page', async ({ engineName, tab, site, server }) => {
   const { light, dark } = colours
   const print = `button[aria-label=${JSON.stringify(`Open: ${item.prompt}`)}]`
-  /** The gallery shows a picture once it has stored it, and no longer once it has deleted it. */
+  /** The gallery shows a picture once it is stored, and hides it once it is deleted. */
   const shows = (count: number) =>
     expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print), polling).toBe(count)
 
@@ -150,7 +150,7 @@ test('a visit with a model that does not exist, then with one that does', async 
 
   await test.step('the settings fit their window', async () => {
     await click(tab, '.settings > summary')
-    // Lists and fields stand side by side.
+    // Lists and fields are side by side.
     const { height } = await see(tab, '#scheduler')
     expect(height).toBe((await see(tab, '#count')).height)
     expect((await looks(tab)).overflow).toBe(0)

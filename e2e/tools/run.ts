@@ -25,7 +25,7 @@ export async function main(names: readonly string[]): Promise<number> {
   const tarball = packLibrary()
   const models = await serveFolder('public/models/aquatint-emoji', { host: '127.0.0.1', port: 0, origin: '*' })
   const browser = await chromium.launch(chromiumLaunchOptions())
-  /** The rows of the table by what they say beside the versions, with the versions. */
+  /** The rows of the table. Versions of a tool whose other cells are equal share a row. */
   const rows = new Map<string, { readonly name: string; readonly versions: string[]; readonly rest: string }>()
   let failures = 0
   try {

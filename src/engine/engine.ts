@@ -1,6 +1,6 @@
 /**
  * The engine inside the worker. It keeps the loaded pipelines, runs one generation at a time, turns cancel messages into AbortSignals and
- * forwards events. It knows pipelines only by their interface, and does not depend on threads.
+ * forwards events. It uses pipelines only through their interface, and can also run outside a worker.
  */
 
 import { releaseProxy } from 'comlink'
@@ -112,7 +112,7 @@ export class WorkerEngine implements EngineApi {
         onProgress: (progress) => relay.push({ type: 'progress', progress }),
       })
       if (signal.aborted) {
-        // The call was cancelled after the load last checked the signal: nobody else would dispose the pipeline.
+        // The call was cancelled after the load last checked the signal: no other code would dispose the pipeline.
         await pipeline.dispose()
         signal.throwIfAborted()
       }

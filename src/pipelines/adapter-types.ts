@@ -1,8 +1,8 @@
-/** LoRAs and embeddings of a pipeline: the options of loading them, and what is loaded. Only types; they are the public API's and cross the worker boundary as plain data. */
+/** LoRAs and embeddings of a pipeline: the options of loading them, and what is loaded. Only types: they are part of the public API, and cross the worker boundary as plain data. */
 
 /** Options of `loadLoraWeights`. */
 export interface LoadLoraOptions {
-  /** The name by which `setAdapters` knows it. Default: `default_0`, `default_1`, …. */
+  /** The name of the LoRA in `setAdapters`. Default: `default_0`, `default_1`, …. */
   readonly adapterName?: string | undefined
   /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined
@@ -57,7 +57,7 @@ export type AdapterCommand<Source = string | File> =
 
 /** A loaded LoRA. */
 export interface LoraInfo {
-  /** The name by which `setAdapters` knows it. */
+  /** The name of the LoRA in `setAdapters`. */
   readonly adapterName: string
   /** The name of its file. */
   readonly file: string
@@ -71,9 +71,9 @@ export interface LoraInfo {
   readonly triggerWords: readonly string[]
   /** Bytes of its factors, as they are stored. */
   readonly bytes: number
-  /** Its weight when it was last active; with `loraScale` since it was fused. */
+  /** Its weight as `scale` or `setAdapters` last set it, times the `loraScale` with which it was fused since then. */
   readonly weight: number
-  /** Whether it is active. */
+  /** Whether it changes images: as an active LoRA, or because it is fused into weights. */
   readonly active: boolean
   /** The components into whose weights it is fused. */
   readonly fusedInto: readonly string[]

@@ -1,7 +1,7 @@
 /**
  * The adapters (LoRA) of one network. The factors of active ones are tensors of the network's own weight table, under names that the graph
- * writer's branches have, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. Of an adapter that is
- * fused, the table has weights with its changes instead, under other names than the checkpoint's, so that a device loads them in place of the checkpoint's.
+ * writer's branches have, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. For a
+ * fused adapter, the table has the changed weights in place of the checkpoint's, with other names, so that a device loads them instead.
  */
 
 import { fusedBias, fusedWeight, type LayerChange } from '../checkpoint/lora/fused-weight.js'
@@ -126,7 +126,7 @@ export class NetworkAdapters {
     }
   }
 
-  /** The checkpoint's tensors that these adapters change, each once, with the changes in order. Their table has none of them. */
+  /** The checkpoint's tensors that these adapters change, each once, with the changes in order. The table must not contain changed tensors at this point. */
   #fusedTensors(fused: readonly ActiveAdapter[]): readonly FusedTensor[] {
     const found = new Map<string, FusedTensor>()
     const add = (layer: string, part: FusedTensor['part'], change: LayerChange) => {

@@ -1,4 +1,4 @@
-/** For browser tests of `prepareFor`: a repository whose weights arrive only when all kernels are compiled, and the count of those. */
+/** For browser tests of `prepareFor`: a repository whose weights arrive only when all kernels are compiled, and the count of compiled kernels. */
 
 import { vi } from 'vitest'
 import type { Repository } from '../hub/types.js'
@@ -34,7 +34,7 @@ export function preparedCase(item: FixtureCase): PlannedSize {
   return { width, height, maxSequenceLength, guidanceScale, trueCfgScale, skipGuidanceLayers }
 }
 
-/** A load on a GPU that compiles first. */
+/** A load whose kernels are compiled before its weights arrive. */
 export interface PreparedLoad {
   readonly repository: Repository
   readonly options: Pick<OpenPipelineOptions, 'prepareFor' | 'onPreparation'>

@@ -90,7 +90,7 @@ async function keepPage(): Promise<void> {
   await new Promise((resolve) => window.addEventListener('load', resolve, { once: true }))
   try {
     const { active } = await serviceWorker.register('./service-worker.js')
-    // No more than three seconds: only offline use needs it.
+    // Wait at most three seconds, because only offline use needs the service worker.
     if (active === null) await Promise.race([controlled, new Promise((resolve) => setTimeout(resolve, 3000))])
   } catch {
     // The browser allows no service workers here. Only offline use needs one.

@@ -5,7 +5,7 @@ import { chromiumLaunchOptions } from '../../../scripts/chromium.mjs'
 import { launchBrowser } from '../../hub/browser.js'
 import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
-/** `npm test` has a Chromium on every machine. */
+/** A Chromium is never missing, because `npm test` installs one. */
 export const chromiumEngine: Engine = {
   name: 'chromium',
   keepsProfile: true,

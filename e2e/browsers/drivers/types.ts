@@ -15,7 +15,7 @@ export interface Tab {
   evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
   /** Resolves when the function returns something true. */
   waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void>
-  /** In CSS pixels. WebKit makes a page narrower than its least window with the next `goto` or `reload`. */
+  /** In CSS pixels. In WebKit, a width below that of its narrowest window takes effect with the next `goto` or `reload`. */
   setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>
   /** The visible part of the page, as PNG. In WebKit a narrow page fills only the upper left corner of the picture. */
   screenshot(): Promise<Uint8Array>

@@ -62,7 +62,7 @@ async function call<R>(method: string, url: string, body?: object): Promise<R> {
   throw new Error(`${method} ${new URL(url).pathname}: ${error}: ${message}`)
 }
 
-/** A session. It has one current window, so the calls for one window after the other wait for each other. */
+/** A session. It has one current window, so calls for different windows wait for each other. */
 class Session {
   readonly #url: string
   #window = ''
@@ -91,7 +91,7 @@ interface Settled {
   readonly error?: string
 }
 
-/** The number of promises that pages were asked for. */
+/** The number of promises that pages have run: the last one's id. */
 let promises = 0
 
 class WebKitTab implements Tab {
@@ -187,7 +187,7 @@ class WebKitTab implements Tab {
   }
 
   /**
-   * Waits for a promise in the page without a call that lasts as long: while one lasts, WebDriver does nothing else, in no window.
+   * Waits for a promise in the page by short calls: during a call, WebDriver does nothing else in any window.
    */
   async #run(expression: string): Promise<Settled> {
     const id = ++promises

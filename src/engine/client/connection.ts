@@ -43,8 +43,13 @@ export class Connection {
       const { message } = event as Partial<ErrorEvent>
       if (message !== undefined && message !== '')
         return this.#die(`The engine stopped: its worker failed (${message}).`, message)
+      const { navigator } = globalThis as { navigator?: { readonly onLine?: boolean } }
+      if (navigator?.onLine === false) {
+        const offline = 'The script of Aquatint’s worker could not be fetched, because the browser is offline.'
+        return this.#end(new DeviceError('engine-not-fetched', offline, {}))
+      }
       const blocked =
-        'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
+        'Aquatint’s worker could not be started: its script could not be fetched, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
       return this.#end(new DeviceError('engine-blocked', blocked, {}))
     })
     const { port1, port2 } = new MessageChannel()
@@ -58,7 +63,7 @@ export class Connection {
 
   /**
    * Makes a call. Rejects at once when `signal` aborts; the client also asks the worker to cancel, which the worker does at its next check.
-   * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` when it does not start
+   * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` or `engine-not-fetched` when it does not start
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error)

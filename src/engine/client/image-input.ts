@@ -23,7 +23,7 @@ export type ImageInput =
   | URL
   | string
 
-/** The pixels, and whether they are a copy of this function's, whose memory may be given away. */
+/** The pixels. `isCopy`: {@link readImage} made them, so their memory may be transferred to the worker. */
 export interface ReadImage {
   readonly image: PixelImage
   readonly isCopy: boolean

@@ -9,7 +9,7 @@ import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
-/** Work on the devices before the first generation, which ends it. */
+/** Work on the devices that the first generation ends. */
 export interface Preparation {
   /** Ends the work. */
   stop(): Promise<void>

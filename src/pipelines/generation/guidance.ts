@@ -43,8 +43,8 @@ export function correctionParts(
 }
 
 /**
- * diffusers' `rescale_noise_cfg` of the guided output: moves each image's standard deviation towards that of the text's prediction, by
- * `rescale` of 1. Deviations are no sums, so this is done on the host.
+ * diffusers' `rescale_noise_cfg` of the guided output: moves each image's standard deviation towards that of the text's prediction, by the
+ * fraction `rescale`. A standard deviation is no weighted sum, so the host computes it.
  */
 export function rescaledGuidance(
   prediction: Float32Array,

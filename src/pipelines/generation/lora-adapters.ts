@@ -111,12 +111,12 @@ export class LoraAdapters {
     this.#warnings = []
   }
 
-  /** Ends the use of all files. */
+  /** Removes all LoRAs, which lets the cache evict their files. */
   dispose(): void {
     this.#delete()
   }
 
-  /** The layers that can have branches. */
+  /** The layers that can have branches of LoRAs. */
   #adaptable(): ReadonlyMap<LoraComponent, AdaptableLayers> {
     this.#layers ??= new Map([...this.#networks].map(([component, { model }]) => [component, adaptableLayers(model)]))
     return this.#layers
@@ -174,7 +174,7 @@ export class LoraAdapters {
   }
 
   /**
-   * Makes these LoRAs the active ones, with these weights; 1 for each without. Only a change of which are active writes graphs again. A fused one that
+   * Makes these LoRAs the active ones, with these weights, by default 1. Graphs are written again only if other LoRAs become active. A fused LoRA that
    * is not among them, or gets another weight, is no longer fused.
    * @throws InputError `adapter-name` for a name that is not loaded, `adapter-weights`
    */

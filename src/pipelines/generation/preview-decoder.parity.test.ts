@@ -65,7 +65,7 @@ test('previews are the pictures that AutoencoderTiny decodes of the latents, as 
   })
 })
 
-test('the plan counts its weights, and one for other latents is refused before any weights are downloaded', async () => {
+test('the plan counts the weights of a preview decoder, and a decoder of other latents is refused before any weights are downloaded', async () => {
   await withHub(async (remote) => {
     const options = { device: 'wasm', ...caseLoading(item), ...remote } as const
     const plain = await planLoad(repo, options)

@@ -82,7 +82,7 @@ export async function encodeReferences(
 ): Promise<HostTensor> {
   const encoded = await failuresOf({ host, network: vae, part: 'encoder' }, async () => {
     const latents = []
-    // Such an autoencoder gives the latents themselves, and draws nothing.
+    // The autoencoder of a pipeline with reference images returns latents instead of a distribution, so nothing is drawn.
     for (const image of images) latents.push(await encodeImage(vae, image, scales, new TorchGenerator(0), host, run))
     return latents
   })

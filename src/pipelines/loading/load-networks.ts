@@ -152,7 +152,7 @@ function requantizedNote(name: string, run: Run): OnRequantized {
     const percent = `${Number((100 * error).toPrecision(2))} %`
     run.note(name, {
       code: 'weights-requantized',
-      message: `Weights in blocks of ${type} were quantized again, to q${bits}. They are off by ${percent} (root of the mean square, of the first ones).`,
+      message: `Weights in blocks of ${type} were quantized again, to q${bits}. Their error is ${percent} (root mean square, measured on the first ones).`,
       values: { [type]: `q${bits}, ${percent}` },
     })
   }

@@ -38,8 +38,8 @@ export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTa
 }
 
 /**
- * Reads names, types and shapes of the networks' weights. Where an earlier load has quantized a network and cached the result, that is
- * described without opening the original. Reading a tensor of these tables may fail or fetch unverified bytes.
+ * Reads names, types and shapes of the networks' weights. If an earlier load has cached a quantized copy of a network, the copy
+ * is described without opening the original. Reading a tensor of these tables may fail or fetch unverified bytes.
  * @throws as {@link loadNetworks}; HubError `range-not-honoured`
  */
 export async function readNetworkHeaders(request: NetworkHeadersRequest): Promise<ReadonlyMap<string, Network>> {
@@ -75,7 +75,7 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 /**
  * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored: their bytes
  * are not verified, and the load that follows meets the same error in verified ones.
- * Gives the networks, where their headers were read.
+ * Returns the networks if it has read their headers.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload({

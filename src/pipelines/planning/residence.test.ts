@@ -47,7 +47,7 @@ describe('auto on a GPU without a budget', () => {
     expect(auto(info('webgpu'), ...parts)).toBe('resident')
     expect(auto(info('webgpu'), ...parts, needs('vae', GiB))).toBe('model')
     expect(auto(info('webgpu'), needs('unet', 4 * GiB))).toBe('block')
-    // 1 GiB at least, however small buffers are.
+    // The guess is at least 1 GiB, however small the largest buffer is.
     expect(auto(info('webgpu', GiB / 8), needs('unet', 0.75 * GiB))).toBe('resident')
   })
 
@@ -86,7 +86,7 @@ describe('on the CPU', () => {
       /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are available\.$/
     for (const result of [load('auto', undefined, large), plan('model', undefined, large)])
       expect(result).toMatchObject(refusal(words))
-    // A budget beyond the heap gives no more of it.
+    // A budget larger than the heap does not enlarge the heap.
     expect(load('auto', { wasm: '8GiB' }, large)).toMatchObject(refusal(words))
     const [one, two] = [needs('a', 3 * GiB), needs('b', 3 * GiB)]
     expect(load('auto', undefined, one, two)).toBe('model')

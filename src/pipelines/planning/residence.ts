@@ -1,4 +1,4 @@
-/** How long the weights of a pipeline's networks stay on a device, from what the caller asks for and the memory that there is. Pure. */
+/** How long the weights of a pipeline's networks stay on a device, from the caller's options and the available memory. Pure. */
 
 import { InputError } from '../../errors.js'
 import type { DeviceBudget } from '../../memory/budget.js'

@@ -22,7 +22,7 @@ interface Found {
 const maxDepth = 100
 
 const white = String.raw` \t\n\r\f\v`
-/** The signs that have a meaning. A backslash makes each a character of a word. */
+/** The signs that have a meaning. After a backslash, each is a character of a word. */
 const signs = String.raw`()",.+\-=`
 const patterns = {
   white: new RegExp(`[${white}]*`, 'y'),

@@ -96,7 +96,7 @@ export interface PromptConditionOptions {
   /** Images of all prompts together. */
   readonly images: number
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
-  /** The denoiser's inputs that stay from step to step, from the prompts or, with guidance, from the negative ones and then the prompts. */
+  /** Makes the denoiser's inputs that stay from step to step. `prompts`: with guidance, the negative prompts come first. */
   readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Condition | Promise<Condition>
   readonly recorder: Recorder
   readonly run: Run

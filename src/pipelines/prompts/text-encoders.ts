@@ -43,7 +43,7 @@ export interface EncodeTextOptions {
 export interface TextEncoding {
   /** The first of `hiddenStates`. */
   readonly hidden: Value
-  /** Each [1, tokens, width], in the order asked for. */
+  /** Each [1, tokens, width], in the requested order. */
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
@@ -111,7 +111,7 @@ export class LoadedTextEncoder {
     return { hidden, hiddenStates, pooled, tokens, first }
   }
 
-  /** Runs the network on as many ids as it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
+  /** Runs the network on ids, padded to the length that it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
   async #run(
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,

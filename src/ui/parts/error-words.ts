@@ -55,6 +55,7 @@ const byCode: Readonly<Record<string, Partial<Omit<ErrorWords, 'message'>>>> = {
   cors: { advice: 'The owner of the server has to change its settings.' },
   'blocked-by-page': { advice: blocked.advice },
   'engine-blocked': blocked,
+  'engine-not-fetched': { title: 'Aquatint could not be loaded', advice: 'Connect to the network, then try again.' },
   'runtime-not-loaded': {
     title: 'The runtime could not be loaded',
     advice: 'Reload the page. If that fails, its owner has to change it.',

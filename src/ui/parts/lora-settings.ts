@@ -69,7 +69,7 @@ export function lorasFromPrompt(prompt: string): readonly LoraSetting[] | undefi
   )
 }
 
-/** The text of such a prompt. */
+/** The text of a prompt without the LoRAs that another program wrote into it. */
 export function withoutLoras(prompt: string): string {
   return prompt.replaceAll(inPrompt, '').trim()
 }

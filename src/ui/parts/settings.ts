@@ -44,7 +44,7 @@ export interface PromptSettings {
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
-  /** The scheduler's `timestep_spacing`. Absent: as in the model's config. So are the next three. */
+  /** The scheduler's `timestep_spacing`. Absent, as for the next three settings: the value in the model's config. */
   readonly timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined
   /** Which of `use_karras_sigmas`, `use_exponential_sigmas` and `use_beta_sigmas` is true. */
   readonly sigmaSchedule?: 'karras' | 'exponential' | 'beta' | undefined

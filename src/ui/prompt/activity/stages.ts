@@ -1,5 +1,5 @@
 /**
- * The four stages of the bar, and how far a load or a generation has come. Pure. It never goes back: weights that are loaded within a stage
+ * The four stages of the bar, and how far a load or a generation has come. Pure. The bar never goes back: weights that are loaded within a stage
  * are a part of it, a file that is found later or a damaged chunk that is downloaded again does not shorten the bar, and neither does the
  * recovery of a lost GPU, which repeats earlier stages.
  */
