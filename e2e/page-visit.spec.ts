@@ -45,7 +45,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
 })
 
-test('the layout is right from 360 pixels up: the navigation, the summary, the start picture, notes about the machine', async ({
+test('the layout is right from 360 pixels up: the navigation, the summary, the start picture, notes about the machine; the lists of the form at 320 pixels', async ({
   page,
 }) => {
   // The page shows three urgent notes.
@@ -95,4 +95,23 @@ test('the layout is right from 360 pixels up: the navigation, the summary, the s
     expect((await at('#prompt')).top, `form at ${width}`).toBe(withNotes.top)
     expect(notes.top >= nav.bottom || notes.left >= nav.right, `notes at ${width}`).toBe(true)
   }
+
+  // At 320 pixels, no list cuts the entry that it shows at first, and the list of models cuts none.
+  await page.setViewportSize({ width: 320, height: 640 })
+  await page.locator('aquatint-prompt .settings > summary').click()
+  const lists = page.locator('aquatint-prompt select:visible')
+  const cut = await lists.evaluateAll((selects) =>
+    selects.flatMap((select) => {
+      if (!(select instanceof HTMLSelectElement)) return []
+      const { font, paddingLeft, paddingRight } = getComputedStyle(select)
+      const space = select.clientWidth - Number.parseFloat(paddingLeft) - Number.parseFloat(paddingRight)
+      const context = document.createElement('canvas').getContext('2d')
+      if (context === null) throw new TypeError('There is no canvas')
+      context.font = font
+      const shown = select.id === 'model-select' ? [...select.options] : [...select.options].slice(0, 1)
+      return shown.map(({ label }) => label).filter((label) => context.measureText(label).width > space)
+    }),
+  )
+  expect(cut).toEqual([])
+  expect(await lists.count()).toBeGreaterThan(3)
 })

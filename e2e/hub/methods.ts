@@ -12,6 +12,8 @@ interface OpenArguments {
 }
 
 export interface HubMethods {
+  /** Takes the port through which the page starts workers for this one. */
+  useWorkers(port: MessagePort): void
   /** Opens the cache with settings other than the default. */
   setUp(settings: Partial<TransferSettings>): void
   open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }

@@ -8,6 +8,7 @@ import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/cache/file-hasher.js'
+import { installPageWorkers } from '../../src/engine/page-worker.js'
 import { Hub } from '../../src/hub/hub.js'
 import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
@@ -37,6 +38,7 @@ async function theHub(): Promise<Hub> {
 type Methods = { readonly [M in keyof HubMethods]: (...args: Argument<M>) => Answer<M> | Promise<Answer<M>> }
 
 const methods: Methods = {
+  useWorkers: installPageWorkers,
   async setUp(settings) {
     hub = await Hub.open({ settings: { ...patience, ...settings }, onStorageTrouble })
   },

@@ -1,5 +1,5 @@
 /**
- * The block types of GGUF files: how many weights share a block, how many bytes it has, and what its bytes mean. A pure function per type.
+ * The block types of GGUF files: how many weights share a block, how many bytes a block has, and what the bytes mean. A pure function per type.
  * Source: the structs and `dequantize_row_*` of https://github.com/ggml-org/ggml `ggml-quants.c`; little endian.
  */
 

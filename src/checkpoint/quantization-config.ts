@@ -15,7 +15,7 @@ const ownQuantMethod = 'aquatint'
 export interface ReadQuantization {
   /** The config without Aquatint's note. */
   readonly config: Config
-  /** Bits of the quantized weights, or null without such a note. */
+  /** Bits of the quantized weights; null if the config has no note of Aquatint's. */
   readonly bits: 4 | 8 | null
 }
 

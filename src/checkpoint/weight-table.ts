@@ -131,7 +131,7 @@ async function joinTables(
   return table
 }
 
-/** The tensors that the index has and the shards do not, that it has in another shard, and that several shards hold; each with the reason. */
+/** The tensors on which the index and the shards disagree, each with the reason: no shard has it, another shard has it, or several have it. */
 function oddEntries(
   weightMap: WeightMap,
   tables: readonly WeightTable[],

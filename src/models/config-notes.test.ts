@@ -1,4 +1,4 @@
-/** Config values that diffusers or transformers ignores, as its runs show (fixtures/config-keys): the model lists them, so that a load can note them. */
+/** Config values that diffusers or transformers ignores in the runs of fixtures/config-keys: the model lists them, so that a load can note them. */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'

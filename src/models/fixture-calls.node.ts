@@ -191,7 +191,7 @@ function prepareDenoiser(
   }
 }
 
-/** Each row's text embedding, then its time ids'. */
+/** For each row, the text embedding, then the embeddings of the time ids. */
 function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): PlainTensor {
   const batch = axis(text, 0)
   const width = axis(text, 1)

@@ -228,7 +228,7 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   readonly skippableLayers: number
 }
 
-/** An autoencoder: `latents` → `sample`, and with the part `encoder` `sample` → `moments` or `latents`. */
+/** An autoencoder. Its decoder: `latents` → `sample`. Its encoder, the part `encoder`: `sample` → `moments` or `latents`. */
 export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'autoencoder', NetworkConfig> {
   readonly latentChannels: number
   /** Image pixels along an edge for one latent pixel. */

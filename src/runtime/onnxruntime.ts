@@ -33,7 +33,7 @@ const importers: Record<Build, () => Promise<OnnxRuntime>> = {
 
 const loaded = new Map<Build, Promise<OnnxRuntime>>()
 
-/** The build for a kind of device: jspi if the browser can suspend WebAssembly, because it is smaller and starts faster. */
+/** The build for a kind of device. For a GPU `jspi`, which is smaller and starts faster, if the browser can suspend WebAssembly. */
 export function buildFor(kind: DeviceKind, scope: object = WebAssembly): Build {
   if (kind === 'wasm') return 'wasm'
   return 'Suspending' in scope ? 'jspi' : 'webgpu'

@@ -1,5 +1,5 @@
 /**
- * Weights with the changes of LoRAs in them, as peft's `merge` computes them: a table of weights gets such a tensor in place of the checkpoint's. Its bytes are computed when they are
+ * Weights with the changes of LoRAs in them, as peft's `merge` computes them: a weight table has such a tensor in place of the checkpoint's. The bytes are computed when they are
  * read. A GPU adds plain products itself (runtime/webgpu/lora-upload.ts).
  */
 

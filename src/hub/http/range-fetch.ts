@@ -108,7 +108,7 @@ function wholeLength(response: Response): number | undefined {
   return length !== null && !isEncoded(response.headers) && /^\d{1,16}$/.test(length) ? Number(length) : undefined
 }
 
-/** The encodings that browsers decode. They pass on the bytes of others, such as `aws-chunked` and `utf-8`, which careless uploads leave behind. */
+/** The encodings that browsers decode. A body with another one, such as `aws-chunked` or `utf-8` after a careless upload, is passed on as it is. */
 const compressions = /(?:^|,)\s*(?:(?:x-)?gzip|(?:x-)?compress|deflate|br|zstd|dcb|dcz)\s*(?:,|$)/i
 
 /** Whether the body was compressed on its way, as far as the page can read that. */
@@ -138,7 +138,7 @@ interface Part {
   /** Whether bytes follow that were not requested. */
   readonly hasMore: boolean
   readonly total: number | undefined
-  /** Whether the answer is all of a small file where a larger one is listed, so that its bytes may say what it is. */
+  /** Whether the answer is all of a small file where a larger one is listed: its bytes may be an error page or a Git LFS pointer. */
   readonly isShorterFile: boolean
 }
 
@@ -186,7 +186,7 @@ function refusal(response: Response, { range, size, requested }: RangeRequest): 
   if (range !== undefined) {
     if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
       return notHonoured(requested, range, 'status 416, although the file has them')
-    // Servers that know no ranges. If the file itself is the problem, a request for the whole file shows it.
+    // The server may only lack ranges. If the file itself is the problem, a request for the whole file shows that.
     if (rangeRefusals.has(status)) return notHonoured(requested, range, `status ${status}`, { status })
   }
   return errorForAnswer(response, requested, Date.now())

@@ -1,6 +1,6 @@
 /**
- * Finds the files of a checkpoint on a host that cannot list them: it requests them one by one, by the names that a layout gives them. It
- * sends no request itself: see {@link LayoutProbe}.
+ * Finds the files of a checkpoint on a host that cannot list them, by asking for each name that a layout gives. A {@link LayoutProbe} sends
+ * the requests.
  */
 
 import type { LayoutNames, RepositoryFile } from '../types.js'

@@ -87,7 +87,7 @@ export class StaticRepository implements Repository {
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
-    // A required revalidation also asks for files without a hash again.
+    // Where an earlier error requires revalidation, the server is asked about files without a hash again, too.
     return new StaticRepository(hub, base, { files }, { revalidate: revalidate || known?.doubted === true, layout })
   }
 

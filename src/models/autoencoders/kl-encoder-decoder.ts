@@ -82,7 +82,7 @@ export function writeKlDecoder(
   return component.finish()
 }
 
-/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or → `latents` if the class has a form of its own. @throws InputError */
+/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or → the `latents` that `form` makes of them. @throws InputError */
 export function writeKlEncoder(
   vae: KlSettings,
   shape: AutoencoderShape,

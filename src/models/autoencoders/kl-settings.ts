@@ -10,7 +10,7 @@ export interface KlSettings {
   readonly latentChannels: number
   /** Widths of the encoder's levels, from the image to the latents. */
   readonly channels: readonly number[]
-  /** Widths of the decoder's levels in the same order. */
+  /** Widths of the decoder's levels, in the encoder's order. */
   readonly decoderChannels: readonly number[]
   readonly layers: number
   readonly groups: number

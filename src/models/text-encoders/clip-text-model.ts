@@ -45,7 +45,7 @@ interface ClipTextConfig {
   readonly endOfText: number
 }
 
-/** The text encoder's part of the config of a whole CLIPModel; transformers reads nothing else of that config. In old files, which have both keys, the second wins. */
+/** The text encoder's part of the config of a whole CLIPModel; transformers reads nothing else of that config. Old files have both keys: `text_config_dict` has priority. */
 function textConfig(config: Config): Config {
   const parts = [config['text_config'], config['text_config_dict']].filter((part) => part !== undefined)
   return parts.length === 0 ? config : Object.assign({}, ...parts.map((part) => (isConfig(part) ? part : {})))

@@ -2,7 +2,7 @@
  * T5EncoderModel of transformers: T5 1.0 and 1.1 (gated GELU). The graph begins at the token embeddings, whose rows the host reads.
  *
  * T5's hidden states leave float16's range. In float16 the residual stream, its norms and the last product of the feed-forward (`wo`)
- * are in float32, which is what transformers keeps in float32 (`_keep_in_fp32_modules`), and nothing is clamped.
+ * are in float32, as in transformers (`_keep_in_fp32_modules`), and nothing is clamped.
  */
 
 import type { Config } from '../../checkpoint/types.js'

@@ -64,7 +64,7 @@ export function readAxes(reader: ConfigReader, usual: readonly number[], headSiz
   return axes
 }
 
-/** Checks that the square of `patch_size`, which diffusers' network uses, is 1: its pipelines have packed the latents before. @throws UnsupportedError `unsupported-config` */
+/** Checks that the square of `patch_size` is 1, because the pipelines have packed the latents already. diffusers' network uses only the square. @throws UnsupportedError `unsupported-config` */
 export function readPatchSize(reader: ConfigReader): void {
   if (Math.abs(reader.integer('patch_size', 1, { min: -1024, max: 1024 })) !== 1) throw reader.unsupported('patch_size', [1])
 }

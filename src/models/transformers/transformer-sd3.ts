@@ -74,7 +74,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  // No layer has such an index, so diffusers ignores it.
+  // diffusers ignores an index that no layer has.
   if (dual.some((layer) => layer < 0 || layer >= layers)) reader.unused('dual_attention_layers')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }

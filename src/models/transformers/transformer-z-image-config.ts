@@ -60,7 +60,7 @@ export function readZImageConfig(config: Config): ZImageConfig {
     axes,
     positions: reader.integers('axes_lens', [1024, 512, 512], 3, { min: 1, max: 2 ** 20 }),
   }
-  // diffusers' class reads the first and does not use it; the second adds layers that ZImagePipeline does not run.
+  // diffusers' class does not use `n_kv_heads`; `siglip_feat_dim` adds layers that ZImagePipeline does not run.
   reader.unused('n_kv_heads', heads)
   reader.unused('siglip_feat_dim', null)
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }

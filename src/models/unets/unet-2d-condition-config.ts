@@ -55,7 +55,7 @@ export interface UnetConfig {
 }
 
 const channelBounds = { min: 1, max: 16384 }
-// Blocks without attention have a depth that nothing reads; a block with attention may have 0, and then has its projections alone.
+// Blocks without attention have a depth that nothing reads; a block with attention may have depth 0, and then only its projections.
 const depthBounds = { min: 0, max: 64 }
 const mostBlocks = 8
 

@@ -73,7 +73,7 @@ interface Factors {
   readonly b: Float32Array<ArrayBuffer>
 }
 
-/** The ranks of the products one after the other, with the scales in b. */
+/** The factors of all products, joined along the rank. The scales are multiplied into `b`. */
 async function readFactors({ base: { shape }, products }: FusedProducts, signal: AbortSignal | undefined): Promise<Factors> {
   const [rows = 1, ...inner] = shape
   const columns = elementCount(inner)

@@ -91,7 +91,7 @@ async function fill(
   }
 }
 
-/** Reuses the buffers of `spare` that fit, destroys the others, and then makes those that are missing, so that both never exist together. */
+/** Reuses the buffers of `spare` that fit, and destroys the others before it makes the missing ones, so that old and new never exist together. */
 async function makeBuffers(
   { buffers }: GpuRuntime,
   owner: string,

@@ -60,8 +60,8 @@ export class WebGpuWeights {
   }
 
   /**
-   * Loads the weights that stay for `graph`. Weights of the graph loaded before that this one uses stay too. If it fails, the graph loaded before is
-   * unchanged or, if one of the two streams weights, no weights are left.
+   * Loads the weights that stay for `graph`. Weights that the previous graph has loaded and this one uses stay too. If the load fails, the previous graph's
+   * weights are unchanged or, if one of the two graphs streams weights, none are left.
    * @throws DeviceError `does-not-fit` when the graph is not the planned one and its blocks do not fit beside what the plan keeps
    */
   async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
@@ -122,7 +122,7 @@ export class WebGpuWeights {
 
   /**
    * How a graph that shares weights with the loaded graph runs beside the weights that the loaded graph keeps; undefined if this exceeds the budget.
-   * Without it, two graphs that alternate would load the same weights again and again.
+   * If each graph freed the other's weights, two graphs that alternate would load the same weights again and again.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)

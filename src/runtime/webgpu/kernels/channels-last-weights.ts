@@ -1,7 +1,7 @@
 /**
  * Tracks which buffers an upload has filled with a convolution's weight in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
  * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
- * order already, the Transpose is left out, and what reads its result reads the weight.
+ * order already, the Transpose is left out, and kernels that read its result read the weight instead.
  *
  * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. This state changes when a command
  * is recorded, because onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. A run fails if a command reads such a weight in another way, if nothing
