@@ -40,7 +40,7 @@ export class Findings {
     if (!isKnown) this.problems.push({ component, code, message })
   }
 
-  /** Something that does not stop it. */
+  /** Something that the user should know, though Aquatint runs the checkpoint. */
   warning({ component, code, message }: Finding): void {
     this.warnings.push({ component, code, message })
   }

@@ -31,9 +31,9 @@ export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' 
 
 /** The properties that a plan assumes for a device, because the command line opens none. */
 interface AssumedDevice {
-  /** Whether it computes in float16. Otherwise float16 weights become float32 on it, twice as large. */
+  /** Whether the device computes in float16. If not, float16 weights become float32 there, twice as large. */
   readonly shaderF16: boolean
-  /** Bytes of its largest buffer. */
+  /** Bytes of the device's largest buffer. */
   readonly maxBufferSize: number
 }
 

@@ -109,13 +109,13 @@ describe('what an earlier run left', () => {
     await cp(notes, kept, { recursive: true })
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)
-    // The state after a kill between the last two steps.
+    // The state after a kill between the rename and the removal of the hidden folder.
     await cp(kept, join(out, '.aquatint-shard'), { recursive: true })
     const again = await run(args(out))
     expect(again.code).toBe(0)
     await expectWhole(out)
     expect(await refusal(...args(out))).toBe('out-exists')
-    // And the state before them.
+    // The state after a kill just before the rename.
     await rename(out, `${out}.incomplete`)
     await cp(kept, join(`${out}.incomplete`, '.aquatint-shard'), { recursive: true })
     expect((await run(args(out))).code).toBe(0)
@@ -188,7 +188,7 @@ describe('what an earlier run left', () => {
   it('is replaced when the removal of an older result was interrupted', async () => {
     const out = fresh()
     await stopped(out)
-    // Killed while it removed what an earlier run with other options had left.
+    // The state after a kill in a run that was removing the files of an earlier run with other options.
     await rm(join(`${out}.incomplete`, '.aquatint-shard/fingerprint'))
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)

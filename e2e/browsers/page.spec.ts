@@ -132,7 +132,7 @@ test('a visit to the page', async ({ engineName, tab, site, server }) => {
   })
 })
 
-test('a visit with a model that does not exist', async ({ engineName, tab, site, server }) => {
+test('a visit with a model that does not exist, then with one that does', async ({ engineName, tab, site, server }) => {
   await tab.setViewportSize(windows.wide)
   await tab.goto(`${site}/?${new URLSearchParams({ model: 'nobody/nothing', endpoint: server.url }).toString()}`)
 
@@ -177,10 +177,37 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     await keepScreenshot(tab, engineName, 'machine')
   })
 
-  await test.step('on the next visit the page is isolated, so the CPU has threads, although its host sends no headers', async () => {
+  await test.step('on the next visit the page is isolated, so it may share memory between threads, although its host sends no headers', async () => {
     expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(false)
     await tab.evaluate(() => navigator.serviceWorker.ready.then(() => undefined), null)
-    await tab.reload()
+    await tab.goto(address(site, server.url))
     expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(true)
+  })
+
+  await test.step('the page starts the threads of the CPU where the browser can share memory, and the picture is the same', async () => {
+    await tab.evaluate(() => {
+      const Own = globalThis.Worker
+      const started: unknown[] = []
+      class Listed extends Own {
+        constructor(...start: ConstructorParameters<typeof Own>) {
+          super(...start)
+          started.push(start[1]?.name)
+        }
+      }
+      Object.assign(globalThis, { started, Worker: Listed })
+    }, null)
+    expect(psnr(await generate(tab, item.prompt), reference)).toBeGreaterThanOrEqual(50)
+    const { started, shares, cores } = await tab.evaluate(
+      () => ({
+        started: Reflect.get(globalThis, 'started') as unknown[],
+        shares: 'SharedArrayBuffer' in globalThis,
+        cores: navigator.hardwareConcurrency,
+      }),
+      null,
+    )
+    // WebKitGTK has no shared memory, even here.
+    expect(shares).toBe(engineName !== 'webkit')
+    // The name that Emscripten, with which onnxruntime is built, gives each of its threads.
+    expect(started.includes('em-pthread')).toBe(shares && cores > 1)
   })
 })

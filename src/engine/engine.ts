@@ -68,6 +68,8 @@ export interface EngineParts {
   readonly plan: PipelinePlanner
   /** The cache, opened at first use. */
   readonly cache: () => Promise<EngineCache>
+  /** Takes the port through which the page starts workers for this one. */
+  readonly useWorkers?: ((port: MessagePort) => void) | undefined
   /** Resolves to the name of the Web Lock that this worker holds. */
   readonly lock?: Promise<string | null> | undefined
 }
@@ -91,7 +93,8 @@ export class WorkerEngine implements EngineApi {
     this.#parts = parts
   }
 
-  hello(): Promise<string | null> {
+  hello(workers: MessagePort): Promise<string | null> {
+    this.#parts.useWorkers?.(workers)
     return this.#parts.lock ?? Promise.resolve(null)
   }
 

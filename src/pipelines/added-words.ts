@@ -6,7 +6,7 @@ import type { Tokenizer } from '../tokenizers/types.js'
 /** A learned word. */
 export interface AddedWord {
   readonly token: string
-  /** Its rows of the token embedding, at least one, each as wide as the encoder's. */
+  /** The rows of the token embedding for the word: at least one, each as wide as the encoder's. */
   readonly vectors: readonly Float32Array<ArrayBuffer>[]
 }
 

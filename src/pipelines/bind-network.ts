@@ -18,9 +18,9 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   /** The network's class and config. */
   readonly model: Model
   readonly table: WeightTable
-  /** The repository that it was loaded from, to be shown to the user. */
+  /** The repository that the network was loaded from, to be shown to the user. */
   readonly repo: string
-  /** The type it computes in; undefined: the pipeline's. */
+  /** The type that the network computes in; undefined: the pipeline's. */
   readonly dtype?: DTypeName | undefined
   /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined

@@ -38,7 +38,7 @@ export function preparedCase(item: FixtureCase): PlannedSize {
 export interface PreparedLoad {
   readonly repository: Repository
   readonly options: Pick<OpenPipelineOptions, 'prepareFor' | 'onPreparation'>
-  /** How many kernels were compiled before the weights arrived, and the names of those since. */
+  /** How many kernels were compiled before the weights arrived, and the names of those compiled later. */
   readonly compiled: () => { readonly before: number; readonly after: readonly string[] }
   /** Ends the count. */
   readonly end: () => void

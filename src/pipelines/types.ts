@@ -222,11 +222,11 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly skipLayerGuidanceStop?: number | undefined
   /** The fraction of the steps after which skip-layer guidance begins, 0 to 1. Default 0.01. */
   readonly skipLayerGuidanceStart?: number | undefined
-  /** SDXL's micro-conditioning: [height, width], as diffusers orders them. Default: the result's size. */
+  /** SDXL's micro-conditioning: the original size, [height, width] as in diffusers. Default: the result's size. */
   readonly originalSize?: readonly [number, number] | undefined
-  /** SDXL: [top, left]. Default [0, 0]. */
+  /** SDXL: the top left corner of the crop, [top, left]. Default [0, 0]. */
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
-  /** SDXL: [height, width]. Default: the result's size. */
+  /** SDXL: the target size, [height, width]. Default: the result's size. */
   readonly targetSize?: readonly [number, number] | undefined
   /** SDXL: `originalSize` for the negative prompt. Default: `originalSize`. From text, it counts only together with `negativeTargetSize`. */
   readonly negativeOriginalSize?: readonly [number, number] | undefined
@@ -361,7 +361,7 @@ export interface PipelineInfo {
       {
         readonly className: string
         readonly repo: string
-        /** The name of the device it is on. */
+        /** The name of the component's device. */
         readonly device: DeviceName
         readonly bytes: number
         readonly parameters: number
@@ -391,7 +391,7 @@ export interface PipelineInfo {
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
   readonly promptWeighting: boolean
-  /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
+  /** Whether `image` are reference images, one or a list, rather than one image to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
   /** Whether `negativePrompt` counts: with guidance, and for FLUX.1 with `trueCfgScale`. */
   readonly takesNegativePrompt: boolean

@@ -55,7 +55,7 @@ startTheme(byId('theme'), () => box.redraw())
 startDrop({
   onSettings: (settings) => box.restore(settings),
   onPicture: (file) => {
-    // The box makes it a reference picture where the model takes them.
+    // With a model that takes reference pictures, the box makes the picture one of them.
     box.startImage = file
     return box.pipeline?.info.takesReferences === true ? 'a reference picture' : 'the start picture'
   },

@@ -170,7 +170,7 @@ export class ComponentHost {
     return this.#plan.setup(network, part, this.#device)
   }
 
-  /** Unloads everything and plans with less memory, as a step of the recovery says, after a network ran out of it. Warns the caller. */
+  /** Unloads everything and plans with less memory, as a step of the recovery says, after a network ran out of memory. Warns the caller. */
   async lowerMemory(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, run: Run): Promise<void> {
     await this.#components.unload()
     this.#plan.lower(step, error, network, part, this.#device, run)
@@ -213,7 +213,7 @@ export class ComponentHost {
     this.#device.buffers?.reclaim()
   }
 
-  /** Unloads the other networks unless all may stay, before tensors for this one are put on the device. */
+  /** Before tensors for a network are put on the device: unloads the other networks, unless all may stay. */
   async makeRoomFor(network: Network): Promise<void> {
     if (this.#plan.offload !== 'resident') await this.#components.unload((other) => other.name === network.name)
   }

@@ -61,7 +61,7 @@ export class DeviceHosts {
     return Object.fromEntries([...this.#hosts].map(([name, host]) => [name, host.device.info]))
   }
 
-  /** The account of all devices, and each one's own. */
+  /** The memory account of all devices together, and of each device. */
   get memory(): PipelineMemory {
     const devices = [...this.#hosts].map(([name, host]) => [name, host.device.memory.snapshot()] as const)
     return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }

@@ -141,7 +141,7 @@ export class HostPlan {
     }
   }
 
-  /** Plans with less memory, as a step of the recovery says, after a network ran out of it on `device`. */
+  /** Plans with less memory, as a step of the recovery says, after a network ran out of memory on `device`. */
   lower(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, device: Device, run: Run): void {
     if (isAquatintError(error)) this.#learn(error)
     if (step.action === 'tighten') {

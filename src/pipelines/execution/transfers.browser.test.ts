@@ -94,7 +94,7 @@ const crossings: readonly Crossing[] = [
     size: { width: 64, height: 64 },
     latents: bytes(images, 4, 8, 8),
     prompt: [...clip(32), ...clip(48)],
-    // Time ids.
+    // SDXL's time ids.
     condition: [bytes(batch, 48)],
     step: bytes(batch, 16),
     scaling: [],
@@ -106,7 +106,7 @@ const crossings: readonly Crossing[] = [
     size: { width: 32, height: 32 },
     latents: bytes(images, 16, 8, 8),
     prompt: [...clip(24), ...clip(32), bytes(24, 64)],
-    // Positions.
+    // The position embeddings of SD3's patches.
     condition: [bytes(16, 32)],
     step: bytes(batch, 256),
     // A shift needs a tensor of ones of this size.

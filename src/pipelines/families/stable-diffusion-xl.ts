@@ -107,7 +107,7 @@ async function encodeTexts(
   return { embeds: sideBySide(hidden), pooled: sideBySide([first]) }
 }
 
-/** The prompt embeddings, and beside the pooled ones SDXL's sizes. */
+/** The condition of SDXL: the prompt embeddings, the pooled embeddings, and the sizes as time ids. */
 function timeIdCondition({
   denoiser,
   device,

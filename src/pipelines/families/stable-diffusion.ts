@@ -20,7 +20,7 @@ export const stableDiffusion: PipelineFamily = {
   savedAs: [
     'StableDiffusionImg2ImgPipeline',
     'StableDiffusionInpaintPipeline',
-    // Without the options that only these classes have, they make the same images from the same components.
+    // The following classes make the same images from the same components unless an option that only they have is set.
     'AltDiffusionPipeline',
     'SemanticStableDiffusionPipeline',
     'StableDiffusionModelEditingPipeline',

@@ -171,7 +171,7 @@ describe('with a real network on webgpu', () => {
       const reported: number[] = []
       expect(await denoise({ ...options(), onStep: ({ step }) => reported.push(step) }, retrying)).toEqual(plain)
       expect(reported).toEqual(Array.from({ length: steps }, (_, i) => i))
-      // The call that failed, and those of the repeated steps.
+      // The additional calls are the one that failed and those of the repeated steps.
       expect(calls - steps - 1).toBe(stepsAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened a new one')])
       release()

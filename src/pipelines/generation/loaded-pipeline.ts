@@ -47,7 +47,7 @@ export interface LoadedPipeline {
 }
 
 /**
- * Makes a pipeline of what was opened for it.
+ * Creates a pipeline from its opened parts.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
 export function createPipeline({

@@ -20,7 +20,7 @@ import type { AdapterCommand, FuseLoraOptions, LoraInfo, UnfuseLoraOptions } fro
 interface LoadedAdapter {
   readonly id: number
   readonly opened: OpenedLora
-  /** For each component that it changes. They differ after it was fused into some of them with a scale. */
+  /** The LoRA's weight in each component that it changes. The weights differ after a fusion with a scale into only some of the components. */
   readonly weights: Map<LoraComponent, number>
 }
 

@@ -19,7 +19,7 @@ const least = 64
 const mostAspect = 8
 /** Larger images are made smaller, to this many pixels. */
 const mostPixels = 1024 * 1024
-/** Beyond this many, attention to their tokens takes more memory than any GPU has. */
+/** With more images than this, attention to their tokens takes more memory than any GPU has. */
 const mostImages = 16
 
 /**

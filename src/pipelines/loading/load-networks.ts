@@ -18,7 +18,7 @@ import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { attempt, throwFault, type NetworkSource, type OnFault } from './read-parts.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 
-/** A network whose weights are to be transformed, and the paths of its weight files after the names of their repositories. */
+/** A network whose weights are to be transformed, and the paths of its weight files, each with the name of its repository in front. */
 export interface TableRequest extends TransformRequest {
   readonly paths: readonly string[]
 }

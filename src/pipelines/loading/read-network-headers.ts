@@ -31,7 +31,7 @@ export interface WeightsCopy {
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with the bytes that opening each weight file would download and store, and its path after the name of its repository. */
+  /** Called with the bytes that opening each weight file would download and store, and the file's path with the name of its repository in front. */
   readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
   /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
   readonly onCopy?: ((copy: WeightsCopy) => void) | undefined

@@ -53,7 +53,7 @@ const families = {
     spec: stableDiffusion,
     denoiser: 'unet',
     offload: 'model',
-    // The activations of its autoencoder need more memory than all other components.
+    // The activations of SD 1.5's autoencoder need more memory than all other components.
     streams: null,
     kernels: 56,
     leastOf: leastWeightBudget,

@@ -54,7 +54,7 @@ describe('auto on a GPU without a budget', () => {
   test('streams what does not fit into the guess, and does not refuse it', () => {
     const large = needs('unet', 16 * GiB, way(4 * GiB))
     expect(auto(info('webgpu', 3 * GiB), large)).toBe('block')
-    // With a budget it is refused.
+    // With a budget, the same network is refused.
     const budget = { limit: 6 * GiB }
     const refusal = chooseResidence({ mode: 'auto', needs: [large], budget, device: info('webgpu', 3 * GiB) })
     expect(refusal).toMatchObject({ refused: 'does-not-fit' })

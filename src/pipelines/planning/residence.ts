@@ -42,7 +42,7 @@ export interface ResidenceRequest {
   readonly mode: OffloadMode | undefined
   /** What the networks on the device need for an image of the usual size, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
-  /** Bytes that stay on it beside the network that runs. */
+  /** Bytes that stay on the device beside the network that runs. */
   readonly heldBytes?: number | undefined
   readonly budget: DeviceBudget
   readonly device: DeviceInfo

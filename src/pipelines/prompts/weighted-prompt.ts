@@ -76,7 +76,7 @@ function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   return sections
 }
 
-/** Neighbours of equal weight as one part. */
+/** Joins neighbouring parts of equal weight. */
 function joinEqual(parts: readonly Part[]): readonly WeightedText[] {
   const joined: Part[] = []
   for (const { text, weight } of parts) {

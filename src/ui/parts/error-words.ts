@@ -36,7 +36,7 @@ const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
 
 const doesNotFit = {
   title: 'There is not enough memory',
-  advice: 'Choose a smaller picture, smaller weights (q8 or q4), or more memory.',
+  advice: 'Choose a smaller picture or smaller weights (q8 or q4).',
 }
 
 const checkName = { advice: 'Check the model’s name.' }

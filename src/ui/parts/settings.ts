@@ -36,7 +36,7 @@ export interface PromptSettings {
   readonly height?: number | undefined
   /** Denoising steps, 1 to 10,000. */
   readonly numInferenceSteps?: number | undefined
-  /** -10,000 to 10,000. */
+  /** The weight of the prompt relative to the negative prompt, -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
   /** Guidance by the negative prompt for models whose `guidanceScale` has another meaning, 1 (none) to 10,000: FLUX.1. */
   readonly trueCfgScale?: number | undefined
