@@ -14,14 +14,14 @@ interface Process {
 function readProcess(pid: string): readonly Process[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The name, in parentheses, may contain anything.
+    // The process's name, in parentheses, may contain any character.
     const fields = stat
       .slice(stat.lastIndexOf(')') + 2)
       .split(' ')
       .map(Number)
     return [{ pid: Number(pid), parent: fields[1] ?? 0, seconds: ((fields[11] ?? 0) + (fields[12] ?? 0)) / ticks }]
   } catch {
-    // It has ended.
+    // The process has ended.
     return []
   }
 }

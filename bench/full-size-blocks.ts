@@ -20,7 +20,7 @@ interface Model {
   /** The component's name, and the file name that its library uses. */
   readonly name: string
   readonly base: 'model' | 'diffusion_pytorch_model'
-  /** The beginnings of the names of blocks, each with the keys of the config that say how many there are. */
+  /** The prefixes of the blocks' names, each with the keys of the config that say how many such blocks there are. */
   readonly blocks: Readonly<Record<string, readonly string[]>>
   /** The most blocks of a kind that the pipeline runs. */
   readonly most: number

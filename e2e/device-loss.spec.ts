@@ -23,7 +23,7 @@ interface Box {
   readonly loseGpu: () => Promise<void>
 }
 
-// A browser of its own, because a browser gives no adapter after two losses.
+// Each test has a browser of its own, because a browser gives no adapter after two losses.
 const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
   steps: [item.num_inference_steps, { option: true }],
   browserOfOwn: async ({ playwright }, use) => {
@@ -47,7 +47,7 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
     })
     await page.goto(`/?${query}`)
     await page.getByLabel('Prompt', { exact: true }).fill(item.prompt)
-    // Not awaited, because the process that would answer has ended.
+    // The command is not awaited, because the process that would answer has ended.
     await use({ page, server, loseGpu: async () => void session.send('Browser.crashGpuProcess').catch(() => {}) })
     await page.close()
     await server.close()

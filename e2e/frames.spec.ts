@@ -123,7 +123,7 @@ const tag = (endpoint: string) => ({
 })
 
 test('the error of a failed request names its cause in a browser: no CORS headers, or no such server', async ({ page }) => {
-  // Answers every request, and lets no other origin read the answers.
+  // This server answers every request, but lets no other origin read the answers.
   const closedToOthers = await startSite({})
   const gone = await startSite({})
   await gone.close()

@@ -67,7 +67,7 @@ test.describe('promise 13: memory above idle', () => {
       }
       await open()
       for (const [from, to] of casts) {
-        // Measure idle on a page that has downloaded nothing: a download leaves memory behind.
+        // The memory at idle is measured on a page that has downloaded nothing, because a download leaves memory behind.
         await page.restart()
         await open()
         const peak = watchPeak(renderersOf(page.profile))

@@ -30,7 +30,7 @@ for (const [from, to] of [
     server,
     hub,
   }) => {
-    // Each upper half with each lower half: 65,536 times 12 values of four bytes, and half of that again.
+    // Every upper half is combined with every lower half (65,536 times 12 values of four bytes), and half of the values follow once more.
     const bytes = everyPattern(from === 'F32' ? 4 : 2, 4.5 * mebibyte)
     const expected = referenceCast(bytes, from, to)
     const name = `prepared ${to}`

@@ -1,4 +1,4 @@
-/** The form never contradicts itself, and says what it does: invalid fields, an empty prompt, a load under way, steps as they happen. */
+/** The form never contradicts itself, and says what it does: invalid fields, an empty prompt, a running load, steps as they happen. */
 
 import { expect, nextEvent, openPage, state, test } from './ui/page-harness.js'
 
@@ -79,7 +79,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   server.setFaults({})
   server.dropConnections()
   await made
-  // Each step was sent when it happened: none waited for the next. PNDM runs one more than requested.
+  // Each step was sent when it happened, without waiting for the next one. PNDM runs one step more than requested.
   expect(await together).toEqual([1, 1, 1])
   await expect.poll(bars).toEqual([1, 1, 1, 1])
 
@@ -95,7 +95,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await page.locator('input[type=file][accept="image/*"]:not([multiple])').setInputFiles('public/icons/icon-192.png')
   await expect(box.locator('#start-fit')).toHaveText('Cropped at the top and the bottom to fit 32 × 16.')
 
-  // Another model is not loaded: nothing says that one is ready.
+  // The newly chosen model is not loaded, so the page must not say that a model is ready.
   await page.getByLabel('Repository, URL or path').fill('./other')
   await page.getByLabel('Repository, URL or path').blur()
   await expect.poll(bars).toEqual([0, 0, 0, 0])

@@ -29,7 +29,7 @@ test('a dropped LoRA is listed, changes the picture by its strength, and is remo
   await generate(page, 'a red apple')
   expect(await pixels(page)).not.toBe(whole)
 
-  // Its trigger words, from the metadata of the file, go into the prompt.
+  // A click adds the LoRA's trigger words, from the metadata of the file, to the prompt.
   await page.getByRole('button', { name: 'tiny dog', exact: true }).click()
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, tiny dog')
 

@@ -129,7 +129,7 @@ test('a model that made a picture on the first visit makes one on the second vis
   page,
   context,
 }) => {
-  // The user is quicker than the service worker.
+  // The user generates before the service worker is ready.
   await page.addInitScript(() => addEventListener('load', () => document.querySelector('aquatint-prompt')?.focus()))
   await page.goto('/?steps=2')
   await expect(page.locator('aquatint-prompt')).toHaveJSProperty('state', 'ready')

@@ -38,7 +38,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   await page.goto('/?prompt=a%20fox')
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a fox')
   await expect(page.getByLabel('Seed')).toHaveValue('')
-  // Files that may be missing are not requested in vain.
+  // No request failed: the page does not request files that may be missing.
   expect(problems).toEqual([])
 
   // Emoji have their fonts, whatever fonts the page has chosen.
@@ -48,7 +48,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
 test('the layout is right from 360 pixels up: the navigation, the summary, the start picture, notes about the machine; the lists of the form at 320 pixels', async ({
   page,
 }) => {
-  // Three urgent notes.
+  // The page shows three urgent notes.
   await page.addInitScript(() => {
     Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 2 })
     Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })
@@ -76,7 +76,7 @@ test('the layout is right from 360 pixels up: the navigation, the summary, the s
       await at('.start-empty'),
       await at('.start-empty .note'),
     ]
-    // On one line.
+    // The navigation is on one line with the brand.
     expect(nav.top, `navigation at ${width}`).toBeLessThan(brand.bottom)
     // All of the summary is visible.
     expect(
@@ -89,7 +89,7 @@ test('the layout is right from 360 pixels up: the navigation, the summary, the s
     // The drawing stays in its frame in a low window, too.
     await page.setViewportSize({ width, height: 600 })
     expect((await at('.drawing')).bottom).toBeLessThanOrEqual((await at('.frame')).bottom)
-    // The notes push the form nowhere, and cover neither the navigation nor the form.
+    // The notes do not move the form, and cover neither the navigation nor the form.
     const notes = await at('#notes')
     await page.locator('#notes').evaluate((element) => element.replaceChildren())
     expect((await at('#prompt')).top, `form at ${width}`).toBe(withNotes.top)

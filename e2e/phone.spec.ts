@@ -75,7 +75,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
 }) => {
   const gpuBytes = await countGpuBytes(page)
   await page.goto(`/?${new URLSearchParams({ steps: '2', seed: '7', endpoint: server.url }).toString()}`)
-  // The limit is enforced.
+  // The browser enforces the limit of 256 MiB.
   const allocated = await page.evaluate((initial) => {
     try {
       return new WebAssembly.Memory({ initial }).buffer.byteLength

@@ -19,7 +19,7 @@ const preferences = {
   'dom.webgpu.workers.enabled': true,
   'gfx.webgpu.ignore-blocklist': true,
   'browser.aboutwelcome.enabled': false,
-  // Otherwise each window prepares a page for its next tab, which costs seconds of a core.
+  // By default, each window prepares a page for its next tab, which costs seconds of a core.
   'browser.newtab.preload': false,
   'browser.newtabpage.enabled': false,
   'browser.sessionstore.resume_from_crash': false,
@@ -54,7 +54,7 @@ function which(name) {
 }
 
 /**
- * 0 where it is unknown.
+ * The version of a Firefox, or 0 if it is unknown.
  * @param {string} path
  */
 function versionOf(path) {

@@ -100,7 +100,7 @@ function attributeTable(): string {
   return markdownTable(
     ['attribute', 'value', 'default', 'what it sets'],
     attributes.map(({ name, type, default: value, description }) => {
-      // A pipe would end the cell.
+      // A pipe inside a cell would end it.
       const values = type.text.split(' | ').map((one) => `\`${one}\``)
       return [`\`${name}\``, values.join(', '), value === undefined ? '' : `\`${value}\``, description]
     }),

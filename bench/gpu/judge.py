@@ -70,7 +70,7 @@ def main(wanted, folder):
     entry = next(one for group in networks.values() for one in group if one["name"] == wanted)
     if torch.cuda.is_available():
         torch.set_default_device("cuda")
-        # Otherwise products of float32 matrices are rounded to fewer bits.
+        # By default, a GPU computes products of float32 matrices with fewer bits (TF32).
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
     name, config, model = build(entry)

@@ -115,7 +115,7 @@ async function onOwnDevice({ kind, kernels, runs }: Options, make: (device: Devi
   }
 }
 
-/** Runs one after the other without waiting for the results, except for the last one. @throws DeviceError if that one has broken values */
+/** Submits runs one after the other, and waits for the result of the last one only. @throws DeviceError if this result has broken values */
 async function repeat(component: BoundNetwork, inputs: Readonly<Record<string, HostTensor>>, runs: number): Promise<void> {
   for (let run = 1; run <= runs; run++) {
     const outputs = Object.entries(await component.run(inputs))

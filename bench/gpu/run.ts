@@ -44,7 +44,7 @@ async function timeNetworks(): Promise<boolean> {
   await measureForm(forms[0] ?? { kernels: 'aquatint' })
   // PyTorch comes before the other forms, because the comparison with it matters most.
   const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
-  // On the CPU the option `kernels` has no effect, so the forms with one of its values are enough.
+  // On the CPU the option `kernels` has no effect, so only the forms with one value of it run.
   const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
   for (const form of others.slice(1)) await measureForm(form)
   for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)

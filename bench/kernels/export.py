@@ -39,7 +39,7 @@ def fusion_options(kind):
 def main(name, target):
     class_name, config, edge = read_network(name)
     plain, arguments = build(class_name, config, edge)
-    # The names of onnxruntime.transformers.
+    # The model types of onnxruntime.transformers.
     kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
     if kind == "unet":
         # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.

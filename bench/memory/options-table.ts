@@ -44,7 +44,7 @@ const budgets = [8, 6, 4, 2]
 const edges = [512, 1024]
 const budgeted = [klein, zImageTurbo]
 
-/** Gigabytes of a GPU's memory, and how many of them the page, the browser and the screen are left with. */
+/** Gigabytes of a GPU's memory, and how many of them are left for the page, the browser and the screen. */
 const sizes = [4, 6, 8, 12, 16]
 const reserved = 1
 
@@ -71,7 +71,7 @@ export function optionsTable(): string {
 interface BudgetPlan {
   readonly pipeline: PublishedPipeline
   readonly dtype: WeightsDType
-  /** Bytes of GPU buffers that the plan must keep. */
+  /** The most bytes of GPU buffers that the plan may have. */
   readonly limit: number
   readonly plan: MemoryPlan | null
 }

@@ -90,7 +90,7 @@ test('after a kill, the next run resumes from the stored chunks and ends with th
   server.setFaults({ rules: pieces.map((covers) => ({ match: { host: 'cdn', covers }, stallAfter: 0 })) })
   const profile = mkdtempSync(join(tmpdir(), 'aquatint-profile-'))
   let browser: DrivenBrowser | undefined
-  /** Where a profile is not kept, only the tab is closed. */
+  /** Starts the browser on the profile. With an engine that keeps no profile, opens only a new tab. */
   const open = async () => {
     if (!engine.keepsProfile) return newTab()
     browser = await engine.launch({ profile })

@@ -40,7 +40,7 @@ interface WorkerFixtures {
   readonly hubScripts: readonly [worker: string, page: string]
 }
 
-/** In MiB. Less than a chunk of 16 MiB, because Chromium may let one more transaction pass before it counts the last one. */
+/** The MiB that a site may store in a private window. Less than a chunk of 16 MiB, because Chromium may let one more transaction pass before it counts the last one. */
 const privateStorage = 12
 
 /** The hub in the worker of a page. */

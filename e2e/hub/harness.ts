@@ -79,7 +79,7 @@ const brokenBrowsers = {
     }`,
 }
 
-/** One way of {@link brokenBrowsers}. */
+/** The name of one of the {@link brokenBrowsers}. */
 type BrokenBrowser = keyof typeof brokenBrowsers
 
 /** Bundles a script into one file. @param entry its source, relative to this folder */
@@ -132,7 +132,7 @@ export async function driveHub(page: Page, url: string, broken?: BrokenBrowser):
   return { page, ...(await driveTab(new PlaywrightTab(page), url, broken)) }
 }
 
-/** The same in a tab of any browser. */
+/** Opens the page in a tab of any browser. `broken` gives its worker one of the faults. */
 export async function driveTab(tab: Tab, url: string, broken?: BrokenBrowser): Promise<HubCalls> {
   await tab.goto(broken === undefined ? url : `${url}?broken=${broken}`)
   const send = (method: string, args: unknown[]) =>

@@ -27,7 +27,7 @@ const sources = new Map<string, ByteSource>()
 const trouble: string[] = []
 const onStorageTrouble = (error: StorageError) => trouble.push(error.code)
 
-/** No time limit that a slow machine could exceed. A spec of such a limit sets it. */
+/** Time limits that no slow machine exceeds. A spec that tests such a limit sets its own. */
 const patience = { stallMs: 600_000, storeOpenMs: 600_000 }
 
 async function theHub(): Promise<Hub> {

@@ -48,9 +48,9 @@ export async function main(names: readonly string[]): Promise<number> {
 }
 
 interface Tried {
-  /** The installed version; the wanted one where the installation failed. */
+  /** The installed version, or the requested one if the installation failed. */
   readonly version: string
-  /** What went wrong; undefined where all went well. */
+  /** What failed; undefined if nothing did. */
   readonly failure?: string
 }
 
@@ -58,7 +58,7 @@ async function tryTool(tool: Tool, tarball: string, models: string, browser: Bro
   const folder = mkdtempSync(join(tmpdir(), 'aquatint-tool-'))
   const [first = ''] = tool.packages
   let version = first
-  // `run.mjs` sets NODE_ENV to development; an app is built as a user would build it.
+  // NODE_ENV is unset, because `run.mjs` sets it to development, and a user builds an app without it.
   const env = { ...process.env, NODE_ENV: undefined, NEXT_TELEMETRY_DISABLED: '1' }
   const run = (command: string) => promisify(exec)(command, { cwd: folder, maxBuffer: 2 ** 26, env })
   try {

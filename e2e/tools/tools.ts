@@ -19,7 +19,7 @@ export interface Tool {
   readonly output?: string
 }
 
-/** In the files, the address of the bundled model. */
+/** In the projects' files, this stands for the address of the bundled model. */
 export const modelPlaceholder = 'https://model.example'
 
 const load = `

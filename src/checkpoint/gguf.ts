@@ -214,7 +214,8 @@ class HeaderReader {
 
   uint64(): number {
     const value = this.#view.getBigUint64(this.skip(8), true)
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw wrong(this.#file, `it has the number ${value}`)
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw wrong(this.#file, `it has the number ${value}; allowed are numbers up to ${Number.MAX_SAFE_INTEGER}`)
     return Number(value)
   }
 

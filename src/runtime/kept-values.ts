@@ -39,7 +39,7 @@ export class KeptValues {
     this.#kept.set(graph, { inputs: new Map(given.map(({ name }) => [name, inputs[name]])), values })
   }
 
-  /** Frees everything. It can be used again. */
+  /** Frees all results. Later ones can still be kept. */
   dispose(): void {
     for (const graph of this.#kept.keys()) this.#drop(graph)
   }

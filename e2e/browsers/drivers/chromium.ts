@@ -26,7 +26,7 @@ async function launch({ dark = false, isPrivate = false, profile, storage }: Lau
   }
   const { args, ...options } = chromiumLaunchOptions()
   const browser = await chromium.launch({ ...options, args: isPrivate ? [...args, '--incognito'] : args })
-  // As in the other browsers, the page has its service worker.
+  // Service workers are allowed, as in the other browsers.
   const context = await browser.newContext({
     colorScheme: dark ? 'dark' : 'light',
     reducedMotion: 'reduce',

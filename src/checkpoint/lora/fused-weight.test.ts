@@ -9,7 +9,7 @@ import { fusedWeight, type LayerChange } from './fused-weight.js'
 function tensor(name: string, shape: readonly number[], values: readonly number[], type: 'F32' | 'F16' = 'F32'): TensorEntry {
   const wide = Float32Array.from(values)
   const bytes = bytesOf(type === 'F32' ? wide : float32ToFloat16(wide))
-  // Other bytes before and behind it, as in a file.
+  // Other bytes before and after the tensor, as in a file.
   const file = Uint8Array.of(...new Uint8Array(8).fill(255), ...bytes, ...new Uint8Array(8).fill(255))
   const source = {
     byteLength: file.length,

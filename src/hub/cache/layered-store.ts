@@ -17,7 +17,7 @@ export interface LayeredStoreOptions {
   readonly evict?: ((store: ChunkStore) => Promise<number | undefined>) | undefined
 }
 
-/** The browser's store with memory behind it. Its writes never fail. */
+/** The browser's store, and memory for what it cannot store. Writes never fail. */
 export class LayeredStore implements ChunkStore {
   /** The browser's store. */
   readonly #persistent: ChunkStore | undefined

@@ -105,7 +105,7 @@ const facts = {
   role: 'autoencoder',
   weights: {
     ...klWeightNames,
-    unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'training alone counts batches']],
+    unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'only training uses it']],
   },
   // The autoencoder's few Linear weights are in the attention of the middle blocks, on which every pixel depends.
   quantizable: false,

@@ -45,7 +45,7 @@ class Branch {
     return cast(this.#graph, this.#graph.weight(adapterTensorName(this.#layer, part, this.#id), dims), this.#type)
   }
 
-  /** The bias of a branch, scaled, with further dimensions of 1 behind it. */
+  /** The scaled bias of a branch, with dimensions of 1 appended. */
   bias(rows: number, trailing: readonly number[]): ValueInfo {
     return reshape(this.#graph, mul(this.#graph, this.tensor('lora_B_bias', [rows]), this.scale), [rows, ...trailing])
   }

@@ -227,7 +227,7 @@ function readDepths(reader: ConfigReader, layers: readonly number[]) {
   const asymmetric = (reader.raw(reverseKey) ?? null) !== null
   const reversed = asymmetric ? reader.each<number | number[]>(reverseKey, undefined, count, read, allowed) : given.toReversed()
   if (!asymmetric && given.some((depth) => Array.isArray(depth)))
-    throw reader.invalid(reverseKey, `given when ${key} has lists in it`)
+    throw reader.invalid(reverseKey, `a list, because ${key} has lists in it`)
   const spread = (name: string, depth: number | number[] | undefined, resnets: number): number[] => {
     if (!Array.isArray(depth)) return Array.from({ length: resnets }, () => depth ?? 1)
     if (depth.length !== resnets) throw reader.invalid(name, `${resnets} numbers for a block of ${resnets} resnets`)

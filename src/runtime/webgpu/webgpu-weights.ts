@@ -88,7 +88,7 @@ export class WebGpuWeights {
     const missing = [...wanted.values()].filter(({ key }) => !this.#kept.has(key))
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
-    // The upload is queued; the weights are loaded when the GPU has done it.
+    // The upload is only queued: the weights are loaded when the GPU has executed it.
     await this.#device.orLost(this.#device.buffers.submittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming

@@ -104,7 +104,7 @@ function isSilu({ kernel, uniforms }: Dispatch): boolean {
   return kernel.label === 'QuickGelu' && kernel.bindings === 'x,y' && uniforms?.words[1] === one
 }
 
-/** Whether a dispatch moves the channels of an image behind its pixels. */
+/** Whether a dispatch moves the channels of an image to the last axis. */
 function isToChannelsLast({ kernel, uniforms }: Dispatch, { batch, channels, pixels }: Size): boolean {
   const axes = kernel.label === 'Transpose' && kernel.bindings === 'a,output' ? permutation(kernel) : undefined
   if (axes === undefined || uniforms === undefined) return false
