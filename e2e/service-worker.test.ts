@@ -41,7 +41,7 @@ function start(network: Map<string, string>) {
   return { cached, install }
 }
 
-/** What a deployed build answers. */
+/** The files of a deployed build, as URLs and contents. */
 const deployed = (build: string): [string, string][] => [
   [scope, page(build)],
   [`${scope}assets/index-${build}.js`, `script ${build}`],

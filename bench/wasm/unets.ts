@@ -7,7 +7,7 @@ import { networkDefinition } from '../../src/models/registry.js'
 import type { Stage } from '../../src/onnx/types.js'
 import counted from '../kernels/networks.json' with { type: 'json' }
 
-/** Where the bundled model's config is. */
+/** The path of the bundled model's config. */
 export const bundledConfig = fileURLToPath(new URL('../../public/models/aquatint-emoji/unet/config.json', import.meta.url))
 
 /** Their configs. */

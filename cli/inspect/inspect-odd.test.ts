@@ -152,7 +152,7 @@ const odd: readonly Odd[] = [
   {
     what: 'a UNet for inpainting',
     change: (folder) => configured(folder, 'unet', { in_channels: 9 }),
-    // The fixture's weights have 4.
+    // The fixture's weights have 4 input channels.
     problems: [
       ['unet', 'unsupported-config'],
       ['unet', 'shape-mismatch'],
@@ -198,7 +198,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   for (const { message } of runs.warnings)
     expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
-  // Loading it decides.
+  // The verdict must be that of a load of the same folder.
   const files = new DiskRepository(folder)
   const variant = options[1]
   const refused = await loadPipeline(files, { device: 'wasm', variant }).then(

@@ -90,7 +90,7 @@ function source(path: string): string {
   return resolve(import.meta.dirname, path)
 }
 
-/** Starts a worker whose heap has room for the worker itself and 25 MB. */
+/** Starts a worker whose heap can hold the worker itself and 25 MB. */
 async function start(): Promise<Worker> {
   const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: heap + allowed }
   const started = new Worker(join(folder, 'worker.mjs'), { resourceLimits })
@@ -114,7 +114,7 @@ async function outcomeOf(parser: keyof typeof parsers, text: string): Promise<st
   }
 }
 
-/** Values that take as much as values can for each byte of their text, one after the other until a text of `bytes` is full. */
+/** Texts of `bytes` bytes whose values take as much memory for each byte of text as they can. */
 const hoards: Readonly<Record<string, (bytes: number) => string>> = {
   'empty objects': (bytes) => list('{}', bytes),
   'empty lists': (bytes) => list('[]', bytes),
@@ -151,7 +151,7 @@ const names = (count: number) => range(count, (k) => `transformer_blocks.${k}.at
 const word = (k: number) => `${(k * 7919).toString(36)}</w>`
 const words = (count: number) => Object.fromEntries(range(count, (k) => [word(k), k]))
 
-/** What is parsed: how long it may be, how a hoard is put into it, and the most of what is right. */
+/** For each parser: the longest text that it accepts, how a hoard is put into a text for it, and a large valid content. */
 const limits = [
   {
     parser: 'header',
@@ -171,7 +171,7 @@ const limits = [
     parser: 'config',
     bytes: maxConfigBytes,
     wrap: (value: string) => `{"a":${value}}`,
-    // As the tokenizer.json of CLIP.
+    // As large as the tokenizer.json of CLIP.
     right: () => ({ vocab: words(49_408), merges: range(48_894, (k) => [word(k), word(k + 7)]) }),
   },
   {
@@ -189,7 +189,7 @@ const limits = [
   },
 ] as const
 
-/** All are read by one parser: each kind of hoard is tried on configs, and these on the others. */
+/** One JSON parser reads all kinds of texts, so configs are tried with every hoard and the other kinds with these only. */
 const elsewhere = new Set(['small objects', 'many keys', 'one string of wide characters'])
 
 describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {

@@ -1,6 +1,6 @@
 /**
- * For tests, in a worker: tells the page about each compute pipeline that GPU devices compile, and when the kernels of a generation are prepared. A generation
- * waits for that, as it does where weights take longer to arrive. Not part of the library.
+ * For tests, in a worker: reports to the page each compute pipeline that a GPU device compiles, and the end of the preparation of kernels. A generation
+ * waits for this end instead of stopping the preparation, as if the weights had taken longer to arrive. Not part of the library.
  */
 
 import { KernelPreparation } from '../pipelines/loading/prepare-kernels.js'

@@ -1,6 +1,6 @@
 /**
- * Every key that diffusers or transformers reads for a network, changed alone: the output is theirs, or the config is refused by name. Nothing is
- * another picture in silence.
+ * Every key that diffusers or transformers reads for a network, changed alone: the output is theirs, or the config is refused by the key's name. No
+ * change silently gives another picture.
  */
 
 import { expect, test } from 'vitest'

@@ -15,6 +15,7 @@ import { ZImageTransformer2DModel } from './transformers/transformer-z-image.js'
 import type { NetworkDefinition } from './types.js'
 import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
+/** Every network class that Aquatint runs. */
 export const networkDefinitions: readonly NetworkDefinition[] = [
   CLIPTextModel,
   CLIPTextModelWithProjection,

@@ -172,7 +172,7 @@ describe('in the cache', () => {
     expect(await read(made)).toEqual(expected)
     expect(source.reads).toBe(0)
     release()
-    // From the beginning it would take more.
+    // Quantizing from the beginning takes more reads.
     const fresh = checkpoint()
     await make(fresh, 'q8')
     expect(again).toBeLessThan(fresh.source.reads)

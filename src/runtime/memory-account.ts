@@ -10,7 +10,7 @@ export interface Allocation {
   readonly bytes: number
   /** Counts the memory for another owner. */
   transfer(owner: string): void
-  /** Stops counting it. A second call changes nothing. */
+  /** Stops counting the memory. A second call changes nothing. */
   release(): void
 }
 
@@ -21,6 +21,7 @@ interface OwnerBytes {
   peakActivations: number
 }
 
+/** The account of one device, or of several if their accounts have this one as `total`. */
 export class MemoryAccount implements MemoryMeter {
   readonly #owners = new Map<string, OwnerBytes>()
   readonly #allocations = new Set<Allocation>()

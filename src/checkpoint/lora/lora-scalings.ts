@@ -17,9 +17,9 @@ export interface LoraScalings {
 
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
- * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names it is the first one of the file's
- * data, because diffusers counts tensors there, of which no two are the same. In a file without alphas, peft's config decides; so it does where
- * diffusers drops all alphas ({@link hasMixedNames}).
+ * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names it is
+ * the first alpha in the file's data, because diffusers counts tensors there, of which no two are the same. If a file has no alphas, or diffusers drops all of them
+ * ({@link hasMixedNames}), peft's config decides.
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
@@ -79,8 +79,8 @@ function firstNumber(bytes: Uint8Array<ArrayBuffer>, dtype: SafetensorsDType): n
 }
 
 /**
- * Whether diffusers 0.42 does not find the alpha of a layer beside a UNet: those of attentions, whose names it changes, and those of a CLIPTextModel, whose layers
- * have no `text_model` around them since transformers 5. The second encoder is a CLIPTextModelWithProjection.
+ * Whether diffusers 0.42 misses the alpha of a layer in a file for a pipeline with a UNet. It misses those of attention layers, whose names it changes, and all those of the first
+ * text encoder, a CLIPTextModel, whose layers have no `text_model` before their names since transformers 5. The second one is a CLIPTextModelWithProjection.
  */
 function isMissed({ component, layer }: LoraModule): boolean {
   const name = flatName(layer)

@@ -7,7 +7,7 @@
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 
-/** The networks whose files have such layers, and the UNets of Stable Diffusion. */
+/** The networks whose files can have layers that diffusers leaves out, and `other`. */
 export type NetworkKind = 'unet' | 'sd3' | 'flux1' | 'flux2' | 'other'
 
 /** The kind of a network, recognized by its layers. Chroma's transformer counts as FLUX.1's, because diffusers reads its files in the same way. */
@@ -25,8 +25,8 @@ export function isOtherOriginal(layer: string): boolean {
 }
 
 /**
- * Whether a file for FLUX.1 has `lora_down` and names with `transformer.` in front. diffusers reads only these tensors of it, without their alphas. Its text
- * encoders' tensors are among those that it leaves out.
+ * Whether a file for FLUX.1 has both `lora_down` and names that begin with `transformer.`. diffusers then reads only the tensors with this prefix, without their
+ * alphas, and so none of the text encoders' tensors.
  */
 export function hasMixedNames({ modules }: Pick<LoraFile, 'modules'>, kind: NetworkKind): boolean {
   const has = (test: (name: string) => boolean) => modules.some(({ first }) => test(first.name))

@@ -11,7 +11,7 @@ afterEach(() => {
 /** A browser's store that accepts a limited number of chunks of any size. */
 class SmallStore extends MemoryStore {
   room: number
-  /** Whether it rejects records too. */
+  /** Whether the store rejects records too. */
   isFull = false
   constructor(room: number) {
     super()

@@ -18,7 +18,7 @@ interface ChunkInMemory {
   readonly release: () => void
   /** Bytes that have not arrived. */
   missing: number
-  /** What has arrived, in order: what an earlier download left, and the begin of each piece. */
+  /** The ranges of the file that have arrived: those that an earlier download left, and one for each piece, whose end grows. */
   readonly arrived: { readonly begin: number; end: number }[]
 }
 

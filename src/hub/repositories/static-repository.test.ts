@@ -133,7 +133,7 @@ describe('a static host', () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 100 } })
     const started = createServer((request, response) => {
       if (request.url === '/m/files.json') response.writeHead(404).end()
-      // Answers without a length, and does not answer HEAD requests.
+      // The server answers without a length, and does not answer HEAD requests.
       else if (request.method === 'GET') response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('x')
     })
     plain = started

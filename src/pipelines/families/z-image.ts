@@ -22,7 +22,7 @@ export const zImage: PipelineFamily = {
   label: 'Z-Image',
   previewDecoder: 'madebyollin/taef1',
   networks: {
-    // The last hidden state but one, so the last layer is neither written nor loaded.
+    // Only the second-to-last hidden state is used, so the last layer is neither written nor loaded.
     text_encoder: qwen3TextEncoders([-2]).map(maskingPadding),
     transformer: [ZImageTransformer2DModel],
     vae: [AutoencoderKL, AutoencoderTiny],
@@ -64,7 +64,7 @@ export const zImage: PipelineFamily = {
   },
 
   condition: ({ device, prompts, count, denoiser }) => {
-    // The transformer replaces the zeros by its own padding. With lengths in steps, few prompts need a new graph.
+    // The transformer replaces the zeros by its own padding. Lengths are rounded up, so few prompts need a new graph.
     const embeds = prompts.map(({ embeds: { dims, parts } }) => {
       const [tokens = 0, width = 0] = dims
       return { dims: [paddedLength(tokens), width], parts }

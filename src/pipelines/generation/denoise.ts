@@ -130,7 +130,7 @@ async function guidedOutput(
   return [{ value: keep(device.upload(float32Tensor(dims, guided), name)), scale: 1 }, ...corrected]
 }
 
-/** Has a step checked, and reported to the caller with its preview, when the device has finished it. */
+/** Checks a step once the device has finished it, and reports it to the caller with its preview. */
 async function reportStep(
   { scheduler, begin, onStep, previewEvery, preview, decodePreview }: DenoiseOptions,
   checkpoints: Checkpoints,

@@ -61,7 +61,7 @@ test('the defaults of each class are those of diffusers', () => {
       guidance_scale: values.guidanceScale,
       ...(values.maxSequenceLength === undefined ? {} : { max_sequence_length: values.maxSequenceLength }),
     })
-    // Stable Diffusion 3 has the default of `maxSequenceLength` that stands in for an absent one.
+    // 256, the default of Stable Diffusion 3, is also Aquatint's where a class gives none.
     expect({ max_sequence_length: 256, ...expected(own) }, className).toEqual({ max_sequence_length: 256, ...text })
     if (fromImage !== null)
       expect(

@@ -20,7 +20,7 @@ import type { AdapterCommand, FuseLoraOptions, LoraInfo, UnfuseLoraOptions } fro
 interface LoadedAdapter {
   readonly id: number
   readonly opened: OpenedLora
-  /** For each component that it changes. They differ after it was fused into some of them with a scale. */
+  /** The LoRA's weight in each component that it changes. The weights differ after a fusion with a scale into only some of the components. */
   readonly weights: Map<LoraComponent, number>
 }
 
@@ -51,7 +51,7 @@ export class LoraAdapters {
   readonly #active = new Map<LoraComponent, readonly string[]>()
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
-  /** What the next generation warns of: codes with messages. */
+  /** Codes and messages of the warnings for the next generation. */
   #warnings: (readonly [code: string, message: string])[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
@@ -62,7 +62,7 @@ export class LoraAdapters {
     this.#networks = loraNetworks(networks)
   }
 
-  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
+  /** Runs a command. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
   async run(
     command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
@@ -111,12 +111,12 @@ export class LoraAdapters {
     this.#warnings = []
   }
 
-  /** Ends the use of all files. */
+  /** Removes all LoRAs, which lets the cache evict their files. */
   dispose(): void {
     this.#delete()
   }
 
-  /** The layers that can have branches. */
+  /** The layers that can have branches of LoRAs. */
   #adaptable(): ReadonlyMap<LoraComponent, AdaptableLayers> {
     this.#layers ??= new Map([...this.#networks].map(([component, { model }]) => [component, adaptableLayers(model)]))
     return this.#layers
@@ -174,7 +174,7 @@ export class LoraAdapters {
   }
 
   /**
-   * Makes these LoRAs the active ones, with these weights; 1 for each without. Only a change of which are active writes graphs again. A fused one that
+   * Makes these LoRAs the active ones, with these weights, by default 1. Graphs are written again only if other LoRAs become active. A fused LoRA that
    * is not among them, or gets another weight, is no longer fused.
    * @throws InputError `adapter-name` for a name that is not loaded, `adapter-weights`
    */
@@ -256,7 +256,7 @@ export class LoraAdapters {
     return this.#fused.get(component)?.some((one) => one.name === name) === true
   }
 
-  /** Takes the fused LoRAs that do not stay out of the weights. `why`: for the warning of the next generation. */
+  /** Takes fused LoRAs out of the weights, except those that `stays` accepts. `why`: for the warning of the next generation. */
   #endFusions(stays: (component: LoraComponent, fused: FusedAdapter) => boolean, why: string): void {
     const ended = new Set<string>()
     for (const [component, fused] of this.#fused) {

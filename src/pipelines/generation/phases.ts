@@ -162,7 +162,7 @@ export class GenerationPhases {
     return images
   }
 
-  /** diffusers' `prepare_latents`: noise, or with a start image its latents, with noise as strong as at the first timestep added. */
+  /** diffusers' `prepare_latents`: noise, or the start image's latents with the noise of the first timestep added. */
   async #initialLatents(): Promise<PlainTensor> {
     const { scheduler, latentDims, start, vae, latentScales, recorder, run } = this.#parts
     const generator = this.#generator

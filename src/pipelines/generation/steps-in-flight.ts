@@ -20,8 +20,8 @@ export class StepsInFlight {
   }
 
   /**
-   * Adds a step. When the device has finished `work`, and after the steps before, `report` is called with its result, and with whether the caller
-   * still waits for it; after an abort or {@link close} it does not.
+   * Adds a step. `report` is called once the device has finished `work` and the earlier steps have been reported. It receives the result of `work`
+   * and `isWanted`, which is false after an abort or {@link close}.
    */
   add<T>(work: Promise<T>, report: (result: T, isWanted: boolean) => void): void {
     const before = this.#last
@@ -46,7 +46,7 @@ export class StepsInFlight {
     await orAbort(Promise.all(this.#queue), this.#signal)
   }
 
-  /** No caller waits for the steps that are not finished by now. */
+  /** Ends the wait of the caller: steps that finish later are not wanted. */
   close(): void {
     this.#closed = true
   }

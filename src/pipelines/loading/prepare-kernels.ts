@@ -20,7 +20,7 @@ export interface PreparationRequest {
   readonly spec: PipelineSpec
 }
 
-/** The work on the devices, until a generation or the end of the devices. */
+/** The compilation of kernels on the devices. A generation ends it, and so does the disposal of the devices. */
 export class KernelPreparation {
   readonly #stop = new AbortController()
   readonly #devices: readonly Device[]

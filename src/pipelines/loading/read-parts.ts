@@ -36,7 +36,7 @@ export interface NamedScheduler {
   readonly config: Config
 }
 
-/** Everything that a pipeline class is constructed from, but devices. */
+/** Everything that a pipeline class is constructed from, except devices. */
 export interface LoadedParts extends Omit<ReadParts, 'sources'> {
   readonly networks: ReadonlyMap<string, Network>
 }
@@ -64,7 +64,7 @@ export interface ReadPartsRequest {
 /** Receives an error of one component. It throws to end the work, or returns to continue with the other components. */
 export type OnFault = (component: string, error: unknown) => void
 
-/** Ends the work at the first error: how pipelines are loaded. */
+/** Throws the error, so that a load ends at its first error. */
 export const throwFault: OnFault = (_, error) => {
   throw error
 }
@@ -94,7 +94,7 @@ export async function readPartsWithFaults(
 ): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: NamedScheduler | undefined }> {
   const { signal } = run
   const found = await findComponents({ layout, options, open, spec, signal })
-  // No text encoder reads the ids of such a tokenizer, so it need not be of a supported class.
+  // A tokenizer whose text encoder is left out is not used, so its class need not be supported.
   const needed = new Map([...found].filter(([name]) => spec.tokenizers[name] === undefined || found.has(encoderOf(name))))
   const faulty = new Set<string>()
   for (const [name, fault] of classFaults(needed, spec, layout, options.scheduler !== undefined)) {
@@ -193,7 +193,7 @@ async function checkFilesBeside({ name, files }: ComponentSource, className: str
   if (await files.has(adapter, { signal: run.signal }))
     throw new UnsupportedError(
       'unsupported-config',
-      `${files.path(adapter)} makes transformers add an adapter to the weights of ${className}, which Aquatint does not do. Load a LoRA with the option loras, and take the file out of the folder.`,
+      `${files.path(adapter)} makes transformers add an adapter to the weights of ${className}, which Aquatint does not do. Remove the file from the folder; if the adapter is a LoRA, load it with loadLoraWeights.`,
       { component: name, className, key: adapter, allowed: [null] },
     )
 }

@@ -20,7 +20,7 @@ export interface Embedding {
   readonly parts: readonly EmbeddingPart[]
 }
 
-/** A tensor [1, …dims of its own], or a box of it, and its place in an embedding. */
+/** A tensor whose first dim is 1, or a box of the tensor, and its place in an embedding. */
 export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
   readonly tensor: Value
   readonly at: readonly number[]
@@ -96,7 +96,7 @@ export interface PromptConditionOptions {
   /** Images of all prompts together. */
   readonly images: number
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
-  /** The denoiser's inputs that stay from step to step, from the prompts or, with guidance, from the negative ones and then the prompts. */
+  /** Makes the denoiser's inputs that stay from step to step. `prompts`: with guidance, the negative prompts come first. */
   readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Condition | Promise<Condition>
   readonly recorder: Recorder
   readonly run: Run

@@ -24,7 +24,7 @@ const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indire
 interface Shelved {
   readonly buffer: GPUBuffer
   readonly allocation: Allocation
-  /** Destroys the buffer itself. */
+  /** Destroys the buffer instead of putting it back on the shelf. */
   readonly destroy: () => void
   /** Whether the GPU had no memory for the buffer. */
   refused: boolean
@@ -39,6 +39,7 @@ export interface AskedBuffer {
 /** A reused buffer is never refused. */
 const granted = Promise.resolve(undefined)
 
+/** All buffers of one GPUDevice. There is one for each device, since it replaces methods of the device. */
 export class GpuBuffers implements BufferPool {
   readonly #device: GPUDevice
   readonly #account: MemoryAccount
@@ -56,7 +57,7 @@ export class GpuBuffers implements BufferPool {
   #running = 0
   /** Buffers for activations that the GPU has neither accepted nor refused yet. */
   readonly #asked = new Set<Promise<unknown>>()
-  /** The error of the first buffer that it refused. */
+  /** The error of the first buffer that the GPU refused. */
   #refusal: DeviceError | undefined
 
   constructor(device: GPUDevice, account: MemoryAccount, watch: LossWatch) {
@@ -86,7 +87,7 @@ export class GpuBuffers implements BufferPool {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
   }
 
-  /** A buffer that an upload writes and a kernel reads, as a uniform or not; its `destroy()` destroys it. */
+  /** A buffer that an upload writes and a kernel reads: uniform if `isUniform`, else storage. Its `destroy()` destroys it. */
   createStaging(owner: string, bytes: number, isUniform = false): AskedBuffer {
     const access = isUniform ? usage.uniform : usage.storage
     return this.#make({ size: storageBytes(bytes), usage: access | usage.copyDst }, owner, 'activations', false)
@@ -161,8 +162,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time: the caller has the lock. `expected`: an estimate
-   * of the bytes that it will make; if they would exceed the limit, the shelves are emptied first.
+   * Runs `task`, and counts the buffers that onnxruntime makes meanwhile for `owner`. Only one task at a time: the caller has the lock. `expected`:
+   * an estimate of the bytes of these buffers; if they would exceed the limit, the shelves are emptied first.
    */
   async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
     if (this.#limit !== undefined && this.#account.live + expected > this.#limit) this.trim()
@@ -240,7 +241,7 @@ export class GpuBuffers implements BufferPool {
       buffer = this.#create(descriptor)
     } catch (cause) {
       this.#device.popErrorScope().catch(() => {})
-      // A buffer that is mapped at creation needs memory of the host, which refuses it at once.
+      // A buffer that is mapped at creation is in host memory. If the host has none, createBuffer throws at once.
       if (cause instanceof RangeError) this.#refusal ??= refused(cause)
       throw cause
     }

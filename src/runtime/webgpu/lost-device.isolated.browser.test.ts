@@ -26,7 +26,7 @@ describe('when the loss is reported late', () => {
 
   test.each([
     ['a call that fails before the reason is known reports the loss', true, 'device-lost'],
-    ['and of its own failure where no news comes', false, 'gpu-error'],
+    ['a call that fails reports its own failure if no loss is reported', false, 'gpu-error'],
   ])('%s', async (_, comes, code) => {
     const tensor = device.upload(x, 'test')
     const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')

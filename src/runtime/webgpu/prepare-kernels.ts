@@ -1,5 +1,5 @@
 /**
- * Compiles programs and their kernels before their weights are here: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
+ * Compiles programs and their kernels before their weights have arrived: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
  * compiles a kernel when a run needs it for the first time, and not when it makes the session.
  */
 
@@ -33,7 +33,7 @@ export async function prepareKernels(device: GpuRuntime, { programs, owner, user
     await device.sessions.get(program, user, owner)
     throwIfAborted(signal)
     if (device.memory.snapshot().live + neededBytes(program) <= room) await runOnce(device, program, owner, user, signal)
-    // Otherwise the buffers of all programs would wait to be reused.
+    // Without this, the buffers of all programs would stay on the shelves.
     device.buffers.trim()
   }
 }

@@ -6,7 +6,7 @@ import type { GpuBuffers } from './gpu-buffers.js'
 /** Threads of a workgroup, along the first axis. */
 export const workgroupSize = 64
 
-/** A kernel for weights of either type. */
+/** A kernel for weights in float16 or float32. */
 export class UploadKernel {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
@@ -52,9 +52,9 @@ export class UploadKernel {
 
 /** The buffers that one upload needs beside the weights. */
 export interface UploadBuffers {
-  /** Storage buffers of the bytes that were asked for. */
+  /** Storage buffers of the requested sizes. */
   readonly storage: readonly GPUBuffer[]
-  /** Up to eight numbers. */
+  /** A uniform buffer for up to eight numbers. */
   readonly sizes: GPUBuffer
   readonly destroy: () => void
 }

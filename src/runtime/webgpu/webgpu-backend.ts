@@ -14,6 +14,7 @@ import type { GpuRuntime } from './gpu-runtime.js'
 import { WebGpuWeights } from './webgpu-weights.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 
+/** The GPU's side of one bound network. */
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers
   readonly #device: GpuRuntime

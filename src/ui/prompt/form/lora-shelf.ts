@@ -58,7 +58,7 @@ export class LoraShelf {
     return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
-  /** The settings that describe them. A file that is here is used for the setting with its name. */
+  /** The settings of the LoRAs. When they are set, a file that the user has picked is used for the setting with its name. */
   get settings(): readonly LoraSetting[] {
     return this.value.map(({ source, weight }) => ({ source, weight }))
   }
@@ -78,7 +78,7 @@ export class LoraShelf {
     this.#listeners.onChange()
   }
 
-  /** Shows the trigger words of loaded LoRAs, whose adapters have the names of their sources. */
+  /** Shows the trigger words of the loaded LoRAs, which are found by the names of their files. */
   show(infos: readonly LoraInfo[]): void {
     for (const { lora, words } of this.#items) {
       const known = infos.find(({ file }) => file === loraName(lora.source))
