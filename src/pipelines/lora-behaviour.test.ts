@@ -45,7 +45,7 @@ async function unetBytes(): Promise<number> {
   return memory?.memory.components['unet']?.weights ?? 0
 }
 
-/** A LoRA for the fixture's UNet, in which the first cross-attention has this width of its prompt. */
+/** A LoRA for the fixture's UNet. Its first cross-attention takes prompt embeddings of this width. */
 function lora(
   name: string,
   { width = 16, more = {} }: { width?: number; more?: Readonly<Record<string, readonly number[]>> } = {},

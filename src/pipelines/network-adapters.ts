@@ -33,7 +33,7 @@ export interface NetworkAdapter {
 /** An adapter that runs, and how strongly. */
 export interface ActiveAdapter {
   readonly adapter: NetworkAdapter
-  /** The caller's weight. */
+  /** The weight that the caller gave the adapter. */
   readonly weight: number
 }
 
@@ -110,7 +110,7 @@ export class NetworkAdapters {
     )
   }
 
-  /** @throws UnsupportedError `lora-fuse` where a weight that an adapter changes is quantized, or a layer has no bias for a branch's */
+  /** @throws UnsupportedError `lora-fuse` if a weight that the adapter changes is quantized, or if a branch has a bias and its layer has none */
   checkFusable({ layers }: NetworkAdapter, network: string): void {
     const isQuantized = quantizedWeights(this.#model, this.#table)
     for (const [layer, { tensors }] of layers) {

@@ -31,7 +31,7 @@ export interface HostPlanOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly offload: Residence
-  /** What the caller allows on the device. */
+  /** The memory that the caller allows on the device. */
   readonly budget?: DeviceBudget | undefined
   /** Whether autoencoders use tiles; undefined: only if the whole image would not fit. */
   readonly vaeTiling?: boolean | undefined

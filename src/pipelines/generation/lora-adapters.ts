@@ -51,7 +51,7 @@ export class LoraAdapters {
   readonly #active = new Map<LoraComponent, readonly string[]>()
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
-  /** What the next generation warns of. */
+  /** Warnings for the next generation. */
   #warnings: string[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
@@ -62,7 +62,7 @@ export class LoraAdapters {
     this.#networks = loraNetworks(networks)
   }
 
-  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
+  /** Runs a command. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
   async run(
     command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
@@ -256,7 +256,7 @@ export class LoraAdapters {
     return this.#fused.get(component)?.some((one) => one.name === name) === true
   }
 
-  /** Takes the fused LoRAs that do not stay out of the weights. `why`: for the warning of the next generation. */
+  /** Takes fused LoRAs out of the weights, except those that `stays` accepts. `why`: for the warning of the next generation. */
   #endFusions(stays: (component: LoraComponent, fused: FusedAdapter) => boolean, why: string): void {
     const ended = new Set<string>()
     for (const [component, fused] of this.#fused) {

@@ -20,7 +20,7 @@ export interface Embedding {
   readonly parts: readonly EmbeddingPart[]
 }
 
-/** A tensor [1, …dims of its own], or a box of it, and its place in an embedding. */
+/** A tensor whose first dim is 1, or a box of the tensor, and its place in an embedding. */
 export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
   readonly tensor: Value
   readonly at: readonly number[]

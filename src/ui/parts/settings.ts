@@ -69,9 +69,9 @@ export interface PromptSettings {
 }
 
 interface NumberRule {
-  /** Its label next to the field and in messages. */
+  /** The setting's label, next to the field and in messages. */
   readonly label: string
-  /** Its name in a link; also the name of its attribute. */
+  /** The setting's name in a link; also the name of its attribute. */
   readonly query: string
   readonly min: number
   readonly max: number
