@@ -25,7 +25,8 @@ export interface DeviceCapabilities {
   /** How programs get weights: with each run, or copied into the session when it is made. */
   readonly weightsAs: 'input' | 'initializer'
   /**
-   * Denoising steps that may be submitted and not finished. A GPU works on one while the next is prepared; more would delay a cancel and the
+   * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
+   * a cancel and the
    * report of a broken value. On the CPU a step is finished when its call returns.
    */
   readonly stepsInFlight: number

@@ -8,9 +8,9 @@ import { shapeLimits } from '../layers/shape.js'
 /** The values of a Qwen3 config, checked. */
 export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
