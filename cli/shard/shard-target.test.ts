@@ -72,7 +72,7 @@ describe('an --out that exists', () => {
     expect([[...shown], await readdir(out)]).toEqual([['.aquatint-shard'], []])
     await stopped('.')
     expect(await readdir(out)).toContain('.aquatint-shard')
-    // Its last file is model_index.json, which marks a repository.
+    // model_index.json marks a repository, so the command writes it last.
     expect(await readdir(out)).not.toContain('model_index.json')
     expect(await refusal('shard', repo, '--out', out)).toBe('out-exists')
     expect((await run(args('.'))).stderr.match(/already complete/g)).toHaveLength(3)
@@ -130,7 +130,7 @@ describe('what an earlier run left', () => {
     const bytes = await readFile(changed)
     bytes[bytes.byteLength - 1]! ^= 1
     await writeFile(changed, bytes)
-    // Same size; a copy's time may be the same to the millisecond.
+    // The size is the same as before. The time must differ, and a file written soon after the first may have the same one.
     await utimes(changed, new Date(), new Date(Date.now() + 5000))
     const again = await run(args(out, folder))
     expect([again.code, again.stderr.includes('already complete')]).toEqual([0, false])

@@ -10,12 +10,12 @@ export interface WorkerRequest {
   readonly port: MessagePort
 }
 
-/** From the engine's worker to one of the workers that the page started for it. */
+/** A message from the engine's worker to a helper: a worker that the page started for the engine. */
 export type ToHelper =
   | { readonly kind: 'message'; readonly data: unknown; readonly transfer: Transferable[] }
   | { readonly kind: 'terminate' }
 
-/** From such a worker to the engine's worker. */
+/** A message from a helper to the engine's worker. */
 export type FromHelper =
   | { readonly kind: 'message'; readonly data: unknown }
   | { readonly kind: 'messageerror' }

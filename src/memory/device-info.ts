@@ -83,7 +83,7 @@ export interface DeviceInfo {
   readonly isFallbackAdapter: boolean
   /** Whether it computes in float16. */
   readonly shaderF16: boolean
-  /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
+  /** The largest buffer that the device allows, in bytes. For `wasm`: the size of WebAssembly's heap. */
   readonly maxBufferSize: number
   /** The device's float16 kernels. */
   readonly kernels: KernelReport

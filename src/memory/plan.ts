@@ -136,7 +136,7 @@ function othersOf(residence: Residence, own: ComponentNeeds, needs: readonly Com
 }
 
 /**
- * The needs with only those ways to run whose every tensor fits into a buffer of the device.
+ * Leaves out the ways to run that have a tensor too large for a buffer of the device, and returns the needs with the other ways.
  * A refusal `buffer-too-large` names the tensor, its bytes and those allowed.
  */
 export function withinBuffers(

@@ -14,9 +14,9 @@ export type NamedValues = Readonly<Record<string, ValueInfo>>
 
 /** Operators under test. */
 export interface OperatorCase {
-  /** The tensors that they take. Floats are rounded to float16, so that both types compute with the same numbers. */
+  /** The inputs of the operators. Floats are rounded to float16, so that both types compute with the same numbers. */
   readonly inputs: Readonly<Record<string, HostTensor>>
-  /** Adds them to a graph and returns their results, by name. */
+  /** Adds the operators to a graph and returns their results, by name. */
   readonly body: (graph: GraphBuilder, inputs: NamedValues) => NamedValues
 }
 

@@ -64,7 +64,7 @@ export class AddedWords {
     return converted
   }
 
-  /** The ids of all vectors of the word that begins with an id; the id alone if no word does. */
+  /** The ids of all vectors of the word whose first id is `id`; `id` alone if no word begins with it. */
   idsOf(id: number): readonly number[] {
     return this.#ids.get(id) ?? [id]
   }

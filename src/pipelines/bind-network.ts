@@ -96,7 +96,7 @@ export interface BindOptions {
   readonly granularity: WriteOptions['granularity']
   /** How its weights are loaded; undefined: all of them stay on the device. */
   readonly plan?: WeightPlan | undefined
-  /** The variant with this name, by which runs choose it. The empty name is the plain graph. */
+  /** The variant of the graph with a name. A run names the variant that it uses; the empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
 

@@ -84,7 +84,7 @@ export interface LoadPipelineOptions {
   /**
    * The generation whose kernels a GPU compiles while weights download, so that its first step takes no longer than the second. A kernel for which
    * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
-   * in `maxMemory`, the load is planned for this one. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
+   * in `maxMemory`, the load is planned for these options. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
    */
   readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
@@ -258,7 +258,7 @@ export type CapturedTensorName =
 
 /** A float32 tensor on the host. */
 export interface PlainTensor {
-  /** Its shape. */
+  /** The shape of the tensor. */
   readonly dims: readonly number[]
   /** The values in row-major order: as many as the product of `dims`. */
   readonly data: Float32Array<ArrayBuffer>

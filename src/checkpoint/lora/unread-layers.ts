@@ -1,6 +1,7 @@
 /**
  * The layers of LoRA files that diffusers 0.42 leaves out although the network has them, because its converters do not know their names. Aquatint leaves them
- * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`. Pure.
+ * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`, and its
+ * `_convert_unet_lora_key`. Pure.
  */
 
 import type { LoraFile, LoraModule } from './lora-file.js'
@@ -62,6 +63,7 @@ export function isUnread(module: LoraModule, kind: NetworkKind, isOriginal: bool
   const { name } = module.first
   const layer = flatName(module.layer)
   const isInBlock = /^(?:double|single)_blocks_\d/.test(layer)
+  if (kind === 'unet') return name.startsWith('lora_unet_') && /^(?:add_embedding_|time_embedding_cond_proj$)/.test(layer)
   if (kind === 'sd3') return isOriginal || name.startsWith('lora_')
   if (module.component !== 'denoiser') return false
   if (kind === 'flux1') return isOriginal && !(isKohya ? isInBlock : /\.processor\.|^base_model\./.test(name))

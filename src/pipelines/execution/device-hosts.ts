@@ -26,7 +26,7 @@ export class DeviceHosts {
   readonly #total: MemoryAccount
   readonly #preparation: Preparation | undefined
 
-  /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
+  /** `places`: the device of every network, by its name; `total`: the account of the memory of all devices. */
   constructor(
     hosts: ReadonlyMap<DeviceName, ComponentHost>,
     places: ReadonlyMap<string, DeviceName>,

@@ -21,7 +21,7 @@ async function textEncoder() {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
   const network: Network = { name: 'text_encoder', model: CLIPTextModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  // A run of one text, as generations plan them.
+  // The inputs of a run with one text, which is what a generation plans.
   const one = Object.entries(inputs).map(([name, { type, dims, data }]): [string, HostTensor] => {
     const [batch = 1, ...rest] = dims
     return [name, { type, dims: [1, ...rest], data: data.slice(0, data.length / batch) }]

@@ -111,7 +111,7 @@ export const flux2Klein: PipelineFamily = {
       )
     return {
       check: () => {},
-      // The class has no negative prompt; it encodes an empty one.
+      // The class accepts no negative prompt: guidance compares with the empty text.
       encode: async (prompt, { maxSequenceLength = fluxSequenceLength }, guided, call) => ({
         positive: await encodeText(encoder, prompt, maxSequenceLength, call),
         negative: guided ? await encodeText(encoder, '', maxSequenceLength, call) : null,

@@ -11,7 +11,7 @@ export type Guidance = {
   readonly rescale: number
   /** {@link limitedGuidance}; 0 for none. */
   readonly limit?: number | undefined
-  /** The part of the noise whose removal ends guidance: the steps after that take the prediction with the prompt. Default: guidance does not end. */
+  /** Guidance ends when this fraction of the noise is removed: later steps take the prediction with the prompt. Default: guidance does not end. */
   readonly end?: number | undefined
 } | null
 

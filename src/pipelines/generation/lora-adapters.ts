@@ -51,8 +51,8 @@ export class LoraAdapters {
   readonly #active = new Map<LoraComponent, readonly string[]>()
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
-  /** What the next generation warns of. */
-  #warnings: string[] = []
+  /** Codes and messages of the warnings for the next generation. */
+  #warnings: (readonly [code: string, message: string])[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
@@ -62,7 +62,7 @@ export class LoraAdapters {
     this.#networks = loraNetworks(networks)
   }
 
-  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
+  /** Runs a command. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
   async run(
     command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
@@ -105,9 +105,9 @@ export class LoraAdapters {
     return this.#infos()
   }
 
-  /** Warns a generation, once, of fused LoRAs that a call has taken out of the weights, where diffusers would leave them. */
+  /** Warns a generation, once, of calls after which diffusers would compute with other LoRAs. */
   warn(run: Run): void {
-    for (const message of this.#warnings) run.warn('lora-unfused', message)
+    for (const [code, message] of this.#warnings) run.warn(code, message)
     this.#warnings = []
   }
 
@@ -256,7 +256,7 @@ export class LoraAdapters {
     return this.#fused.get(component)?.some((one) => one.name === name) === true
   }
 
-  /** Takes the fused LoRAs that do not stay out of the weights. `why`: for the warning of the next generation. */
+  /** Takes fused LoRAs out of the weights, except those that `stays` accepts. `why`: for the warning of the next generation. */
   #endFusions(stays: (component: LoraComponent, fused: FusedAdapter) => boolean, why: string): void {
     const ended = new Set<string>()
     for (const [component, fused] of this.#fused) {
@@ -267,19 +267,27 @@ export class LoraAdapters {
       )
     }
     for (const name of ended)
-      this.#warnings.push(
+      this.#warnings.push([
+        'lora-unfused',
         `The LoRA ${name} is no longer fused into the weights, because ${why}. diffusers would leave it in them.`,
-      )
+      ])
   }
 
   /** Removes LoRAs, by default all. @throws InputError `adapter-name` for a name that is not loaded */
   #delete(names: readonly string[] = [...this.#loaded.keys()]): void {
     for (const name of names) this.#get(name)
-    for (const [component, active] of this.#active)
-      this.#active.set(
-        component,
-        active.filter((name) => !names.includes(name)),
-      )
+    const others = [...this.#loaded].filter(([name]) => !names.includes(name))
+    for (const [component, active] of this.#active) {
+      const left = active.filter((name) => !names.includes(name))
+      this.#active.set(component, left)
+      const other = others.find(([, { opened }]) => opened.factors.has(component))
+      if (active.length === 0 || left.length > 0 || other === undefined) continue
+      const { name: network = component } = this.#networks.get(component) ?? {}
+      this.#warnings.push([
+        'lora-inactive',
+        `No LoRA is active in ${network} any more, because its active ones have been removed. diffusers would make another one active, such as ${other[0]}; setAdapters does it here.`,
+      ])
+    }
     this.#endFusions((_, { name }) => !names.includes(name), 'it has been removed')
     this.#apply()
     for (const name of names) {

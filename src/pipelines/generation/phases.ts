@@ -51,7 +51,7 @@ export interface TextToImage {
   /** The scale of each channel from the denoiser's latents to the autoencoder's. */
   readonly latentScales: readonly ChannelScale[]
   readonly preview: PreviewCoefficients
-  /** The network that decodes previews. Absent: they are made of the coefficients. */
+  /** The network that decodes previews. Absent: previews are computed with the coefficients in `preview`. */
   readonly previewDecoder?: PreviewDecoder | undefined
   readonly recorder: Recorder
   readonly run: Run

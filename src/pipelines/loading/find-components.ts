@@ -25,7 +25,7 @@ import type { ComponentReference, LoadPipelineOptions } from '../types.js'
 export interface ComponentSource {
   /** The component's name in the pipeline, such as `text_encoder_2`. */
   readonly name: string
-  /** The class that it is loaded as. */
+  /** The class that the component is loaded as. */
   readonly className: string
   /** The class that its config names, if that class contains `className` as a part: CLIPModel for a CLIPTextModel. */
   readonly takenFrom?: string | undefined
@@ -33,7 +33,7 @@ export interface ComponentSource {
   readonly library: string | null
   readonly files: ComponentFiles
   readonly variant: string | undefined
-  /** Whether it comes from another repository that the caller named. */
+  /** Whether the component comes from another repository that the caller named. */
   readonly swapped: boolean
   /** What happens where the component has no weights of `variant`. */
   readonly missingVariant: 'fallback' | 'strict'

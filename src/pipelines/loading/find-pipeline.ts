@@ -26,7 +26,7 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   readonly hub?: Hub | undefined
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
-  /** Called with the work on kernels that `prepareFor` begins. */
+  /** Called with the compilation of kernels that `prepareFor` starts. */
   readonly onPreparation?: ((preparation: KernelPreparation) => void) | undefined
 }
 

@@ -267,7 +267,7 @@ describe('loads, with a note:', () => {
     const size = Object.keys(json('tiny-sd15', 'tokenizer/vocab.json')).length
     const files = { 'tokenizer/added_tokens.json': JSON.stringify({ '<cat-toy>': size, '<B>': size + 1 }) }
     const tokenizer = (await load('tiny-sd15', files)).tokenizers.get('tokenizer')
-    // transformers 5: ids after the vocabulary, found also in lower case.
+    // As in transformers 5, added words have ids after the vocabulary and are found also in lower case.
     expect(tokenizer?.encode('<b> <cat-toy>').slice(1, -1)).toEqual([size + 1, size])
   })
 })

@@ -22,7 +22,7 @@ const shard = weightsFile()
 const settings = { chunkBytes: 16_384, pieceBytes: 8192, memoryBytes: 1 << 18, retryBaseMs: 1 }
 const files = { kind: 'single', path: 'w.safetensors', variant: null } as const
 
-/** The byte with sign and exponent of a number of the first tensor, whose codes are stored long before the file's hash is known. */
+/** The position of the byte with sign and exponent of one number. Its tensor comes first, so its codes are stored long before the file's hash is known. */
 const wrongByte = shard.byteLength - 4 * (4 * rows * columns + columns) + 4 * 100 + 3
 const wrongNumber = { match: { host: 'cdn', covers: wrongByte }, flipByteAt: wrongByte } as const
 

@@ -30,7 +30,7 @@ import type { Device } from '../../runtime/device.js'
 
 const sd3 = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 const served = servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**'))
-/** A config for pictures of 64 × 64 instead of 256 × 256, because a load plans for the default size. */
+/** The repository with a config for pictures of 64 × 64 instead of 256 × 256, because a load plans for the default size. */
 const sd15: Repository = {
   ...served,
   open: async (path) => {

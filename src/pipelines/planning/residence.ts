@@ -50,7 +50,7 @@ export interface ResidenceRequest {
 
 /**
  * How weights usually stay on a device. `auto` is the fastest residence with a plan within the budget, or, without a budget, within a cautious guess,
- * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the tightest residence is over the
+ * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the residence that needs least is over the
  * budget or over WebAssembly's heap, or `buffer-too-large`.
  */
 export function chooseResidence(request: ResidenceRequest): Residence | Refusal {
@@ -110,7 +110,7 @@ export interface GenerationRequest extends Pick<MemoryOffer, 'foundMemory' | 'to
 }
 
 /**
- * The plan of one generation on a device: with the residence that {@link chooseResidence} chose for the usual size, or a tighter one if this
+ * The plan of one generation on a device: with the residence that {@link chooseResidence} chose for the usual size, or one that keeps less on the device if this
  * size needs more memory. A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planOn({ budget, device, ...request }: GenerationRequest): MemoryPlan | Refusal {

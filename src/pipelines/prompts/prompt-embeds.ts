@@ -20,7 +20,7 @@ export interface Embedding {
   readonly parts: readonly EmbeddingPart[]
 }
 
-/** A tensor [1, …dims of its own], or a box of it, and its place in an embedding. */
+/** A tensor whose first dim is 1, or a box of the tensor, and its place in an embedding. */
 export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
   readonly tensor: Value
   readonly at: readonly number[]
@@ -86,7 +86,7 @@ export interface EncodeCall {
   /** Registers a tensor that is disposed when the condition has been put together. */
   readonly keep: Keep
   readonly run: Run
-  /** How weights are written in the texts, and the chunks of tokens that every text takes. Absent: texts have no weights. */
+  /** How weights are written in the texts, and the number of chunks that every text is padded to. Absent: texts have no weights. */
   readonly weighting?: { readonly rule: PromptWeighting; readonly chunks: number } | undefined
 }
 

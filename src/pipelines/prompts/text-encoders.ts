@@ -199,7 +199,7 @@ export function checkClipSkip(clipSkip: number | undefined, layers: number): voi
 }
 
 /**
- * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows that are not the table's.
+ * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows of learned words, which the table does not have.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
  */
 async function readTokenRows(

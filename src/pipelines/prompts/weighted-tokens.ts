@@ -20,7 +20,7 @@ export interface Downweighted {
 /** A tokenizer with its learned words. */
 export interface TokenSource {
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'padTokenId'>
-  /** The ids of all vectors of the learned word that begins with an id; the id alone if no word does. */
+  /** The ids of all vectors of the learned word whose first id is `id`; `id` alone if no learned word begins with it. */
   idsOf(id: number): readonly number[]
   /** The text with a token for each vector of a learned word. */
   convert(text: string): string

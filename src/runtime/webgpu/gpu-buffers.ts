@@ -24,7 +24,7 @@ const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indire
 interface Shelved {
   readonly buffer: GPUBuffer
   readonly allocation: Allocation
-  /** Destroys the buffer instead of putting it back on the shelf. */
+  /** Destroys the buffer instead of keeping it for reuse. */
   readonly destroy: () => void
   /** Whether the GPU had no memory for the buffer. */
   refused: boolean

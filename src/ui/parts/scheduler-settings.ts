@@ -26,9 +26,9 @@ export const schedulerNames: Readonly<Record<string, string>> = {
 }
 
 interface Choice {
-  /** The label of its field. */
+  /** The label of the setting's field. */
   readonly label: string
-  /** Its name in a link; also the name of its attribute. */
+  /** The setting's name in a link; also the name of its attribute. */
   readonly query: string
   /** The values, and their labels. */
   readonly values: Readonly<Record<string, string>>

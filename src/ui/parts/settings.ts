@@ -69,9 +69,9 @@ export interface PromptSettings {
 }
 
 interface NumberRule {
-  /** Its label next to the field and in messages. */
+  /** The setting's label, next to the field and in messages. */
   readonly label: string
-  /** Its name in a link; also the name of its attribute. */
+  /** The setting's name in a link; also the name of its attribute. */
   readonly query: string
   readonly min: number
   readonly max: number
@@ -129,12 +129,12 @@ export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
   compel: 'word++',
 }
 
-/** The value as a way to write weights in prompts, or undefined if it is none. */
+/** The value, if it names a rule for weights in prompts; otherwise undefined. */
 export function asWeighting(word: unknown): PromptWeighting | undefined {
   return typeof word === 'string' && Object.hasOwn(weightingNames, word) ? (word as PromptWeighting) : undefined
 }
 
-/** The value as a type of weights, or undefined if it is none. */
+/** The value, if it names a type of weights; otherwise undefined. */
 export function asDType(word: unknown): WeightsDType | undefined {
   return typeof word === 'string' && Object.hasOwn(dtypeNames, word) ? (word as WeightsDType) : undefined
 }

@@ -118,6 +118,6 @@ function warnOfAlphas(file: string, { overruled }: LoraScalings, run: Run): void
   if (first?.alpha === undefined) return
   run.warn(
     'lora-alpha',
-    `${file}: ${overruled.length} of its layers get the file's most common alpha instead of their own, as in diffusers, first ${first.alpha.name}.`,
+    `${file}: ${overruled.length} of its layers get another alpha of the file instead of their own, as in diffusers, first ${first.alpha.name}.`,
   )
 }
