@@ -120,9 +120,9 @@ export const device = {
   },
   writeOptions: ({ dtype, granularity }) => ({
     dtype,
-    weights: 'input',
+    weights: capabilitiesOf.webgpu.weightsAs,
     granularity,
-    fusesGeglu: fusesGeglu(dtype, { shaderF16: true }),
+    fusesGeglu: fusesGeglu(dtype, { shaderF16: true, capabilities: capabilitiesOf.webgpu }),
   }),
 } as const satisfies PlannedDevice
 

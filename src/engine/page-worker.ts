@@ -41,7 +41,7 @@ export function installPageWorkers(pagePort: MessagePort, scope: { Worker?: unkn
  * A `Worker` that the page starts. A page's Content-Security-Policy or an opaque origin may forbid what this thread may do: if the page cannot start the
  * worker, this thread starts it.
  */
-export class PageWorker extends EventTarget {
+class PageWorker extends EventTarget {
   onmessage: ((event: MessageEvent) => void) | null = null
   onmessageerror: ((event: MessageEvent) => void) | null = null
   onerror: ((event: ErrorEvent) => void) | null = null

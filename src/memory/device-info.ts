@@ -24,6 +24,8 @@ export interface DeviceCapabilities {
   readonly granularity: 'block' | 'component'
   /** How programs get weights: with each run, or copied into the session when it is made. */
   readonly weightsAs: 'input' | 'initializer'
+  /** Whether onnxruntime has GEGLU in one kernel for it, BiasSplitGelu. */
+  readonly hasBiasSplitGelu: boolean
   /**
    * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
    * a cancel and the
@@ -40,6 +42,7 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
     countsActivations: true,
     granularity: 'block',
     weightsAs: 'input',
+    hasBiasSplitGelu: true,
     stepsInFlight: 2,
   },
   wasm: {
@@ -48,6 +51,7 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
     countsActivations: false,
     granularity: 'component',
     weightsAs: 'initializer',
+    hasBiasSplitGelu: false,
     stepsInFlight: 1,
   },
 }
@@ -97,9 +101,12 @@ export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<D
 }
 
 /**
- * Whether a GPU's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a device that has
+ * Whether a device's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a GPU that has
  * float16 must not use it in float32 too.
  */
-export function fusesGeglu(dtype: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): boolean {
-  return dtype === 'float16' || !shaderF16
+export function fusesGeglu(
+  dtype: 'float32' | 'float16',
+  { shaderF16, capabilities }: Pick<DeviceInfo, 'shaderF16' | 'capabilities'>,
+): boolean {
+  return capabilities.hasBiasSplitGelu && (dtype === 'float16' || !shaderF16)
 }
