@@ -74,6 +74,8 @@ export default defineConfig({
   test: {
     testTimeout: hang,
     hookTimeout: hang,
+    // Vitest's own limit is one second, which a busy machine can need for a single event.
+    expect: { poll: { timeout: hang } },
     // Vitest reads this setting only here, not from a project.
     browser: { connectTimeout: hang },
     projects: [

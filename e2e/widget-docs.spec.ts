@@ -7,7 +7,10 @@ import { startSite } from './ui/site-server.js'
 
 const documented = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 
-/** The snippets with a box or a frame, each identified by a text that only it contains, and a check of its effects on its section of the page. */
+/**
+ * The snippets that show a box or a frame. The key is a text that only this snippet contains; the function checks the snippet in its section of the
+ * test page.
+ */
 const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<void>>> = {
   // first-picture.md: the tag, while the page has no other picture
   'a rocket': async (section) => {

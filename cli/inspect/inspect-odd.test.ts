@@ -190,7 +190,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
   expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
   for (const { code, message } of runs.warnings)
-    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Images are) .*\.$/)
+    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Aquatint does) .*\.$/)
   if (change === onlyVariant) expect(variants).toEqual(['fp16'])
   const { code, stdout, stderr } = await run(['inspect', folder, ...options])
   expect([code, stderr]).toEqual([0, ''])

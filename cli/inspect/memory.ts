@@ -114,7 +114,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
     info,
     writeOptions: (wanted) => {
       const dtype = computeType(wanted.dtype, info)
-      return { ...wanted, dtype, weights: 'input', fusesGeglu: kind === 'webgpu' && fusesGeglu(dtype, info) }
+      return { ...wanted, dtype, weights: info.capabilities.weightsAs, fusesGeglu: fusesGeglu(dtype, info) }
     },
   }
 }

@@ -12,7 +12,7 @@ interface OpenArguments {
 }
 
 export interface HubMethods {
-  /** Takes the port through which the page starts workers for this one. */
+  /** Receives the port over which this worker asks the page to start workers for it. */
   useWorkers(port: MessagePort): void
   /** Opens the cache with settings other than the default. */
   setUp(settings: Partial<TransferSettings>): void

@@ -146,7 +146,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
       end: dataBegin + end,
     }
   let bytes = dtypeBytes[dtype]
-  // A dimension of zero makes the whole product zero, so partial products are checked only without one.
+  // If a dimension is 0, the tensor has no bytes, however large the product of the other dimensions is.
   if (shape.includes(0)) bytes = 0
   for (const dim of bytes === 0 ? [] : shape) {
     bytes *= dim

@@ -68,7 +68,7 @@ export interface EngineParts {
   readonly plan: PipelinePlanner
   /** The cache, opened at first use. */
   readonly cache: () => Promise<EngineCache>
-  /** Takes the port through which the page starts workers for this one. */
+  /** Receives the port over which this worker asks the page to start workers for it. */
   readonly useWorkers?: ((port: MessagePort) => void) | undefined
   /** Resolves to the name of the Web Lock that this worker holds. */
   readonly lock?: Promise<string | null> | undefined

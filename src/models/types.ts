@@ -24,7 +24,7 @@ export interface RunSize extends Extent {
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, unless runs of the class usually do not. */
   readonly guided?: boolean | undefined
-  /** Sizes of the reference images of denoisers that take some. Default: none. */
+  /** Sizes of the reference images, for denoisers that attend to reference images. Default: none. */
   readonly references?: readonly Extent[] | undefined
 }
 

@@ -1,4 +1,4 @@
-/** A convolution of a doubled image is the one of its pixels' copies. */
+/** The result is that of enlarging the image and then applying the convolution. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Device } from '../runtime/device.js'
 import { openDevice } from '../runtime/open-device.js'

@@ -48,7 +48,7 @@ test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => f
     if (isRefused) await expect(pipeline.adapters({ type: 'fuse' })).rejects.toMatchObject({ code: 'lora-fuse' })
     const fused = await pipeline.adapters({ type: 'fuse', options: isRefused ? { components: ['text_encoder'] } : {} })
     expect(fused.filter(({ active }) => active)).toEqual(fused.filter(({ fusedInto }) => fusedInto.length > 0))
-    // Fused weights add in another order, so equal values would mean that the branches still ran.
+    // With fused weights, sums are rounded in another order. Equal values would mean that the branches still ran.
     expect(await check()).not.toEqual(branches)
     await pipeline.adapters({ type: 'unfuse' })
   },

@@ -37,7 +37,7 @@ export interface ActiveAdapter {
   readonly weight: number
 }
 
-/** The input with the product of an adapter's weight and a scaling: layers with equal scalings share one. */
+/** The name of the graph's input with an adapter's weight times a scaling. All layers with this scaling share the input. */
 function scaleName(id: number, scaling: number): string {
   return `lora_scale_${id}_${scaling}`
 }
@@ -54,7 +54,7 @@ export class NetworkAdapters {
   readonly #model: NamedClass
   #active: readonly ActiveAdapter[] = []
   #fused: readonly ActiveAdapter[] = []
-  /** The checkpoint's tensors that fused adapters have changed, and the names of those in their place. */
+  /** The checkpoint's tensors that fused adapters change, each with the name of the tensor that replaces it. */
   #replaced: readonly { readonly base: TensorEntry; readonly name: string }[] = []
   #inputs: Readonly<Record<string, HostTensor>> = {}
 

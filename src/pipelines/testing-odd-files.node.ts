@@ -34,7 +34,7 @@ export interface OddFilesCase {
   readonly before?: ByPath<string>
   /** What diffusers does: makes the image of the unchanged fixture, makes another image, or fails. */
   readonly judged: 'same' | 'other' | 'error'
-  /** The first latents and the first pixel values of the image, if it is another one. */
+  /** The first latents and the first pixel values of the image, if `judged` is `other`. */
   readonly values?: readonly number[]
 }
 

@@ -81,7 +81,7 @@ export interface VaeCase {
   readonly height: number
   readonly strength: number | null
   readonly max_sequence_length?: number
-  /** `tile`: latent pixels, where they are not the autoencoder's own. */
+  /** `tile`: the edge of the tiles in latent pixels, if it is not the autoencoder's own. */
   readonly vae: { readonly tiling?: boolean; readonly slicing?: boolean; readonly tile?: number }
 }
 

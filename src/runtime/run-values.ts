@@ -61,7 +61,7 @@ export class RunValues {
     this.#values.delete(name)
   }
 
-  /** The graph's outputs, which become the caller's. */
+  /** Returns the graph's outputs, which the caller has to dispose. */
   takeOutputs(): Record<string, DeviceTensor> {
     const outputs: Record<string, DeviceTensor> = {}
     for (const { name } of this.#graph.outputs) {

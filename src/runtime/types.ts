@@ -85,7 +85,7 @@ export interface Piece {
   readonly at: readonly number[]
   /** Where the box begins in the tensor; at its first element unless set. */
   readonly from?: readonly number[] | undefined
-  /** The box's extent; everything from `from` on unless set. */
+  /** The box's extent. Default: from `from` to the end of each axis. */
   readonly size?: readonly number[] | undefined
 }
 

@@ -23,7 +23,7 @@ interface KeyCase {
   readonly folder: string
   readonly files: readonly string[]
   readonly output: Ids
-  /** What changes lead to: a change has an index of this list. */
+  /** The results of the changes; a change names its result by the index in this list. */
   readonly results: readonly ('same' | 'error' | Ids)[]
   readonly changes: readonly Change[]
 }
@@ -112,7 +112,7 @@ function idsOf(item: Item, contents: Contents): readonly (readonly (readonly num
   ]
 }
 
-/** What is wrong with our answer to a change; null for nothing. */
+/** How Aquatint's result differs from the library's after a change; null if it does not differ. */
 function fault(item: Item, contents: Contents, change: Change): string | null {
   const [file, path, result] = change
   const judged = item.results[result] ?? 'same'

@@ -58,7 +58,7 @@ export function loadMeter(): OverallMeter {
     if (isReady) fraction = 1
     else if (unknown.size === 0 && sums.total > 0) fraction = Math.max(fraction, (filesEnd * sums.loaded) / sums.total)
     if (event.type === 'file') {
-      // One sample older than the window stays, so that a slow download has two as well.
+      // Keep one sample that is older than the window, so that a slow download has two samples too.
       const older = samples.findLast(([at]) => at < now - window)
       const recent = samples.filter(([at]) => at >= now - window)
       samples = [...(older === undefined ? [] : [older]), ...recent, [now, sums.loaded - sums.cached]]

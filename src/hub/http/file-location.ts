@@ -56,7 +56,7 @@ export class FileLocation {
         const settle = (answeredAt?: string) => void (this.#reused ||= answeredAt !== undefined)
         return { url: current, headers: same ? this.#headers : {}, redirected: current !== this.origin, settle }
       }
-      // Each target answers one request, so each request follows the redirect itself.
+      // Two addresses in a row have expired after one request, so each request follows the redirect itself from now on.
       if (this.#singleUses >= 2) return { url: this.origin, headers: this.#headers, redirected: false, settle: () => {} }
       if (this.#resolving === undefined) return this.#resolve()
       await orAbort(this.#resolving, signal)

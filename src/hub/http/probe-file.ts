@@ -117,7 +117,7 @@ function partOf(url: string, total: number | undefined): RangeAnswer {
   return { kind: 'part', skip: 0, url, total, validator: undefined, headers: new Headers() }
 }
 
-/** The size by receiving the whole file, unless it is long. */
+/** Finds a file's size by downloading and counting its bytes; undefined if the file is longer than {@link countedBytes}. */
 async function sizeByCounting({ transport, location, requested, signal }: Ask): Promise<number | undefined> {
   const count = async () => {
     const target = await location.requestTarget(signal)

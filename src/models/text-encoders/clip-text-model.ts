@@ -1,6 +1,6 @@
 /**
  * CLIPTextModel and CLIPTextModelWithProjection of transformers. The graph begins at the token embeddings, whose rows the host reads
- * (the table is large and a prompt needs 77 rows of it), and pools by a row choice that the host makes from the token ids.
+ * (the table is large and a prompt needs 77 rows of it), and the pooled output is the row that the host chooses from the token ids.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -28,7 +28,7 @@ interface ClipTextShape {
 
 /** The values of a CLIP text config, checked. */
 interface ClipTextConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config

@@ -84,7 +84,10 @@ export class HostPlan {
     return this.#offload
   }
 
-  /** Bytes that plans stay within: the budget, or a guess on a GPU without a budget. On a CPU the `maxMemory` for all devices, which decides on tiles; undefined if there is none. */
+  /**
+   * Bytes that plans stay within: on a GPU the budget, or a guess if there is none; on a CPU the `maxMemory` for all devices, which decides whether
+   * tiles are used, or undefined without one.
+   */
   get memoryBudget(): number | undefined {
     return this.#countsActivations ? this.#memory.bytes : this.#budget.target
   }

@@ -26,7 +26,7 @@ export class StorageCount {
     this.#copies.push(copy)
   }
 
-  /** The sum of everything that was counted. */
+  /** The bytes that the counted files and copies take together. */
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -46,7 +46,7 @@ export interface ReadParts {
   readonly layout: Layout
   readonly sources: readonly NetworkSource[]
   readonly tokenizers: ReadonlyMap<string, Tokenizer>
-  /** Learned words, by the name of the text encoder; whoever makes the encoders fills it. */
+  /** Learned words, by the name of the text encoder. The code that creates the text encoders fills the map. */
   readonly words: Map<string, AddedWords>
   readonly scheduler: NamedScheduler
 }
@@ -144,7 +144,7 @@ function isThere<T>(value: T | undefined): value is T {
   return value !== undefined
 }
 
-/** Notes a component that is not used, and one that is taken out of a larger model. */
+/** Records a note about a component that is not used, and about one that is taken out of a larger model. */
 function noteSource({ name, className, takenFrom }: ComponentSource, spec: PipelineSpec, run: Run): void {
   if (Object.hasOwn(spec.ignored, name)) {
     run.note(name, { code: 'component-ignored', message: spec.ignored[name] ?? '', values: { [className]: 'ignored' } })
@@ -157,7 +157,10 @@ function noteSource({ name, className, takenFrom }: ComponentSource, spec: Pipel
   }
 }
 
-/** Reads and checks a network's config. Notes keys that its class does not have. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
+/**
+ * Reads and checks a network's config. Records a note about keys that its class does not have. @throws HubError; CheckpointError `invalid-config`;
+ * UnsupportedError `unsupported-config`
+ */
 export async function readNetworkSource(
   source: ComponentSource,
   definition: NetworkDefinition,
@@ -204,7 +207,7 @@ function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = []
   return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))
 }
 
-/** Notes values that the class never reads, or reads only with other values of other keys. */
+/** Records a note about config values that have no effect: the class never reads them, or another key switches them off. */
 function noteUnused(component: string, className: string, values: Config, run: Run): void {
   const unused = Object.entries(values)
   if (unused.length === 0) return

@@ -86,14 +86,14 @@ export interface EncodeCall {
   /** Registers a tensor that is disposed when the condition has been put together. */
   readonly keep: Keep
   readonly run: Run
-  /** How weights are written in the texts, and the chunks of tokens that every text takes. Absent: texts have no weights. */
+  /** How weights are written in the texts, and the number of chunks that every text is padded to. Absent: texts have no weights. */
   readonly weighting?: { readonly rule: PromptWeighting; readonly chunks: number } | undefined
 }
 
 export interface PromptConditionOptions {
   readonly denoiser: Network
   readonly host: ComponentHost
-  /** Images of all prompts together. */
+  /** The number of images of all prompts together. */
   readonly images: number
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
   /** Makes the denoiser's inputs that stay from step to step. `prompts`: with guidance, the negative prompts come first. */

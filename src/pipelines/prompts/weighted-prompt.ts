@@ -30,8 +30,9 @@ const breakPattern = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u
 const breakWeight = -1
 
 /**
- * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed counts to the end, and a
- * backslash before anything else disappears. A BREAK inside brackets is a word, as in the web UI, because the brackets multiply the weight that marks it.
+ * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed is closed at the end of the
+ * text. A backslash before any other character is removed. A BREAK inside brackets is a word, as in the web UI, which marks a BREAK by a weight that
+ * brackets would multiply.
  */
 function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   const parts: Part[] = []

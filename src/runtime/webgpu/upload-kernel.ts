@@ -14,7 +14,7 @@ export class UploadKernel {
   readonly #textOf: (type: 'f16' | 'f32') => string
   readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
 
-  /** `textOf`: the kernel's text for values of a type. */
+  /** `textOf` returns the kernel's WGSL source for values of a type. */
   constructor(device: GPUDevice, buffers: GpuBuffers, label: string, textOf: (type: 'f16' | 'f32') => string) {
     this.#device = device
     this.#buffers = buffers

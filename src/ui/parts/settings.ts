@@ -129,12 +129,12 @@ export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
   compel: 'word++',
 }
 
-/** The value as a way to write weights in prompts, or undefined if it is none. */
+/** The value, if it names a rule for weights in prompts; otherwise undefined. */
 export function asWeighting(word: unknown): PromptWeighting | undefined {
   return typeof word === 'string' && Object.hasOwn(weightingNames, word) ? (word as PromptWeighting) : undefined
 }
 
-/** The value as a type of weights, or undefined if it is none. */
+/** The value, if it names a type of weights; otherwise undefined. */
 export function asDType(word: unknown): WeightsDType | undefined {
   return typeof word === 'string' && Object.hasOwn(dtypeNames, word) ? (word as WeightsDType) : undefined
 }

@@ -29,7 +29,7 @@ function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): 
       return [part, byRow.has(part) ? rowsOf(entry, branch) : entry]
     }),
   )
-  // Of a Kronecker product, the layer's rows are cut out of the product.
+  // The factors of a Kronecker product cannot be cut, so the layer's rows are cut out of the product.
   return { form: form.kind === 'kronecker' ? { ...form, firstRow } : form, tensors, scaling }
 }
 

@@ -19,8 +19,8 @@ export function permutation({ code }: CompiledKernel): readonly number[] | undef
 }
 
 /**
- * The axes of a Transpose's result in order, each as its place among the axes of the input and its size. Axes of size 1 are left out, and axes that stay
- * neighbours count as one, so Transposes that move the same values have the same text.
+ * Describes a Transpose as a string: for each axis of the result in order, its index in the input and its size. Axes of size 1 are left out, and axes
+ * that stay neighbours are merged, so two Transposes that move the values in the same way give the same string.
  */
 function orderOf(dims: readonly number[], axes: readonly number[]): string {
   const wide = axes.filter((axis) => dims[axis] !== 1)
@@ -77,17 +77,19 @@ export class ChannelsLastWeights {
   readonly #omitted = new WeakSet<GPUBuffer>()
   #misread: Error | undefined
 
-  /** Notes that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out], until the next write. */
+  /**
+   * Records that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out], until the next write.
+   */
   add(buffer: GPUBuffer, sizes: readonly number[]): void {
     this.#sizes.set(buffer, sizes)
   }
 
-  /** Notes that a sequence was replaced by a kernel that does not write `buffer`, until the next write. */
+  /** Records that a sequence was replaced by a kernel that does not write `buffer`, until the next write. */
   omit(buffer: GPUBuffer): void {
     this.#omitted.add(buffer)
   }
 
-  /** Notes that something writes the buffer. */
+  /** Records that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
     this.#omitted.delete(buffer)
@@ -98,8 +100,10 @@ export class ChannelsLastWeights {
   }
 
   /**
-   * Notes that a command which {@link resolve} cannot change reads the buffer. If the buffer has such a weight, or lacks a result that was left out, the values read are wrong.
-   * {@link endRun} returns the error: onnxruntime does not survive an error that is thrown while it records.
+   * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight in this order, or should contain
+   * the
+   * result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
+   * an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {
     if (this.#omitted.has(buffer)) this.#misread ??= notWritten(reader)

@@ -248,7 +248,7 @@ class DispatchStream {
   }
 }
 
-/** The values that a write sets from a uniform buffer's beginning on; none if it begins elsewhere or does not consist of whole values. */
+/** The 32-bit values that a write puts at the beginning of a uniform buffer. Empty if the write begins at another offset or ends inside a value. */
 function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: number): Uint32Array {
   const view = ArrayBuffer.isView(data) ? data : new Uint8Array(data)
   const unit = 'BYTES_PER_ELEMENT' in view && typeof view.BYTES_PER_ELEMENT === 'number' ? view.BYTES_PER_ELEMENT : 1

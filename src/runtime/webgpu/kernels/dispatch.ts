@@ -1,10 +1,10 @@
 /** Types: the dispatches that onnxruntime records on a compute pass, and the kernels that replace sequences of them. */
 
-/** A text that onnxruntime compiled. */
+/** A kernel that onnxruntime compiled. */
 export interface CompiledKernel {
   /** The name of the kernel's program. */
   readonly label: string
-  /** The text as it was compiled. */
+  /** The WGSL source as it was compiled. */
   readonly code: string
   /** The names of the kernel's storage buffers, in order. */
   readonly bindings: string

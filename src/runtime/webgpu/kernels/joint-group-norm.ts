@@ -39,7 +39,10 @@ fn activate(value: ${storedX.startsWith('vec4') ? 'vec4<f32>' : 'f32'}) -> ${sto
 `
 }
 
-/** x and y [batch, channels, pixels / 4] of vectors: 64 threads of one vector each. Bound by reading and writing memory. */
+/**
+ * Computes y from x, both [batch, channels, pixels / 4] of vectors; each of a workgroup's 64 threads computes one vector. The time of this kernel is
+ * that of its memory accesses.
+ */
 function inPlaceText(type: string, silu: boolean): string {
   return `${header(type, `vec4<${type}>`, `vec4<${type}>`, silu)}
 @compute @workgroup_size(64)
@@ -55,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
 }
 
 /**
- * x [batch, channels, pixels], y [batch, pixels, channels]: tiles of 16 × 16 by 256 threads, transposed in workgroup memory, so that reads and writes are of neighbours.
- * Bound by reading and writing memory.
+ * Computes y [batch, pixels, channels] from x [batch, channels, pixels]. A workgroup of 256 threads transposes a tile of 16 × 16 values in workgroup
+ * memory, so that neighbouring threads read and write neighbouring values: the time of this kernel is that of its memory accesses.
  */
 function transposedText(type: string, silu: boolean): string {
   return `${header(type, type, type, silu)}

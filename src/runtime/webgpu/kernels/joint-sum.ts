@@ -11,8 +11,8 @@ const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 
 /**
- * Gemm's text with the sum. It reads the other value through a binding of its own or, with `inPlace`, from the result's buffer, because onnxruntime may add in place. Undefined
- * if the text has another form.
+ * Adds the sum to Gemm's WGSL source. The kernel reads the other summand through a binding of its own or, with `inPlace`, from the result's buffer,
+ * because onnxruntime may add in place. Returns undefined if the source has an unknown form.
  */
 function sumText(code: string, inPlace: boolean): string | undefined {
   const output = /^@group\(0\) @binding\((\d)\) var<storage, read_write> output: array<(.+)>;$/m.exec(code)
