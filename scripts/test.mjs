@@ -254,7 +254,7 @@ function readCounts(path) {
  */
 
 /**
- * Notes each skipped test of a Playwright report, with its project and its reason.
+ * Records each skipped test of a Playwright report, with its project and its reason.
  * @param {Suite} suite
  */
 function noteSkipped({ suites = [], specs = [] }) {

@@ -95,7 +95,7 @@ async function measureForm(form: Form): Promise<void> {
   }
 }
 
-/** Adds a row. If the time is up or the measurement fails, the row says so, and the others are measured all the same. */
+/** Adds a row. If the time is up or the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
   let result: Measurement | string = `not measured: ${values.minutes} minutes were over`
   if (secondsLeft() > 0) {

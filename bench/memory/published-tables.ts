@@ -170,7 +170,7 @@ function tableOf(pipeline: PublishedPipeline): string {
   const columns = words.map((word) => needsIn(word, pipeline, false))
   const encoders = words.map((word) => needsIn(word, pipeline, true).components.filter(({ part }) => part === 'encoder'))
   const lines = [
-    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image ${pipeline.guided === false ? 'in one prediction a step' : 'with guidance'}`,
+    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image${pipeline.guided === false ? ', one prediction in each step' : ' with guidance'}`,
     '',
     row('', words),
     row(

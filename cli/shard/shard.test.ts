@@ -281,8 +281,8 @@ describe('a component that cannot be rewritten', () => {
     expect(result.copied).toContain('safety_checker/pytorch_model.bin')
     expect(result.components.map(({ name }) => name)).toEqual(['text_encoder', 'unet', 'vae'])
     expect(String(await readFile(join(out, path)))).toBe(content)
-    const told = await run(['shard', folder, '--out', fresh(), '--dtype', 'float16'])
-    expect(told.stdout).toMatch(/^Warning: safety_checker is copied unchanged: /m)
+    const output = await run(['shard', folder, '--out', fresh(), '--dtype', 'float16'])
+    expect(output.stdout).toMatch(/^Warning: safety_checker is copied unchanged: /m)
   })
 
   it('is an error if --dtype names it or the pipeline needs it', async () => {

@@ -123,16 +123,16 @@ class LongSource implements ByteSource {
   readonly byteLength = 2 ** 43
   given = 0
   readonly #bytes: Uint8Array
-  readonly #told: (count: number) => void
+  readonly #onRead: (count: number) => void
 
-  constructor(bytes: Uint8Array, told: (count: number) => void) {
+  constructor(bytes: Uint8Array, onRead: (count: number) => void) {
     this.#bytes = bytes
-    this.#told = told
+    this.#onRead = onRead
   }
 
   async read({ begin, end }: ByteRange): Promise<Uint8Array<ArrayBuffer>> {
     this.given += end - begin
-    this.#told(end - begin)
+    this.#onRead(end - begin)
     const result = new Uint8Array(end - begin)
     result.set(this.#bytes.subarray(begin, end))
     return result

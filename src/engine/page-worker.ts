@@ -103,7 +103,10 @@ class PageWorker extends EventTarget {
     else this.dispatchEvent(new ErrorEvent('error', answer.error))
   }
 
-  /** Starts the worker in this thread if the page's has not answered yet. Whether it could: what was transferred is gone. */
+  /**
+   * Starts the worker in this thread if the page's worker has not answered yet. Returns false if it could not: objects that were transferred to the
+   * page cannot be sent again.
+   */
   #startHere(): boolean {
     const unanswered = this.#unanswered
     this.#unanswered = undefined
@@ -123,7 +126,7 @@ class PageWorker extends EventTarget {
   }
 }
 
-/** What an error event says, which ends here. An event without an error means that the script could not be loaded. */
+/** Marks an error event as handled, and returns what it says. Empty fields mean that the script could not be loaded. */
 export function errorOf(event: Event & Partial<ErrorEvent>): Extract<FromHelper, { kind: 'error' }>['error'] {
   event.preventDefault()
   const { message = '', filename = '', lineno = 0, colno = 0 } = event

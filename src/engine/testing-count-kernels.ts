@@ -6,7 +6,7 @@
 import { KernelPreparation } from '../pipelines/loading/prepare-kernels.js'
 import type { CompilationMessage } from './testing-compilation.js'
 
-function tell(message: CompilationMessage): void {
+function report(message: CompilationMessage): void {
   globalThis.postMessage(message)
 }
 
@@ -16,7 +16,7 @@ for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as 
   Object.defineProperty(GPUDevice.prototype, method, {
     configurable: true,
     value(this: GPUDevice, descriptor: GPUComputePipelineDescriptor): unknown {
-      tell({ compiled: descriptor.compute.module.label })
+      report({ compiled: descriptor.compute.module.label })
       return Reflect.apply(own, this, [descriptor])
     },
   })
@@ -24,5 +24,5 @@ for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as 
 
 KernelPreparation.prototype.stop = async function () {
   await this.done()
-  tell({ prepared: true })
+  report({ prepared: true })
 }

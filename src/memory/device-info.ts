@@ -27,7 +27,8 @@ export interface DeviceCapabilities {
   /** Whether onnxruntime has GEGLU in one kernel for it, BiasSplitGelu. */
   readonly hasBiasSplitGelu: boolean
   /**
-   * Denoising steps that may be submitted and not finished. A GPU works on one while the next is prepared; more would delay a cancel and the
+   * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
+   * a cancel and the
    * report of a broken value. On the CPU a step is finished when its call returns.
    */
   readonly stepsInFlight: number

@@ -68,8 +68,8 @@ export interface MemoryPlanOptions {
   /** Bytes of the largest buffer that the device allows. Absent: any. */
   readonly maxBufferSize?: number | undefined
   /**
-   * Bytes of memory that the device turned out to have. Streamed components are planned within them, or with as few weights at once as they
-   * can do with; that refuses nothing.
+   * Bytes of memory that the device turned out to have. Streamed components are planned within them or, if that is impossible, with as few weights at
+   * once as possible. It refuses no plan.
    */
   readonly foundMemory?: number | undefined
   /** For components that ran out of memory, the bytes of weights that were on the device at once: a streamed component then gets less. */

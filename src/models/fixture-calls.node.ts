@@ -68,7 +68,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
   return new Map(calls.map((call) => [`${call.component}.${call.call}`, (variant) => read(call, variant)]))
 }
 
-/** What differs by role. `outputs` has our name for the fixture's where they differ. */
+/** What depends on the role of the network. `outputs`: Aquatint's name for each output whose name in the fixture is another one. */
 interface Prepared {
   readonly write: FixtureCall['write']
   readonly inputs: Readonly<Record<string, PlainTensor>>

@@ -1,4 +1,4 @@
-/** All network classes that can be run. A new class is added here, and its facts are in its own file alone. */
+/** All network classes that can be run. A new class is added here; everything else about it is in its own file. */
 
 import { UnsupportedError } from '../errors.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'

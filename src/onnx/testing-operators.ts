@@ -70,7 +70,7 @@ export async function compute(
   })
   try {
     const results = Object.entries(await network.run(inputs))
-    // All at once: Firefox looks for finished reads ten times a second.
+    // Read all results at the same time, because Firefox looks for finished reads only ten times a second.
     const read = await Promise.all(results.map(async ([name, tensor]) => [name, await tensor.read()] as const))
     for (const [, tensor] of results) tensor.dispose()
     return Object.fromEntries(read)

@@ -6,7 +6,7 @@ export interface LoadLoraOptions {
   readonly adapterName?: string | undefined
   /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined
-  /** The folder of that file. Default: the top. */
+  /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined
   /** Branch, tag or commit of the repository. Default `main`. */
   readonly revision?: string | undefined
@@ -36,7 +36,7 @@ export interface LoadEmbeddingOptions {
   readonly token?: string | undefined
   /** The file in a repository. Default: `learned_embeds.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined
-  /** The folder of that file. Default: the top. */
+  /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined
   /** Branch, tag or commit of the repository. Default `main`. */
   readonly revision?: string | undefined

@@ -60,7 +60,10 @@ export function resultSize(
 /** A function that gives a warning. */
 export type Warn = (code: string, message: string) => void
 
-/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkSize} refuses it. */
+/**
+ * Rounds the given width and height down to multiples of `multiple`. It does not change a value that is no valid size, which {@link checkSize}
+ * refuses.
+ */
 export function roundedSize<Options extends { readonly width?: number | undefined; readonly height?: number | undefined }>(
   options: Options,
   multiple: number,

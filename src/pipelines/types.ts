@@ -14,7 +14,7 @@ export interface ComponentReference {
   readonly repo: string
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
-  /** The folder in the repository. Default: the component's name if there is such a folder, otherwise the top. */
+  /** The folder in the repository. Default: the component's name if there is such a folder, otherwise the root. */
   readonly subfolder?: string | undefined
   /** The variant of the weight files, such as `fp16`. */
   readonly variant?: string | undefined

@@ -43,7 +43,7 @@ export interface Device {
    */
   tally(tensor: DeviceTensor, owner: string): Promise<ValueTally>
   /**
-   * Compiles the kernels that runs of these graphs need, before their weights have arrived, within `room` bytes of buffers. Does nothing on a device whose sessions contain weights.
+   * Compiles the kernels that runs of these graphs need, before their weights have arrived, within `maxBytes` bytes of buffers. Does nothing on a device whose sessions contain weights.
    * @throws DeviceError, AbortError
    */
   prepare(graphs: readonly ComponentGraph[], options: PrepareOptions): Promise<void>
@@ -58,6 +58,6 @@ export interface PrepareOptions {
   /** The name in the memory account and in messages. */
   readonly owner: string
   /** The most bytes of buffers on the device while it compiles. */
-  readonly room: number
+  readonly maxBytes: number
   readonly signal: AbortSignal
 }

@@ -25,7 +25,7 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Entries of the checkpoint's list of components that are ignored. */
+  /** Notes about entries of the checkpoint's list of components that a load ignores. */
   readonly notes: readonly CheckpointNote[]
   /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>

@@ -19,7 +19,7 @@ export interface ModelIndex {
   readonly components: ReadonlyMap<string, ComponentClass | null>
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Components that are left out, because no folder can have their name. */
+  /** Notes about components that are left out, because no folder can have their name. */
   readonly notes: readonly CheckpointNote[]
 }
 

@@ -1,5 +1,5 @@
 /**
- * Reads a LoRA file: the header, the alphas and the metadata. The factors themselves stay in the file; whoever loads a network reads them.
+ * Reads a LoRA file: the header, the alphas and the metadata. It does not read the factors; the code that loads a network does.
  */
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'

@@ -18,7 +18,8 @@ export interface LoraScalings {
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
  * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names it is
- * the first alpha in the file's data, because diffusers counts tensors there, of which no two are the same. If a file has no alphas, or diffusers drops all of them
+ * the first alpha in the file's data, because diffusers counts the alphas there as tensor objects, and no two of these are equal. If a file has no
+ * alphas, or diffusers drops all of them
  * ({@link hasMixedNames}), peft's config decides.
  */
 export async function readScalings(
@@ -91,7 +92,7 @@ function isMissed({ component, layer }: LoraModule): boolean {
 /** Whether a layer has diffusers' name, with its component in front. */
 const hasOwnNames = ({ first }: LoraModule) => /^(?:transformer|text_encoder)\./.test(first.name)
 
-/** Whether a text encoder's layer has the path that it had before transformers 5, by which diffusers 0.42 looks for its alpha in vain. */
+/** Whether a text encoder's layer has the path that it had before transformers 5. diffusers 0.42 does not find the alpha of such a layer. */
 const hasOldPath = ({ first }: LoraModule) => first.name.startsWith('text_encoder.text_model.')
 
 /** The number that occurs most often, the first of several; undefined for none. */

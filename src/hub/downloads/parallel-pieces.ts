@@ -14,7 +14,7 @@ interface ChunkInMemory {
   /** Where the chunk begins in the file. */
   readonly begin: number
   readonly bytes: Uint8Array<ArrayBuffer>
-  /** Returns the chunk's bytes to the download memory. */
+  /** Releases the memory that was claimed for the chunk. */
   readonly release: () => void
   /** Bytes that have not arrived. */
   missing: number

@@ -106,7 +106,7 @@ class PieceFetch {
     return this.#received - this.#before >= Math.min(progressBytes, this.#length)
   }
 
-  /** Checks the headers of an answer, and returns what takes its bytes. */
+  /** Checks the headers of an answer, and returns the function that receives its bytes. */
   #accept(answer: RangeAnswer, slot: ConnectionSlot): Sink {
     const { file, range, fromWhole } = this.#piece
     checkAnswer(answer, file)
@@ -158,7 +158,7 @@ export interface FileRequest {
   /** Undefined requests the whole file. */
   readonly range: ByteRange | undefined
   readonly signal: AbortSignal
-  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
+  /** Called once the headers are checked. Returns the function that receives the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink
 }
 

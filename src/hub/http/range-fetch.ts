@@ -41,7 +41,7 @@ export interface RangeRequest {
   readonly signal: AbortSignal
   /** Receives the address that answered, after redirects, before the answer is checked. */
   readonly onAnswer?: ((url: string) => void) | undefined
-  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
+  /** Called once the headers are checked. Returns the function that receives the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer) => Sink
 }
 

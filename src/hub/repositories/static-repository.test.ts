@@ -74,7 +74,7 @@ describe('a static host', () => {
         'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
         'a/broken': { 'files.json': '{"files": [' },
         'a/half': { 'files.json': listing([{ path: 'half \ud83d.json', size: 5 }]) },
-        'a/hoard': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
+        'a/objects': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
       },
     })
     const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
@@ -83,7 +83,7 @@ describe('a static host', () => {
     await expect(open('endless')).rejects.toMatchObject({ code: 'bad-answer' })
     // A file that cannot be requested is left out.
     for (const name of ['evil', 'half']) expect(await (await open(name)).files()).toEqual([])
-    for (const name of ['broken', 'hoard']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
+    for (const name of ['broken', 'objects']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 

@@ -17,7 +17,7 @@ import { klWeightNames, writeKlDecoder, writeKlEncoder, type LatentForm } from '
 import { readDecoderChannels, readKlSettings, type KlSettings } from './kl-settings.js'
 
 interface AutoencoderKLFlux2Config extends KlSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config

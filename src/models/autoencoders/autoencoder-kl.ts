@@ -12,7 +12,7 @@ import { klWeightNames, writeKlDecoder, writeKlEncoder } from './kl-encoder-deco
 import { readKlSettings, type KlSettings } from './kl-settings.js'
 
 interface AutoencoderConfig extends KlSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly upcast: boolean
   readonly scaling: LatentStatistics

@@ -22,9 +22,9 @@ interface TinyHalf {
 }
 
 interface AutoencoderTinyConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly outChannels: number

@@ -28,7 +28,7 @@ interface ClipTextShape {
 
 /** The values of a CLIP text config, checked. */
 interface ClipTextConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config

@@ -8,9 +8,9 @@ import { shapeLimits } from '../layers/shape.js'
 /** The values of a Qwen3 config, checked. */
 export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
@@ -67,7 +67,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }
-  // Keys for `lm_head`, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded all the same.
+  // Keys for `lm_head`, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded like all others.
   reader.neutral('max_position_embeddings')
   for (const key of ['tie_word_embeddings', 'use_cache', 'return_dict']) reader.unused(key, true)
   reader.unused('attention_dropout', 0)

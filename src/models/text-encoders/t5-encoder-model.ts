@@ -27,9 +27,9 @@ interface T5Shape {
 }
 
 interface T5Config {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number

@@ -39,7 +39,7 @@ import {
 } from './flux-parts.js'
 
 interface ChromaConfig extends FluxCommonConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** The channels of the approximator's input. */
   readonly timeWidth: number

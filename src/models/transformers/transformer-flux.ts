@@ -28,7 +28,7 @@ import {
 } from './flux-parts.js'
 
 interface FluxConfig extends FluxCommonConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly pooledWidth: number
   /** Whether the guidance scale is an input. */

@@ -39,7 +39,7 @@ interface Flux2Shape {
 }
 
 interface Flux2Config extends Flux2BlockSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly inChannels: number
   readonly outChannels: number

@@ -27,7 +27,7 @@ interface Sd3Shape {
 }
 
 interface Sd3Config {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config

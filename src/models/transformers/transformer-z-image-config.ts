@@ -5,9 +5,9 @@ import { ConfigReader } from '../config-reader.js'
 
 /** The values of a ZImageTransformer2DModel config, checked. */
 export interface ZImageConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly channels: number

@@ -27,9 +27,9 @@ interface UnetBlock {
 
 /** The values of a UNet2DConditionModel config, checked. */
 export interface UnetConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   /** The size that the UNet was trained for, in latent pixels. */
   readonly sampleSize: Extent

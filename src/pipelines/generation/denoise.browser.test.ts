@@ -132,8 +132,8 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const steps: StepInfo[] = []
     const recorder = new Recorder(['noise_pred', 'latents'])
     const plain = await denoise(loopOptions(toyPredictor(device), 'EulerDiscreteScheduler', base, 4))
-    const told = await denoise({ ...options, recorder, previewEvery: 2, onStep: (step) => steps.push(step) })
-    expect(told).toEqual(plain)
+    const reported = await denoise({ ...options, recorder, previewEvery: 2, onStep: (step) => steps.push(step) })
+    expect(reported).toEqual(plain)
     expect(steps.map(({ step, total, preview }) => [step, total, preview?.width])).toEqual([
       [0, 4, undefined],
       [1, 4, 8],

@@ -1,6 +1,6 @@
 /**
- * The three phases of a generation, as in diffusers' pipelines: encode the prompt, denoise, decode. Each can be done again. The result that a phase
- * leaves for the next is kept here while it is good, so that after a failure only the phases that are needed run again.
+ * The three phases of a generation, as in diffusers' pipelines: encode the prompt, denoise, decode. Each can run again. This file keeps the result of
+ * a phase for the next one while it is valid, so that after a failure only the necessary phases run again.
  */
 
 import type { DeviceTensor } from '../../runtime/types.js'

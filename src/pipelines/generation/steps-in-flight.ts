@@ -30,23 +30,23 @@ export class StepsInFlight {
       report(result, !this.#closed && this.#signal?.aborted !== true)
     }
     const finished = finish()
-    // Awaited by room() or all(), unless the loop fails first.
+    // Awaited by ready() or all(), unless the loop fails first.
     finished.catch(() => {})
     this.#last = finished
     this.#queue.push(finished)
   }
 
   /** Waits until the device may be given another step. @throws what `work` and `report` of a finished step threw; AbortError */
-  async room(): Promise<void> {
+  async ready(): Promise<void> {
     while (this.#queue.length >= this.#depth) await orAbort(Promise.resolve(this.#queue.shift()), this.#signal)
   }
 
-  /** Waits for all steps. @throws as {@link room} */
+  /** Waits for all steps. @throws as {@link ready} */
   async all(): Promise<void> {
     await orAbort(Promise.all(this.#queue), this.#signal)
   }
 
-  /** Ends the wait of the caller: steps that finish later are not wanted. */
+  /** The caller no longer waits: the results of steps that finish later are not used. */
   close(): void {
     this.#closed = true
   }

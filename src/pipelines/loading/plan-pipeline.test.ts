@@ -64,7 +64,7 @@ test('a cached quantized copy needs no download, and neither does its original',
   const cached = (await options.hub.cache.files()).filter(({ path }) => / \(q4\)$|safetensors$/.test(path))
   const bytes = (files: typeof cached) => files.reduce((sum, { stored }) => sum + stored, 0)
   expect(onlyCopies.keptBytes).toBe(bytes(cached))
-  // With the originals beside the copies.
+  // The originals and the copies are in the cache at the same time.
   const copies = cached.filter(({ path }) => path.endsWith(' (q4)'))
   expect(copies).toHaveLength(3)
   expect([before.keptBytes, before.diskBytes]).toEqual(Array(2).fill(before.downloadBytes + bytes(copies)))

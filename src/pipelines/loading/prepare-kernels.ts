@@ -33,7 +33,7 @@ export class KernelPreparation {
       const planned = planDevices(placing, networks, { ...options, ...size }, spec)
       for (const { device, request, plan } of isRefusal(planned) ? [] : planned.plans)
         for (const [owner, graph] of graphsOn(request, plan))
-          await device.prepare([graph], { owner, room: plan.peakBytes, signal })
+          await device.prepare([graph], { owner, maxBytes: plan.peakBytes, signal })
     })()
     // An error here, such as a size that the model cannot generate, occurs again in the generation, which reports it.
     this.#work.catch(() => {})

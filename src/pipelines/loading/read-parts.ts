@@ -157,7 +157,10 @@ function noteSource({ name, className, takenFrom }: ComponentSource, spec: Pipel
   }
 }
 
-/** Reads and checks a network's config. Notes keys that its class does not have. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
+/**
+ * Reads and checks a network's config. Records a note about keys that its class does not have. @throws HubError; CheckpointError `invalid-config`;
+ * UnsupportedError `unsupported-config`
+ */
 export async function readNetworkSource(
   source: ComponentSource,
   definition: NetworkDefinition,

@@ -96,8 +96,8 @@ test.each([
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
-  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
-  expect(told.devices.webgpu).toEqual(plan)
+  const planned = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
+  expect(planned.devices.webgpu).toEqual(plan)
   const outcome = await makeImage({ maxMemory })
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
   expect(outcome.image).toEqual(image)

@@ -41,7 +41,7 @@ const sd15: Repository = {
   },
 }
 
-const noRoom = new DeviceError('out-of-memory', 'no room')
+const noMemory = new DeviceError('out-of-memory', 'no room')
 
 /**
  * `kernels`: how many different ones are compiled for a picture in float32 on a GPU without subgroups: those of onnxruntime 1.30, and those that replace
@@ -149,8 +149,8 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const { repository, spec, streams, leastOf } = families[name]
     const maxMemory = held + Math.max(...needs.map((need) => leastOf(need) + leastActivations(need)))
     const { width, height } = size
-    const told = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
-    const plan = told.devices.webgpu!
+    const planned = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
+    const plan = planned.devices.webgpu!
     expect(plan).toMatchObject({ residence: 'block', maxMemory })
 
     const tight = await load(name, { offload: 'block', maxMemory })
@@ -195,9 +195,9 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
       const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', budget: { limit: 3e6 } })
       const vae = autoencoderOf(opened.parts.networks)!
       const full = new Recovery().retrying(new Run({}), () =>
-        failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noRoom)),
+        failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noMemory)),
       )
-      await expect(full).rejects.toMatchObject({ code: noRoom.code })
+      await expect(full).rejects.toMatchObject({ code: noMemory.code })
       const last = whole.captured!['latents_0']!
       const latents = device.upload({ type: 'float32', ...last }, 'vae')
       device.memory.resetPeaks()

@@ -93,7 +93,7 @@ export interface EncodeCall {
 export interface PromptConditionOptions {
   readonly denoiser: Network
   readonly host: ComponentHost
-  /** Images of all prompts together. */
+  /** The number of images of all prompts together. */
   readonly images: number
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
   /** Makes the denoiser's inputs that stay from step to step. `prompts`: with guidance, the negative prompts come first. */

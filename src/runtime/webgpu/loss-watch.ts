@@ -33,7 +33,7 @@ export class LossWatch {
   /** Ends all waits. Waits that begin later end at once. */
   end(loss: Error): void {
     this.#loss = loss
-    for (const tell of this.#waiting) tell(loss)
+    for (const reject of this.#waiting) reject(loss)
     this.#waiting.clear()
   }
 

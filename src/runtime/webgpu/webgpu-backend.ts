@@ -61,7 +61,7 @@ export class WebGpuBackend implements Backend {
   async verify(): Promise<void> {
     const unverified = this.#unverified
     this.#unverified = []
-    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
+    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertAllocated(), ...unverified]))
     // A failed allocation causes "invalid buffer" errors in the commands that use the buffer: report the allocation first.
     const failed = settled.find((result) => result.status === 'rejected')
     if (failed === undefined) return

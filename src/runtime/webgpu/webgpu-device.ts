@@ -73,13 +73,13 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     }
   }
 
-  async prepare(graphs: readonly ComponentGraph[], { owner, room, signal }: PrepareOptions): Promise<void> {
+  async prepare(graphs: readonly ComponentGraph[], { owner, maxBytes, signal }: PrepareOptions): Promise<void> {
     this.#combine.compile()
     this.#tally.compile()
     const programs = graphs.flatMap(({ stages }) => stages.map(({ program }) => program))
     for (const { type, channelsLast } of programs.flatMap(({ weights }) => weights))
       if (channelsLast === true) this.channelsLast.compile(type)
-    await prepareKernels(this, { programs, owner, user: this.#preparation, room, signal })
+    await prepareKernels(this, { programs, owner, user: this.#preparation, maxBytes, signal })
   }
 
   async endPreparation(): Promise<void> {

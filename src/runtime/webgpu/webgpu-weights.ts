@@ -150,7 +150,7 @@ export class WebGpuWeights {
     return new Map([...this.#kept, ...here])
   }
 
-  /** Notes that the commands that use a stage's buffers have been submitted. */
+  /** Records that the commands that use a stage's buffers have been submitted. */
   async release(stage: Stage): Promise<void> {
     const key = this.#streaming?.stages.get(stage)?.key ?? ''
     const slot = this.#slots.get(key)

@@ -54,7 +54,7 @@ export class FlowMatchEulerDiscreteScheduler extends BaseScheduler<typeof spec> 
     const trainSteps = config.num_train_timesteps
     const { mu } = options
     const count = this.countSteps(steps, options, trainSteps)
-    // Of sigmas that are given, numpy makes an array of float32, and rounds each result to it.
+    // diffusers puts given sigmas into a numpy array of float32, so numpy rounds each result to float32.
     const rounding = options.sigmas === undefined ? undefined : fround
     let sigmas: number[]
     if (options.sigmas !== undefined) sigmas = float32(options.sigmas)

@@ -84,12 +84,12 @@ export class ChannelsLastWeights {
     this.#sizes.set(buffer, sizes)
   }
 
-  /** Notes that a sequence was replaced by a kernel that does not write `buffer`, until the next write. */
+  /** Records that a sequence was replaced by a kernel that does not write `buffer`, until the next write. */
   omit(buffer: GPUBuffer): void {
     this.#omitted.add(buffer)
   }
 
-  /** Notes that something writes the buffer. */
+  /** Records that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
     this.#omitted.delete(buffer)

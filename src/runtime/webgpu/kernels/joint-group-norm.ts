@@ -39,7 +39,10 @@ fn activate(value: ${storedX.startsWith('vec4') ? 'vec4<f32>' : 'f32'}) -> ${sto
 `
 }
 
-/** x and y [batch, channels, pixels / 4] of vectors: 64 threads of one vector each. Bound by reading and writing memory. */
+/**
+ * Computes y from x, both [batch, channels, pixels / 4] of vectors; each of a workgroup's 64 threads computes one vector. The time of this kernel is
+ * that of its memory accesses.
+ */
 function inPlaceText(type: string, silu: boolean): string {
   return `${header(type, `vec4<${type}>`, `vec4<${type}>`, silu)}
 @compute @workgroup_size(64)

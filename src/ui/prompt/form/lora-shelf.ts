@@ -1,12 +1,12 @@
-/** The shelf of LoRAs: what the pictures are made with, how strongly, and the words that each wants in the prompt. */
+/** The list of LoRAs in the form: each with a slider for its weight, and buttons that add its trigger words to the prompt. */
 
 import type { LoraInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import { loraName, loraWeights, type LoraSetting } from '../../parts/lora-settings.js'
 import { publishedSettings } from '../../parts/model-settings.js'
 
-/** A LoRA on the shelf: its setting, and the file if the user picked one. */
-export interface ShelvedLora extends LoraSetting {
+/** A LoRA in the list: its setting, and the file if the user picked one. */
+export interface ListedLora extends LoraSetting {
   readonly file?: File | undefined
 }
 
@@ -18,7 +18,7 @@ export interface ShelfListeners {
 }
 
 interface Item {
-  readonly lora: Omit<ShelvedLora, 'weight'>
+  readonly lora: Omit<ListedLora, 'weight'>
   /** The exact weight, which the slider shows rounded. */
   weight: number
   readonly element: HTMLElement
@@ -54,7 +54,7 @@ export class LoraShelf {
   }
 
   /** The LoRAs, in the order in which they were added. */
-  get value(): readonly ShelvedLora[] {
+  get value(): readonly ListedLora[] {
     return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
