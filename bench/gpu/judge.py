@@ -93,7 +93,7 @@ def main():
     entry = next(one for group in networks.values() for one in group if one["name"] == options.name)
     if torch.cuda.is_available():
         torch.set_default_device("cuda")
-        # Otherwise products of float32 matrices are rounded to fewer bits.
+        # By default, a GPU computes products of float32 matrices with fewer bits (TF32).
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
     name, config, model = build(entry)
@@ -114,7 +114,7 @@ def main():
         if not options.dequantized:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text(json.dumps({**config, "_class_name": name}))
-            # Tied weights once.
+            # Tied weights are written once.
             state = {key: value for key, value in model.state_dict().items() if key not in ("encoder.embed_tokens.weight", "lm_head.weight")}
             save_file({key: value.half().contiguous().cpu() for key, value in state.items()}, weights)
         if large:

@@ -1,4 +1,4 @@
-/** A GPU does not compute the result of a product alone where the next operator adds to it: src/runtime/webgpu/kernels/joint-sum.ts. */
+/** Checks that only the next sum reads such a product, because a GPU computes both in one kernel (src/runtime/webgpu/kernels/joint-sum.ts). */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'

@@ -12,6 +12,7 @@ import { toCompute, tokenLinear } from './layers.js'
 import { adaLayerNormContinuous, addGated, modulate, modulations, plainNorm } from './modulation.js'
 import { headNorm } from './rms-norm.js'
 
+/** How one block is built. Queries, keys and values are heads · headSize wide; with `qkNorm`, queries and keys have RMS norms. */
 export interface JointBlockSettings {
   readonly heads: number
   readonly headSize: number

@@ -1,7 +1,7 @@
 /**
- * A Gemm and the sum of its result with a value of the same size, as the residual sum after a feed-forward is, as one dispatch: onnxruntime's Gemm, which reads that value
- * where it writes. The sum is rounded once instead of twice. The result of the Gemm alone is not written: no graph of this library has another reader of a product that is added to
- * something (models/residual-sums.test.ts), and a kernel that reads it is an error of the run.
+ * A Gemm and the sum of its result with a value of the same size, such as the residual sum after a feed-forward, as one dispatch: onnxruntime's Gemm, changed so that it adds the
+ * value before it writes. The sum is rounded once instead of twice. The result of the Gemm alone is not written: in the graphs of this library only the sum reads such a product
+ * (models/residual-sums.test.ts), and a run fails if a kernel reads it.
  */
 
 import { bufferAt, type Dispatch, type Match, type Sequence } from './dispatch.js'
@@ -11,8 +11,8 @@ const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 
 /**
- * Gemm's text with a binding for the other value, or, without a binding, for one that the result's buffer has, where onnxruntime adds in place. Undefined if the text has
- * another form.
+ * Adds the sum to Gemm's WGSL source. The kernel reads the other summand through a binding of its own or, with `inPlace`, from the result's buffer,
+ * because onnxruntime may add in place. Returns undefined if the source has an unknown form.
  */
 function sumText(code: string, inPlace: boolean): string | undefined {
   const output = /^@group\(0\) @binding\((\d)\) var<storage, read_write> output: array<(.+)>;$/m.exec(code)
