@@ -96,6 +96,50 @@ function productAndSum(rows: number, columns: number, outputs: number, withBias:
   })
 }
 
+/** A product of two rows of a batch, its gate and the residual sum, as after an attention. */
+function gatedProduct(rows: number, columns: number, outputs: number): OperatorCase {
+  const tensors = random([2 * rows, columns], [outputs, columns], [outputs], [2, 1, outputs], [2, rows, outputs])
+  return operator(tensors, (graph, [x, weight, bias, gate, residual]) => {
+    const product = shape.reshape(graph, network.gemm(graph, required(x), required(weight), bias), [2, rows, outputs])
+    return math.add(graph, required(residual), math.mul(graph, product, required(gate)))
+  })
+}
+
+/** Products, whose inputs and results are scaled, with Gelu and a bias that is added later, as in a feed-forward whose results are large. */
+function scaledFeedForward(rows: number, width: number, inner: number): OperatorCase {
+  const tensors = random([rows, width], [inner, width], [inner], [width, inner], [width])
+  return operator(tensors, (graph, [x, first, bias, second, added]) => {
+    const hidden = math.gelu(graph, network.gemm(graph, required(x), required(first), bias), 'tanh')
+    const product = network.gemm(graph, math.scale(graph, hidden, 2 ** -4), required(second))
+    return math.add(
+      graph,
+      math.scale(graph, shape.cast(graph, product, 'float32'), 16),
+      shape.cast(graph, required(added), 'float32'),
+    )
+  })
+}
+
+/** A norm, and for each row of a batch a factor and a summand. */
+function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root-mean-square'): OperatorCase {
+  const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
+  return operator(tensors, (graph, [x, weight, factor, shift]) => {
+    const normed =
+      norm === 'layer'
+        ? network.layerNormalization(graph, required(x), required(weight), undefined, 1e-6)
+        : network.rmsNormalization(graph, required(x), required(weight), 1e-6)
+    return math.add(graph, math.mul(graph, normed, required(factor)), required(shift))
+  })
+}
+
+/** A norm that two products read: as their second operand, so that it is written. */
+function normOfTwo(rows: number, width: number): OperatorCase {
+  const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
+  return operator(tensors, (graph, [x, weight, one, two]) => {
+    const normed = network.layerNormalization(graph, required(x), required(weight), undefined, 1e-6)
+    return shape.concat(graph, [math.mul(graph, required(one), normed), math.mul(graph, required(two), normed)], 1)
+  })
+}
+
 /** A group norm of images, SiLU if wanted, and a convolution or channels last. */
 function groupNorm(
   [images, channels, edge]: readonly [number, number, number],
@@ -158,6 +202,14 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'a product of 20,480 terms and a sum': [productAndSum(8, 20480, 64, true)],
   'a product of 1,281 terms and a sum': [productAndSum(77, 1281, 322, true)],
   'a product without bias and a sum': [productAndSum(77, 320, 64, false)],
+  'a product, its gates and a sum': [gatedProduct(77, 320, 64)],
+  'a product of odd width, its gates and a sum': [gatedProduct(77, 323, 321)],
+  'a product in larger tiles': [gemm(133, 324, 1032)],
+  'a product in larger tiles, its gates and a sum': [gatedProduct(333, 1284, 256)],
+  'a feed-forward whose products are scaled': [scaledFeedForward(154, 320, 1280)],
+  'a modulated LayerNormalization': [modulatedNorm(77, 320, 'layer')],
+  'a modulated root-mean-square normalization': [modulatedNorm(61, 1281, 'root-mean-square')],
+  'a LayerNormalization that two products read': [normOfTwo(77, 320)],
   'group norm, SiLU, convolution': [groupNorm([2, 96, 12], 'SiLU and convolution'), 4e-4],
   'group norm of tokens': [groupNorm([2, 320, 8], 'tokens'), 4e-4],
   // More tiles of 16 pixels than a device allows workgroups along an axis.
@@ -262,10 +314,12 @@ test('what reads the product that a kernel of both has not written is an error o
 const joint = [
   'Attention of few queries',
   'FlashAttention in place',
-  'Gemm and sum',
+  'Gemm and steps',
+  'Gemm in larger tiles',
   'Gemm of 3',
   'GroupNorm',
   'GroupNorm to channels last',
+  'LayerNorm and steps',
 ]
 
 test('every kernel is recognized, and so is every sequence that one kernel replaces', () => {

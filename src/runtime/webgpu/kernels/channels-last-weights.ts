@@ -5,7 +5,7 @@
  *
  * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. Only what is recorded counts:
  * onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. What reads such a weight in another way, or never reads a result that was left out, is an
- * error of the run. So is what reads a result that a replaced sequence of kernels has not written.
+ * error of the run.
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
@@ -52,20 +52,12 @@ function misread(reader: string): Error {
   )
 }
 
-function notWritten(reader: string): Error {
-  return new Error(
-    `${reader} reads a value that a kernel of Aquatint’s does not write, and the result is wrong. Open the device with kernels: 'onnxruntime'`,
-  )
-}
-
 /** The weights of one device that have this order. */
 export class ChannelsLastWeights {
   /** Their sizes [out, in, rows, columns]. */
   readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
   /** For each Transpose that this run left out, by the buffer of its result: the weight to read instead, and whether it was read. */
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
-  /** Buffers whose values a replaced sequence would have written. */
-  readonly #omitted = new WeakSet<GPUBuffer>()
   #misread: Error | undefined
 
   /** Notes that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out]. The next write ends that. */
@@ -73,15 +65,9 @@ export class ChannelsLastWeights {
     this.#sizes.set(buffer, sizes)
   }
 
-  /** A sequence was replaced by a kernel that does not write `buffer`. The next write ends that. */
-  omit(buffer: GPUBuffer): void {
-    this.#omitted.add(buffer)
-  }
-
   /** Notes that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
-    this.#omitted.delete(buffer)
     const original = this.#originals.get(buffer)
     if (original === undefined) return
     this.#originals.delete(buffer)
@@ -93,7 +79,6 @@ export class ChannelsLastWeights {
    * {@link endRun} says so: onnxruntime does not survive an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {
-    if (this.#omitted.has(buffer)) this.#misread ??= notWritten(reader)
     if (!this.#sizes.has(buffer) && !this.#originals.has(buffer)) return
     this.#misread ??= misread(reader)
   }
