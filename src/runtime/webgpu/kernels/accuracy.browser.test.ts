@@ -96,12 +96,17 @@ function productAndSum(rows: number, columns: number, outputs: number, withBias:
   })
 }
 
-/** A product of two rows of a batch, its gate and the residual sum, as after an attention. */
+/** A value in float32, as residual streams and what is added to them are. */
+function wide(graph: GraphBuilder, value: ValueInfo | undefined): ValueInfo {
+  return shape.cast(graph, required(value), 'float32')
+}
+
+/** A product of two rows of a batch, its gate and the residual sum in float32, as after an attention. */
 function gatedProduct(rows: number, columns: number, outputs: number): OperatorCase {
   const tensors = random([2 * rows, columns], [outputs, columns], [outputs], [2, 1, outputs], [2, rows, outputs])
   return operator(tensors, (graph, [x, weight, bias, gate, residual]) => {
     const product = shape.reshape(graph, network.gemm(graph, required(x), required(weight), bias), [2, rows, outputs])
-    return math.add(graph, required(residual), math.mul(graph, product, required(gate)))
+    return math.add(graph, wide(graph, residual), math.mul(graph, wide(graph, product), wide(graph, gate)))
   })
 }
 
@@ -111,23 +116,20 @@ function scaledFeedForward(rows: number, width: number, inner: number): Operator
   return operator(tensors, (graph, [x, first, bias, second, added]) => {
     const hidden = math.gelu(graph, network.gemm(graph, required(x), required(first), bias), 'tanh')
     const product = network.gemm(graph, math.scale(graph, hidden, 2 ** -4), required(second))
-    return math.add(
-      graph,
-      math.scale(graph, shape.cast(graph, product, 'float32'), 16),
-      shape.cast(graph, required(added), 'float32'),
-    )
+    return math.add(graph, math.scale(graph, wide(graph, product), 16), wide(graph, added))
   })
 }
 
-/** A norm, and for each row of a batch a factor and a summand. */
+/** A norm of a residual stream in float32, and for each row of a batch a factor and a summand. */
 function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root-mean-square'): OperatorCase {
   const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
   return operator(tensors, (graph, [x, weight, factor, shift]) => {
     const normed =
       norm === 'layer'
-        ? network.layerNormalization(graph, required(x), required(weight), undefined, 1e-6)
-        : network.rmsNormalization(graph, required(x), required(weight), 1e-6)
-    return math.add(graph, math.mul(graph, normed, required(factor)), required(shift))
+        ? network.layerNormalization(graph, wide(graph, x), wide(graph, weight), undefined, 1e-6)
+        : network.rmsNormalization(graph, wide(graph, x), wide(graph, weight), 1e-6)
+    const modulated = math.add(graph, math.mul(graph, normed, wide(graph, factor)), wide(graph, shift))
+    return shape.cast(graph, modulated, graph.options.dtype)
   })
 }
 
@@ -297,7 +299,7 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
     if (gpu.info.shaderF16) expect(relativeError((await compute(gpu, operators, 'float16')).y, expected)).toBeLessThan(most)
   })
 
-/** A product that is read beside its sum: no network of this library has one (models/residual-sums.test.ts). */
+/** A product that is read beside its sum: no network of this library has one (models/joint-steps.test.ts). */
 const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
   const product = shape.reshape(graph, network.gemm(graph, required(x0), required(x1)), [2, 8, 64])
   return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }
