@@ -8,7 +8,7 @@ import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, slice, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { toCompute, tokenLinear } from './layers.js'
-import { cutModulations, modulate, plainNorm } from './modulation.js'
+import { branchParts, cutModulations, modulate, plainNorm, twoBranchParts } from './modulation.js'
 import { headNorm } from './rms-norm.js'
 import { rotary, type RotaryInputs } from './rotary-embedding.js'
 
@@ -40,17 +40,13 @@ export interface Branch {
   readonly gate: ValueInfo
 }
 
-/** The modulation of one branch, and that of two: attention and feed-forward. */
-export const branchParts = ['shift', 'scale', 'gate'] as const
-export const twoBranchParts = [...branchParts, ...branchParts] as const
-
-/** Cuts the rows of {@link branchParts}. */
+/** Cuts the rows of `branchParts`. */
 export function branch(graph: GraphBuilder, rows: ValueInfo): Branch {
   const [shift, factor, gate] = cutModulations(graph, rows, branchParts)
   return { shift, factor, gate }
 }
 
-/** Cuts the rows of {@link twoBranchParts}. */
+/** Cuts the rows of `twoBranchParts`. */
 export function branches(graph: GraphBuilder, rows: ValueInfo): { readonly attention: Branch; readonly feed: Branch } {
   const [shift, factor, gate, ...feed] = cutModulations(graph, rows, twoBranchParts)
   return { attention: { shift, factor, gate }, feed: { shift: feed[0], factor: feed[1], gate: feed[2] } }

@@ -9,7 +9,16 @@ import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { toCompute, tokenLinear } from './layers.js'
-import { adaLayerNormContinuous, addGated, modulate, modulateShared, modulations, plainNorm } from './modulation.js'
+import {
+  adaLayerNormContinuous,
+  addGated,
+  branchParts,
+  modulate,
+  modulateShared,
+  modulations,
+  plainNorm,
+  twoBranchParts,
+} from './modulation.js'
 import { headNorm } from './rms-norm.js'
 
 export interface JointBlockSettings {
@@ -36,15 +45,19 @@ interface AdaptiveNorm {
 }
 
 function adaLayerNormZero(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, name: string, dual: boolean): AdaptiveNorm {
-  const branch = ['shift', 'scale', 'gate'] as const
-  const two = [...branch, ...branch] as const
   const plain = plainNorm(graph, x)
   if (!dual) {
-    const [shift, factor, gate, shiftMlp, factorMlp, gateMlp] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), two)
+    const [shift, factor, gate, shiftMlp, factorMlp, gateMlp] = modulations(
+      graph,
+      temb,
+      `${name}.linear`,
+      dimension(x, 2),
+      twoBranchParts,
+    )
     const normed = toCompute(graph, modulate(graph, plain, shift, factor))
     return { normed, gate, shiftMlp, factorMlp, gateMlp, second: undefined }
   }
-  const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), [...two, ...branch] as const)
+  const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), [...twoBranchParts, ...branchParts] as const)
   const [shift, factor, gate, shiftMlp, factorMlp, gateMlp, secondShift, secondFactor, secondGate] = parts
   const normed = toCompute(graph, modulateShared(graph, plain, shift, factor))
   const second = { normed: toCompute(graph, modulateShared(graph, plain, secondShift, secondFactor)), gate: secondGate }

@@ -49,6 +49,10 @@ export function addTanhGated(graph: GraphBuilder, hidden: ValueInfo, gate: Value
 /** The parts of a modulation in order: diffusers' scales are added to 1 before they are multiplied with. */
 export type ModulationPart = 'shift' | 'scale' | 'gate'
 
+/** The modulation of one branch, and that of two: attention and feed-forward. */
+export const branchParts = ['shift', 'scale', 'gate'] as const
+export const twoBranchParts = [...branchParts, ...branchParts] as const
+
 /** A Linear on the time embedding [batch, width] (or on what is computed from it), cut into modulations of [batch, 1, channels], float32. A scale is a factor, 1 + scale. */
 export function modulations<Parts extends readonly ModulationPart[]>(
   graph: GraphBuilder,

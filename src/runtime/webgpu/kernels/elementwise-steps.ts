@@ -167,8 +167,7 @@ export interface Stepped extends Place {
 }
 
 /**
- * The WGSL of several steps. Each result between is rounded to its type, so the bits are those of separate kernels; only what a value of the same size is added to at once is not rounded
- * before. `own`: the operand that is read from the kernel's result, if one is.
+ * The WGSL of several steps. Each result between is rounded to its type, so the bits are those of separate kernels; only a first step that adds a value of the same size is on a value that was not rounded. `own`: the operand that is read from the kernel's result, if one is.
  */
 export function stepsText(
   steps: readonly Step[],
@@ -182,7 +181,7 @@ export function stepsText(
       text.replaceAll(/\b(?:\w+_v(?=\()|r\d\b)/g, (name) => `${name}_${i}`).replaceAll('x_value_t', type)
     if (called !== '') functions.push(renamed(called))
     const before = steps[i - 1]?.type ?? stored
-    if (before === 'f16' && (i > 0 || operand?.extent !== 'value'))
+    if (before === 'f16' && !(i === 0 && operand?.extent === 'value' && expression === 'a + b'))
       statements.push(`stepped = ${type}(${type.replace('f32', 'f16')}(stepped));`)
     if (operand === undefined) {
       functions.push(`fn step${i}(a: ${type}) -> ${type} { return ${renamed(expression)}; }\n`)

@@ -79,7 +79,9 @@ function textOf(
   steps: readonly Step[],
   isInPlace: boolean,
 ): string | undefined {
-  const key = [isInPlace, ...steps.map((step) => `${step.key} ${step.type}`), code].join('\n')
+  const ownBuffer = isInPlace ? steps.at(-1)?.result.buffer : undefined
+  const ownOperand = steps.findIndex(({ operand }) => operand !== undefined && operand.binding.buffer === ownBuffer)
+  const key = [ownOperand, ...steps.map((step) => `${step.key} ${step.type}`), code].join('\n')
   if (!texts.has(key)) {
     const written = steps.at(-1)?.type ?? ''
     const edited = edit(code, (value) => stepsText(steps, value, isInPlace ? result : undefined), written)
