@@ -6,7 +6,7 @@
 import { bufferAt, type CompiledKernel, type Dispatch } from './dispatch.js'
 
 /** The size of a value, as rows of numbers. */
-export interface Size {
+export interface RowsSize {
   readonly rows: number
   readonly columns: number
 }
@@ -84,7 +84,7 @@ function extentOf(operand: readonly number[], shape: readonly number[], columns:
 }
 
 /** A Mul or an Add of the value and something else. The value is the first operand of a Mul: where it is the second, other kernels read it too. */
-function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Size): Step | undefined {
+function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: RowsSize): Step | undefined {
   const { kernel, storage, uniforms } = dispatch
   const { label, code } = kernel
   const operator = label === 'Mul' ? '*' : label === 'Add' ? '+' : undefined
@@ -122,7 +122,7 @@ function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Siz
 }
 
 /** A Cast or a Gelu of the value. */
-function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Size): Step | undefined {
+function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: RowsSize): Step | undefined {
   const { kernel, storage, uniforms } = dispatch
   if (kernel.bindings !== 'x,y' || bufferAt(dispatch, 0) !== value || uniforms === undefined) return undefined
   const [vectors] = uniform(dispatch, 'vec_size') ?? []
@@ -146,12 +146,12 @@ function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Size
 }
 
 /** A dispatch as a step on `value`, which it alone reads. Undefined if it is something else. */
-export function stepOf(dispatch: Dispatch, value: GPUBuffer, size: Size): Step | undefined {
+export function stepOf(dispatch: Dispatch, value: GPUBuffer, size: RowsSize): Step | undefined {
   return unaryStep(dispatch, value, size) ?? binaryStep(dispatch, value, size)
 }
 
 /** Where a kernel has an element: texts of an index in vectors, of its row, of its column in vectors, and of the vectors of a row. */
-export interface Place {
+interface Place {
   readonly index: string
   readonly row: string
   readonly column: string

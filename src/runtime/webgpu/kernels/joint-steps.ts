@@ -5,12 +5,12 @@
  */
 
 import type { Dispatch, Match, Sequence } from './dispatch.js'
-import { stepOf, stepsText, type Size, type Step, type Stepped } from './elementwise-steps.js'
+import { stepOf, stepsText, type RowsSize, type Step, type Stepped } from './elementwise-steps.js'
 import { inTiles, isProduct, sizeOf } from './product-tiles.js'
 
 /** A kernel whose result steps can follow. */
 interface Producer {
-  readonly size: Size
+  readonly size: RowsSize
   /** The name of the buffer of its result. */
   readonly result: 'output' | 'y'
   /** Its text with `statements` on `stepped` before it writes `written` of it; undefined if it has another form. */

@@ -84,7 +84,7 @@ const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 
 /** A Gemm that this library can replace: all that its text expects is known. */
-export interface Product extends Dispatch {
+interface Product extends Dispatch {
   readonly uniforms: NonNullable<Dispatch['uniforms']>
 }
 
