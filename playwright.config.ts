@@ -1,7 +1,7 @@
 /**
  * End-to-end specs on the built site (`npm run build` first; `npm test` does). No retries: a flaky test is a defect. No spec depends on how
- * fast the machine is. `alone` are those that measure the memory of a process, and those that count the requests which a download has under
- * way: they run one at a time, the others two at a time.
+ * fast the machine is. `alone` are those that measure the memory of a process, and those that count concurrent requests of a download:
+ * they run one at a time, the others two at a time.
  */
 import { defineConfig } from '@playwright/test'
 import type { BrowserOptions } from './e2e/browsers/harness.js'
@@ -12,7 +12,7 @@ const alone = ['hub-memory', 'hub-untrusted', 'hub-http2', 'hub-download'].map((
 
 const vite = 'node_modules/vite/bin/vite.js'
 const { args, ...launch } = chromiumLaunchOptions()
-/** Compiles a function of WebAssembly again, with V8's slow compiler, only after much more work than usual: each spec loads the runtime anew. */
+/** V8 recompiles a WebAssembly function with its optimizing compiler only after much more work than usual, because each spec loads the runtime again. */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
 /** A project of the specs that run in every browser; the project `site` runs them in Chromium. Each browser starts once. */
@@ -37,9 +37,9 @@ export default defineConfig<object, BrowserOptions>({
   forbidOnly: true,
   retries: 0,
   timeout: 600_000,
-  // What is awaited may take its time on a busy machine: these limits only end what hangs.
+  // A busy machine may take long: these limits only end what hangs.
   expect: { timeout: 120_000 },
-  // Where `npm test` counts.
+  // `npm test` counts the tests in the JSON report.
   reporter: process.env['PLAYWRIGHT_JSON_OUTPUT_FILE'] === undefined ? [['list']] : [['list'], ['json']],
   use: {
     baseURL: plainSite,

@@ -1,8 +1,8 @@
 /**
- * The projects: `node` for what is pure, `slow` for what takes seconds in Node (processes, servers, builds, fuzzing, whole networks),
- * `pipelines` for whole pipelines there, `browser` for what needs a real browser (IndexedDB, Worker, WebGPU), `isolated` for browser tests
- * that need a page or a GPU device for themselves, `chromium` for those that need Chromium, and `smoke` for one that shows soon whether pictures
- * are right. `browser`, `smoke` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
+ * The projects. In Node: `node` for pure code, `slow` for tests that take seconds (processes, servers, builds, fuzzing, whole networks), and
+ * `pipelines` for whole pipelines. In a browser: `browser` for tests of IndexedDB, Worker and WebGPU, `isolated` for tests
+ * that need a page or a GPU device for themselves, `chromium` for those that need Chromium, and `smoke` for the test in the inner loop that compares pictures.
+ * `browser`, `smoke` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
  */
 import { playwright } from '@vitest/browser-playwright'
 import { defineConfig, type TestProjectConfiguration } from 'vitest/config'
@@ -28,13 +28,13 @@ const slow = [
 ]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']
-/** In Firefox for `npm run check`, and in Chromium for `npm test`, whose `browser` compares the same pictures in Firefox with diffusers. */
+/** Runs in Firefox for `npm run check`. `npm test` runs it in Chromium, because its check `browser` compares the same pictures with diffusers in Firefox. */
 const smoke = 'src/pipelines/smoke.browser.test.ts'
 
-/** What has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
+/** A test that has not ended after this many milliseconds hangs. No test depends on the time that it takes. */
 const hang = 900_000
 
-/** The files of a project share a process and their modules: loading those, and compiling onnxruntime, took as long as many of the tests. */
+/** The files of a project share a process and its modules, because loading modules and compiling onnxruntime takes as long as many of the tests. */
 function node(name: string, include: string[], exclude: string[]): TestProjectConfiguration {
   return { extends: true, test: { name, environment: 'node', include, exclude, isolate: false } }
 }
@@ -74,7 +74,9 @@ export default defineConfig({
   test: {
     testTimeout: hang,
     hookTimeout: hang,
-    // Vitest reads this one here only, and not from a project.
+    // Vitest's own limit is one second, which a busy machine can need for a single event.
+    expect: { poll: { timeout: hang } },
+    // Vitest reads this setting only here, not from a project.
     browser: { connectTimeout: hang },
     projects: [
       node('node', ['{src,cli,e2e,scripts}/**/*.test.ts'], ['**/*.browser.test.ts', ...pipelines, ...slow]),

@@ -15,7 +15,7 @@ export function benchBrowser(name: string): BenchBrowser {
   return name
 }
 
-/** Which page is opened, and where. */
+/** The page to open, and the browser to open it in. */
 export interface BenchPage {
   /** The page's path below the project's folder. */
   readonly path: string

@@ -1,6 +1,6 @@
 /**
  * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), and as a ratio to one denoising step
- * on the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator under way.
+ * on the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator that is running.
  */
 
 import { chromium, type Page } from '@playwright/test'

@@ -1,4 +1,4 @@
-/** CPU seconds of the processes that this one has started: on a software adapter those of a run say what it costs, also while other programs use the machine. Linux only. */
+/** The CPU seconds of the processes that this one has started. On a software adapter they say what a run costs, also while other programs use the machine. Linux only. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 
@@ -14,14 +14,14 @@ interface Process {
 function readProcess(pid: string): readonly Process[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The name, in parentheses, may contain anything.
+    // The process's name, in parentheses, may contain any character.
     const fields = stat
       .slice(stat.lastIndexOf(')') + 2)
       .split(' ')
       .map(Number)
     return [{ pid: Number(pid), parent: fields[1] ?? 0, seconds: ((fields[11] ?? 0) + (fields[12] ?? 0)) / ticks }]
   } catch {
-    // It has ended.
+    // The process has ended.
     return []
   }
 }

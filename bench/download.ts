@@ -109,7 +109,7 @@ function inBrowser(name: string, open: (page: Page, server: HubServer) => Promis
         const processor = process.platform === 'linux' ? () => processorSeconds(browser.profile) : undefined
         return { run, close: () => browser.close(), processor }
       } catch (error) {
-        // Otherwise nothing would close the browser.
+        // If the page fails, nothing else closes the browser.
         await browser.close()
         throw error
       }

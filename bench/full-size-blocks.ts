@@ -20,7 +20,7 @@ interface Model {
   /** The component's name, and the file name that its library uses. */
   readonly name: string
   readonly base: 'model' | 'diffusion_pytorch_model'
-  /** The beginnings of the names of blocks, each with the keys of the config that say how many there are. */
+  /** The prefixes of the blocks' names, each with the keys of the config that say how many such blocks there are. */
   readonly blocks: Readonly<Record<string, readonly string[]>>
   /** The most blocks of a kind that the pipeline runs. */
   readonly most: number
@@ -55,7 +55,7 @@ const models: Readonly<Record<string, Model>> = {
     base: 'diffusion_pytorch_model',
     blocks: { 'transformer_blocks.': ['num_layers'], 'single_transformer_blocks.': ['num_single_layers'] },
     most: 20,
-    // The fewest latents, of 64 × 64 pixels.
+    // The smallest latents: those of an image of 64 × 64 pixels.
     shapes: (config, tokens) => ({
       hidden_states: [1, Number(config['in_channels']), 4, 4],
       encoder_hidden_states: [1, tokens, Number(config['joint_attention_dim'])],

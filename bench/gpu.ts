@@ -14,9 +14,9 @@ import { readGroups } from './gpu/networks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
-/** Bytes of the packed folder, before it is compressed. */
+/** What the packed archive contains, before it is compressed. */
 const contents = `${root}dist/gpu-bench-contents`
-/** The machines on which it runs take no larger folders. */
+/** The most bytes of the packed folder: the machines on which it runs take no larger ones. */
 const largest = 60_000_000
 
 /** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */
@@ -54,7 +54,7 @@ export async function packLibrary(folder: string): Promise<void> {
   for (const file of ['networks.json', 'pytorch.py', 'judge.py'])
     cpSync(`${root}bench/gpu/${file}`, `${folder}/bench/gpu/${file}`)
   for (const [group, sources] of Object.entries(await readGroups())) {
-    // Networks that judge.py builds need their configs alone.
+    // Networks that judge.py builds need only their configs.
     const isNeeded = (file: string) => !file.includes('.fp16') && (group === 'tiny' || !file.endsWith('.safetensors'))
     for (const { table, folder: fixture } of sources) {
       const path = table === undefined ? `fixtures/${fixture}` : `fixtures/weight-tables/${table}.json`
@@ -71,7 +71,7 @@ function addRuntimes(): void {
   if (!existsSync(done) || readFileSync(done, 'utf8') !== lock) {
     mkdirSync(installed, { recursive: true })
     for (const file of ['package.json', 'package-lock.json']) cpSync(`${root}bench/gpu/packages/${file}`, `${installed}/${file}`)
-    // Packages for Linux on x86-64, whatever the machine that packs.
+    // The packages are for Linux on x86-64, on whatever machine this runs.
     const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--os=linux', '--cpu=x64']
     execFileSync('npm', ['ci', ...options], { cwd: installed, stdio: 'inherit' })
     writeFileSync(done, lock)

@@ -16,7 +16,7 @@ import type { CountedNetwork, CountedRun } from './kernels/page.js'
 
 const exportPath = '/export.onnx'
 
-/** By name. All have batch 2, for guidance, and widths that a software adapter can run. */
+/** The networks by name. All have batch 2, for guidance, and widths that a software adapter can run. */
 const networks = JSON.parse(readFileSync(new URL('kernels/networks.json', import.meta.url), 'utf8')) as Record<
   string,
   CountedNetwork

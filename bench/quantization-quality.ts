@@ -84,8 +84,8 @@ const formerlyKept =
   /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
 
 /**
- * The weight files of a repository, with the values in float32 that q4 gave them before: scales by the range of a block. Also the bytes that
- * these weights took in q4, and take now.
+ * The weight files of a repository, with the float32 values that the earlier q4 gave them (scales by the range of a block). Also the bytes of
+ * these weights in the earlier q4 and in the current one.
  */
 async function dequantized(folder: string) {
   const former: QuantizeOptions = { bits: 4, scales: 'range', sensitive: { kept: formerlyKept } }
@@ -158,7 +158,7 @@ async function results(
 ): Promise<Result[]> {
   const all: Result[] = []
   for (const { item } of readCases(fixture)) {
-    // A variant has the same values in another type.
+    // A case's variant is ignored, because its files have the same values in another type.
     const { components } = caseLoading(item)
     const pipeline = await loadPipeline(repository, { device: 'wasm', dtype, components })
     try {

@@ -23,7 +23,7 @@ export interface ParsedArguments {
   readonly flag: (name: string) => boolean
 }
 
-/** @throws InputError `arguments` */
+/** Parses the arguments that follow `aquatint <command>`. @throws InputError `arguments` */
 export function readArguments(args: readonly string[], command: string, names: ArgumentNames): ParsedArguments {
   const { target: targetName, texts = [], lists = [], flags = [] } = names
   const all = [...texts, ...lists, ...flags]

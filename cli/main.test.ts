@@ -57,7 +57,7 @@ it.each([
   [['serve', '--json', '--version', 'a'], 'arguments'],
   [['serve', '--follow-links=yes', 'a', '--json'], 'arguments'],
   [['shard', '--json', '--out', 'x', 'a', '--variant', 'a', '--variant', 'b'], 'arguments'],
-])('tells in JSON what is wrong with %j, with exit code 2', async (line, error) => {
+])('reports in JSON what is wrong with %j, with exit code 2', async (line, error) => {
   const { code, stdout, stderr } = await run(line)
   expect([code, stderr]).toEqual([2, ''])
   expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { kind: 'InputError', code: error } })

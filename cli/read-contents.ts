@@ -34,7 +34,7 @@ export interface RepositoryContents {
   readonly components: readonly ComponentContents[]
 }
 
-/** Whether a file holds weights in any format, by its name. A rewritten repository does not keep those that were not chosen. */
+/** Whether a file holds weights in any format, by its name. `aquatint shard` leaves out weight files that it did not choose. */
 export function isWeightFile(path: string): boolean {
   return (
     /\.(?:safetensors|bin|pt|pth|ckpt|msgpack|h5|onnx|onnx_data|pb|gguf|ot|tflite|pkl)$/.test(path) ||
@@ -99,7 +99,7 @@ async function readComponent(
         return null
       })
     : null
-  // A pipeline's own classes (the safety checker) are saved by the library that their config shows; without a config, their file names.
+  // For a class of a pipeline's own module (the safety checker), the config, or else the file names, show which library saved it.
   const known = library === 'diffusers' || library === 'transformers' ? library : null
   const isNamedByDiffusers = config === null && paths.some((path) => path.startsWith(`${prefix}diffusion_pytorch_model.`))
   const weightLibrary: WeightLibrary =

@@ -40,7 +40,7 @@ export class Findings {
     if (!isKnown) this.problems.push({ component, code, message })
   }
 
-  /** Something that does not stop it. */
+  /** Something that the user should know, though Aquatint runs the checkpoint. */
   warning({ component, code, message }: Finding): void {
     this.warnings.push({ component, code, message })
   }
@@ -76,7 +76,7 @@ export async function tryLoading(
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
   const run = new Run({ signal })
   const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, known, run))
-  // Errors in tokenizers, in missing components and in unknown ones name the component themselves.
+  // The messages of errors in other components (tokenizers, missing and unknown ones) name the component.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))
   const onFault: OnFault = (component, error) => addFault(listed.has(component) ? component : '', error)
@@ -131,5 +131,5 @@ export function noteComponent(
   }
 }
 
-/** The notes on components that no part of the pipeline uses, so that no fault in them matters. */
+/** The codes of notes about components that the pipeline does not use. A fault in such a component does not matter. */
 const unusedCodes: ReadonlySet<string> = new Set(['component-ignored', 'component-unknown'])

@@ -70,7 +70,7 @@ export function start(program: string, args: readonly string[], cwd = root): Sta
   return { child, exit, until }
 }
 
-/** Writes the process's peak as it ends. On Linux `maxRSS` is of no use: what it was forked from counts. */
+/** Code that writes the peak memory of its process, in kB, when the process ends. On Linux `maxRSS` is useless: it includes the peak of the parent process. */
 const notePeak = (file: string) => `
 import { readFileSync, writeFileSync } from 'node:fs'
 process.on('exit', () => {

@@ -1,7 +1,7 @@
 /**
- * The bundled model in the browser draws what it draws in diffusers: for the same prompts and seeds the same judge names the same
- * subjects and backgrounds. One prompt of the evaluation here, because the Node tests hold the tensors of this model's pictures; all 255
- * with `npm run evaluate`, which prints the shares.
+ * The bundled model draws in the browser what it draws in diffusers: for the same prompts and seeds, the same judge names the same
+ * subjects and backgrounds. Without options this runs one prompt of the evaluation, because Node tests compare the tensors of this model's pictures.
+ * `npm run evaluate` runs all 255 prompts, and prints the shares.
  */
 import { readFileSync } from 'node:fs'
 import { expect, test, type Page } from '@playwright/test'
@@ -37,7 +37,7 @@ async function draw(page: Page, settings: Partial<AquatintPrompt['settings']>) {
   }, settings)
 }
 
-test('the bundled model names in the browser what it names in diffusers; a red apple is mostly red; another seed is another picture', async ({
+test('the judge names the same subjects in the browser’s pictures as in diffusers’; a red apple is mostly red; another seed gives another picture', async ({
   page,
 }) => {
   test.setTimeout(600_000 + prompts.length * 30_000)

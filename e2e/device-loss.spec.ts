@@ -23,7 +23,7 @@ interface Box {
   readonly loseGpu: () => Promise<void>
 }
 
-// A browser of its own, because a browser gives no adapter after two losses.
+// Each test has a browser of its own, because a browser gives no adapter after two losses.
 const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
   steps: [item.num_inference_steps, { option: true }],
   browserOfOwn: async ({ playwright }, use) => {
@@ -47,7 +47,7 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
     })
     await page.goto(`/?${query}`)
     await page.getByLabel('Prompt', { exact: true }).fill(item.prompt)
-    // Not awaited, because the process that would answer has ended.
+    // The command is not awaited, because the process that would answer has ended.
     await use({ page, server, loseGpu: async () => void session.send('Browser.crashGpuProcess').catch(() => {}) })
     await page.close()
     await server.close()
@@ -55,19 +55,19 @@ const test = base.extend<{ steps: number; browserOfOwn: Browser; box: Box }>({
 })
 
 /** What a generation reports while it runs: a step by its number, a warning by its code. */
-type Told = { readonly step: number } | { readonly warning: string }
+type Report = { readonly step: number } | { readonly warning: string }
 
-/** Presses Generate, calls `onTold` with each report, and resolves with the picture or the error. */
-async function generate(page: Page, onTold: (told: Told) => Promise<void>): Promise<Outcome> {
-  await page.exposeFunction('onTold', onTold)
+/** Presses Generate, calls `onReport` with each report, and resolves with the picture or the error. */
+async function generate(page: Page, onReport: (report: Report) => Promise<void>): Promise<Outcome> {
+  await page.exposeFunction('onReport', onReport)
   const outcome = page.evaluate(
     () =>
       new Promise<Outcome>((resolve) => {
         const box: AquatintPrompt | null = document.querySelector('aquatint-prompt')
-        const tell = (globalThis as unknown as { readonly onTold: (told: Told) => void }).onTold
-        box?.addEventListener('step', ({ detail }) => tell({ step: detail.step }))
+        const { onReport: send } = globalThis as unknown as { readonly onReport: (report: Report) => void }
+        box?.addEventListener('step', ({ detail }) => send({ step: detail.step }))
         box?.addEventListener('progress', ({ detail }) => {
-          if (detail.type === 'warning') tell({ warning: detail.code })
+          if (detail.type === 'warning') send({ warning: detail.code })
         })
         box?.addEventListener('image', ({ detail }) => {
           const [image] = detail.images
@@ -89,10 +89,10 @@ test('a GPU lost between two steps: no request, each step reported once, and the
   const { page, server, loseGpu } = box
   const steps: number[] = []
   let asked = 0
-  const outcome = await generate(page, async (told) => {
-    if (!('step' in told)) return
-    steps.push(told.step)
-    if (told.step !== 1) return
+  const outcome = await generate(page, async (report) => {
+    if (!('step' in report)) return
+    steps.push(report.step)
+    if (report.step !== 1) return
     asked = server.log.length
     await loseGpu()
   })
@@ -111,8 +111,8 @@ test.describe('twice', () => {
   test('a GPU lost again as soon as it is back ends the generation, and the page says why', async ({ box }) => {
     const { page, loseGpu } = box
     let losses = 0
-    const outcome = await generate(page, async (told) => {
-      const isDue = losses === 0 ? 'step' in told : losses === 1 && 'warning' in told && told.warning === 'device-lost'
+    const outcome = await generate(page, async (report) => {
+      const isDue = losses === 0 ? 'step' in report : losses === 1 && 'warning' in report && report.warning === 'device-lost'
       if (!isDue) return
       losses++
       await loseGpu()

@@ -33,10 +33,10 @@ test('a frame that is sandboxed without allow-forms makes a picture by a click a
 
 /** Policies of a page with the tag, and the words that the tag shows after Generate is pressed. */
 const policies = [
-  // First: once the model is cached, it is loaded without any request.
+  // This policy is the first, because a cached model is loaded without any request.
   [`connect-src ${site}`, /Content-Security-Policy of the page does not allow connections to http:.*connect-src/],
   ["require-trusted-types-for 'script'; trusted-types aquatint", /^Done in /],
-  // The policy that trusts a script by its nonce, and what that loads. The page is isolated, too.
+  // This policy trusts scripts by a nonce, and the scripts that they load. The page is cross-origin isolated, too.
   ["script-src 'nonce-r' 'strict-dynamic' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'", /^Done in /],
   [
     "require-trusted-types-for 'script'; trusted-types 'none'",
@@ -123,7 +123,7 @@ const tag = (endpoint: string) => ({
 })
 
 test('the error of a failed request names its cause in a browser: no CORS headers, or no such server', async ({ page }) => {
-  // Answers every request, and lets no other origin read the answers.
+  // This server answers every request, but lets no other origin read the answers.
   const closedToOthers = await startSite({})
   const gone = await startSite({})
   await gone.close()

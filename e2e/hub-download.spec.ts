@@ -16,7 +16,7 @@ test('promises 1, 2, 3, 9: a large file is downloaded in parallel, verified, and
   pageUrl,
 }) => {
   server.setRepository('owner/large', { 'model_index.json': '{}', [weightsPath]: large })
-  // Slow enough for more parallel requests to be faster.
+  // Each answer is so slow that more parallel requests are faster.
   server.setFaults({ bytesPerSecond: 4 * mebibyte })
   const browser = await launchBrowser()
   try {
@@ -187,7 +187,7 @@ test('promise 2: a folder of the File System Access API is read in place', async
   expect(await hub.call('read', 'unet/config.json', 6, 8)).toEqual([...Buffer.from('22')])
   expect((await hub.failure('load', 'vae/config.json')).code).toBe('file-not-found')
   expect(await hub.call('totalBytes')).toBe(0)
-  // The file has changed since the folder was picked.
+  // This file has changed since the folder was picked.
   await hub.call('openFolder', { 'unet/config.json': '{"b": 333}' })
   expect((await hub.failure('read', 'unet/config.json', 6, 8)).code).toBe('file-changed')
 })

@@ -8,7 +8,7 @@ import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 const file = syntheticFile(5 * mebibyte + 777, 8)
 /** The hub waits ten minutes for a silent server, because a busy machine may be slow; tests of silence wait less. */
 const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2, stallMs: 600_000, retryBaseMs: 10, retryMaxMs: 40 }
-/** Pieces in flight (while one waits for its retry, another uses its connection), times the tries of each. */
+/** The most requests of a load: 12 pieces in flight (while one waits for its retry, another uses its connection), with five tries each. */
 const mostRequests = 12 * 5
 
 const cdn = { host: 'cdn' } as const
@@ -128,7 +128,7 @@ for (const status of [429, 503]) {
   }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
     await hub.call('setUp', { ...settings, maxConnections: 2, maxStreams: 2 })
-    // First three good answers, slow enough for two to run at once.
+    // The server first sends three good answers, so slowly that two run at once.
     const refusal = { match: cdn, skip: 3, times: 1, status, headers: { 'retry-after': '1' } }
     server.setFaults({ bytesPerSecond: 4 * mebibyte, rules: [refusal] })
     await hub.call('open', 'owner/name', { endpoint: server.url })

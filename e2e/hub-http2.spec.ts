@@ -19,7 +19,7 @@ test.use({ serverOptions: { tls: certificate() }, launchOptions: { ...browser, a
 
 test('promise 1: HTTP/2 carries up to twelve requests at once', async ({ server, hub }) => {
   expect(server.url).toMatch(/^https:/)
-  // Slow enough that the connections are what limits the download, also on a busy machine.
+  // Each answer is so slow that the number of concurrent requests limits the download, also on a busy machine.
   const file = syntheticFile(9 * mebibyte, 21)
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte / 4 })

@@ -1,7 +1,7 @@
 /**
- * Promise 13 of docs/downloads.md: downloading, casting and quantizing stay within 256 MB above idle. Measured are 120 to 170 MB (96 MiB in
- * flight, the browser's copies of two chunks that are hashed and stored, garbage). Each file is larger than the limit, so that a file held
- * whole in memory would show. The memory is that of the page's process as Linux counts it, without DevTools.
+ * Promise 13 of docs/downloads.md: downloading, casting and quantizing stay within 256 MB above idle. Measured: 120 to 170 MB (96 MiB in
+ * flight, the browser's copies of two chunks that are hashed and stored, and garbage). Each file, with its result, is larger than the limit, so a file that is in
+ * memory as a whole would exceed it. The memory is that of the page's process as Linux counts it, without DevTools.
  */
 
 import { blocksOfT5, virtualCheckpoint } from '../bench/quantize/virtual-checkpoint.js'
@@ -18,7 +18,7 @@ const weights = blocksOfT5(1)
 const parameters = weights.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
 const limit = 256e6
 
-/** Held whole together with its cast to F16, the smallest one, it would exceed the limit. */
+/** If this file and its smallest cast, to F16, were in memory as a whole, they would exceed the limit. */
 const large = syntheticFile(192 * mebibyte, 3)
 const casts = [
   ['F32', 'F16'],
@@ -67,7 +67,7 @@ test.describe('promise 13: memory above idle', () => {
       }
       await open()
       for (const [from, to] of casts) {
-        // Measure idle on a page that has downloaded nothing: a download leaves memory behind.
+        // The memory at idle is measured on a page that has downloaded nothing, because a download leaves memory behind.
         await page.restart()
         await open()
         const peak = watchPeak(renderersOf(page.profile))

@@ -1,4 +1,4 @@
-/** Promise 12 of docs/downloads.md: tensors are converted exactly and once into a prepared file, with the memory of one chunk, and that resumes after a kill. */
+/** Promise 12 of docs/downloads.md: tensors are converted exactly and once into a prepared file, with the memory of one chunk; after a kill the conversion resumes. */
 
 import { createHash } from 'node:crypto'
 import { mebibyte, weightsPath } from './hub/files.js'
@@ -30,7 +30,7 @@ for (const [from, to] of [
     server,
     hub,
   }) => {
-    // Each upper half with each lower half: 65,536 times 12 values of four bytes, and half of that again.
+    // Every upper half is combined with every lower half (65,536 times 12 values of four bytes), and half of the values follow once more.
     const bytes = everyPattern(from === 'F32' ? 4 : 2, 4.5 * mebibyte)
     const expected = referenceCast(bytes, from, to)
     const name = `prepared ${to}`

@@ -23,7 +23,7 @@ async function setQuota(page: Page, quotaSize?: number): Promise<void> {
   })
 }
 
-test('promise 7: over quota, a model loads from memory and reports that; once there is room it is stored', async ({
+test('promise 7: over quota, a model loads from memory, and the load says so; once there is space, the model is stored', async ({
   server,
   hub,
 }) => {
@@ -52,7 +52,7 @@ test('promise 7: over quota, a model loads from memory and reports that; once th
   ])
 })
 
-test('promise 7: without any room, a model still loads', async ({ server, hub }) => {
+test('promise 7: without any space, a model still loads', async ({ server, hub }) => {
   server.setRepository('owner/name', { [weightsPath]: small })
   await setQuota(hub.page, 1)
   await hub.call('open', 'owner/name', { endpoint: server.url })

@@ -111,9 +111,9 @@ test('promise 10: malicious configs, indexes and headers are rejected before any
       ).toBeLessThanOrEqual(fetched)
     }
     test.info().annotations.push({ type: 'peak', description: `${(peak() / 1e6).toFixed(0)} MB` })
-    // JSON.parse alone would take more for the second file.
+    // For the config full of objects, JSON.parse alone would take more than this limit.
     expect(peak()).toBeLessThanOrEqual(160e6)
-    // Small files are stored as they are listed; nothing is stored of the weights, which are invalid.
+    // The cache keeps small files whatever they contain. It keeps nothing of the weights, which are invalid.
     const kept = (await page.call<CachedModel[]>('models')).flatMap((model) => model.files.map(({ path }) => path))
     expect(kept.filter((path) => path.endsWith('.safetensors'))).toEqual([])
   } finally {

@@ -1,7 +1,7 @@
 /**
  * The first hour of a newcomer, with the commands and snippets of docs/install.md and docs/first-picture.md as they are written: the packed
- * library in an empty folder, an app that Vite builds, the tag and the library on pages of another origin, and the command line. npm's registry is one
- * of this machine.
+ * library in an empty folder, an app that Vite builds, the tag and the library on pages of another origin, and the command line. npm uses a registry
+ * on this machine.
  */
 
 import { exec } from 'node:child_process'
@@ -33,7 +33,7 @@ test('from the package file to a picture: app, tag, plain page and command line'
     return (await promisify(exec)(command, { cwd: app, env })).stdout
   }
   try {
-    // The clone, beside the project, with the file that `npm pack` wrote in it (pack.setup.ts).
+    // The folder `aquatint` beside the project stands for the clone: it has the file that `npm pack` wrote (pack.setup.ts).
     mkdirSync(join(home, 'aquatint'))
     copyFileSync(packedLibrary(), join(home, 'aquatint', basename(packedLibrary())))
     mkdirSync(app)

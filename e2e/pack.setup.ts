@@ -4,7 +4,7 @@ import { packLibrary, packedLibrary } from './ui/packed.js'
 import { expect, test } from '@playwright/test'
 
 test('the library is packed', () => {
-  // `npm test` packs it before it runs the checks that need it, some of them at the same time.
+  // In `npm test`, an earlier check has packed the library, because several checks need it at the same time.
   const path = process.env['AQUATINT_PACKED'] === undefined ? packLibrary() : packedLibrary()
   expect(path).toMatch(/aquatint-[\d.]+\.tgz$/)
 })

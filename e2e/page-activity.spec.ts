@@ -7,7 +7,7 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
   page,
   server,
 }) => {
-  // Slow enough for a download of many minutes, which ends when the test has seen it.
+  // The download would take many minutes; the test ends it when it has seen enough.
   server.setFaults({ bytesPerSecond: 5000 })
   await openPage(page, server, { offload: 'model', 'max-memory': '3GB' })
   await expect(page.getByText('Downloading', { exact: true }).first()).toBeVisible()
@@ -44,7 +44,7 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
   await modelReady(page)
   expect(await page.evaluate(() => document.documentElement.dataset['said'])).toContain('· all cached')
 
-  // Loading by component, encoding, steps and decoding.
+  // The page reports the load of each component, encoding, steps and decoding.
   await page.evaluate(() => {
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
     for (const [part, name] of [
@@ -76,14 +76,14 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
     /^Done in [\d.]+ s$/m,
   ])
     expect(headlines).toMatch(words)
-  // A newer memory account replaces one that was not sent to the page yet, so the named components depend on the speed of the machine.
+  // Which components are named depends on the speed of the machine, because a newer memory account replaces one that was not yet sent to the page.
   expect(places).toMatch(/^In memory: (text encoder|UNet|image decoder)$/m)
   expect(numbers).toMatch(/^[\d.]+ [kM]B in use · peak [\d.]+ [kM]B · budget 3\.00 GB$/m)
 })
 
 type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
 
-/** Presses Cancel when the page first reports a phase. Resolves when the box is idle again; rejects if a picture is made all the same. */
+/** Presses Cancel when the page first reports a phase. Resolves when the box is idle again; rejects if a picture is made nevertheless. */
 function cancelAt(page: Page, moment: Moment): Promise<void> {
   return page.evaluate(
     (wanted) =>
@@ -192,7 +192,7 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
         (steps) => {
           const box = document.querySelector('aquatint-prompt')
           if (box !== null) box.settings = { ...box.settings, prompt: 'a boat', numInferenceSteps: steps }
-          // Only a cancelled generation ends within 500 steps.
+          // With 500 steps, only a cancelled generation ends soon.
         },
         moment === 'denoising' ? 500 : 2,
       )
@@ -208,6 +208,6 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
       await generate(page, 'a red apple')
     })
   }
-  // The whole files were stored.
+  // The files were stored whole, so nothing is requested again.
   expect(server.log.slice(sent).filter(({ file }) => file !== undefined)).toEqual([])
 })

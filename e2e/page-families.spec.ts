@@ -1,4 +1,4 @@
-/** The fields follow the model: what a model does not have is not shown, and what a distilled model needs is set. */
+/** The fields follow the model: fields that a model does not have are hidden, and fields of a distilled model have the values that it needs. */
 
 import { expect, generate, modelReady, openPage, size, test } from './ui/page-harness.js'
 
@@ -63,7 +63,7 @@ test('a distilled model brings the steps and the guidance of its card, which a t
   await page.getByText('Settings', { exact: true }).click()
   await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', '1')
   await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', '0')
-  // A negative prompt counts with guidance only.
+  // A negative prompt counts only with guidance.
   await expect(page.getByText('no guidance')).toHaveCount(2)
   await expect(page.getByLabel('Negative prompt')).toBeHidden()
   await page.getByLabel('Guidance').fill('2')
@@ -89,7 +89,7 @@ test('a distilled model brings the steps and the guidance of its card, which a t
     await page.getByLabel('Previews').selectOption('Sharp')
     await generate(page, 'a red apple')
     expect(await picture()).toBe(rough)
-    // This fixture makes a pixel of the latents four pixels wide, the autoencoder of the model eight.
+    // With this tiny autoencoder, a latent pixel is four pixels wide; with the model's autoencoder, it is eight.
     await expect(page.locator('body')).toHaveAttribute('data-preview', `${size / 2} × ${size / 2}`)
   })
 })

@@ -1,4 +1,4 @@
-/** The form never contradicts itself, and says what it does: invalid fields, an empty prompt, a load under way, steps as they happen. */
+/** The form never contradicts itself, and says what it does: invalid fields, an empty prompt, a running load, steps as they happen. */
 
 import { expect, nextEvent, openPage, state, test } from './ui/page-harness.js'
 
@@ -14,7 +14,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   const [width, steps] = [page.getByLabel('Width'), page.getByLabel('Steps')]
   const generate = page.getByRole('button', { name: 'Generate', exact: true })
   await expect(box.locator('.headline')).toHaveText('Downloading')
-  // Only a load runs: what can be cancelled is the load, and a picture can be requested.
+  // Only a load runs: the user can cancel it, and can request a picture.
   await expect(page.getByRole('button', { name: 'Cancel loading' })).toBeVisible()
   await expect(generate).toBeVisible()
 
@@ -32,7 +32,7 @@ test('invalid fields are marked when they are left and named in the message, whi
     'Width must be a multiple of 8, such as 496 or 504. Steps must be a number from 1 to 10000.',
   )
   await expect(width).toBeFocused()
-  // Nothing was started: the load goes on, no bar is full, and both buttons say what they said.
+  // No run was started: the load continues, no bar is full, and both buttons have the same labels as before.
   expect(await state(page)).toBe('loading')
   await expect(box.locator('.headline')).toHaveText('Downloading')
   await expect(page.getByRole('button', { name: 'Cancel loading' })).toBeVisible()
@@ -45,7 +45,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await steps.fill('2')
   await expect(message).toBeHidden()
 
-  // The box asks whether to generate without a prompt. A prompt that is typed answers it.
+  // The box asks whether to generate without a prompt. The question disappears when the user types a prompt.
   await page.getByLabel('Prompt', { exact: true }).fill(' ')
   await generate.click()
   await expect(message).toContainText('The prompt is empty.')
@@ -79,7 +79,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   server.setFaults({})
   server.dropConnections()
   await made
-  // Each step was sent when it happened: none waited for the next. PNDM runs one more than requested.
+  // Each step was sent when it happened, without waiting for the next one. PNDM runs one step more than requested.
   expect(await together).toEqual([1, 1, 1])
   await expect.poll(bars).toEqual([1, 1, 1, 1])
 
@@ -95,7 +95,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await page.locator('input[type=file][accept="image/*"]:not([multiple])').setInputFiles('public/icons/icon-192.png')
   await expect(box.locator('#start-fit')).toHaveText('Cropped at the top and the bottom to fit 32 × 16.')
 
-  // Another model is not loaded: nothing says that one is ready.
+  // The newly chosen model is not loaded, so the page must not say that a model is ready.
   await page.getByLabel('Repository, URL or path').fill('./other')
   await page.getByLabel('Repository, URL or path').blur()
   await expect.poll(bars).toEqual([0, 0, 0, 0])

@@ -1,4 +1,4 @@
-/** LoRAs on the page: dropped on it, weighed by a slider, named in the picture and in links, and removed. */
+/** LoRAs on the page: dropped on it, weighted by a slider, named in the picture and in links, and removed. */
 
 import { readFileSync } from 'node:fs'
 import type { Page } from '@playwright/test'
@@ -10,7 +10,7 @@ const pixels = (page: Page) =>
   page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])].join(','))
 const loras = (page: Page) => page.evaluate(() => document.querySelector('aquatint-prompt')?.settings.loras)
 
-test('a dropped LoRA goes on the shelf, changes the picture by its strength, and is removed again', async ({ page, server }) => {
+test('a dropped LoRA is listed, changes the picture by its strength, and is removed again', async ({ page, server }) => {
   server.setRepository('a/model', 'fixtures/tiny-sd15/repo')
   await openPage(page, server, { model: 'a/model', seed: '1', steps: '2' })
   await modelReady(page)
@@ -29,7 +29,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await generate(page, 'a red apple')
   expect(await pixels(page)).not.toBe(whole)
 
-  // Its trigger words, from the metadata of the file, go into the prompt.
+  // A click adds the LoRA's trigger words, from the metadata of the file, to the prompt.
   await page.getByRole('button', { name: 'tiny dog', exact: true }).click()
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple, tiny dog')
 
@@ -61,7 +61,7 @@ test('a dropped LoRA goes on the shelf, changes the picture by its strength, and
   await expect(page.getByText('Empty fields mean')).toBeHidden()
   await setSteps(2)
 
-  // An embedding becomes a word, which is an ordinary text before and after.
+  // An embedding defines a word; without the embedding, the word is ordinary text.
   await dropFile(page, 'toy.safetensors', readFileSync('fixtures/textual-inversion/diffusers.safetensors'))
   await expect(page.getByText('Prompts can now use the word <cat-toy>.')).toBeVisible()
   await page.getByRole('button', { name: '<cat-toy>', exact: true }).click()

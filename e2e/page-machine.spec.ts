@@ -62,7 +62,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
     await expect(page.locator('#notes > *')).toHaveCount(0)
     await expect(page.getByRole('dialog').getByText('yes: test')).toBeVisible()
     await expect(arithmetic(page)).toHaveText('16-bit, with 32-bit sums')
-    // What the user's GPU may hold, from docs/memory-figures.md.
+    // The panel lists which models fit into a GPU, from docs/memory.md.
     const row = page
       .getByRole('dialog')
       .getByRole('row')
@@ -87,14 +87,14 @@ test('the page and its panel describe each kind of machine', async ({ context })
       ])
       const dialog = page.getByRole('dialog')
       await expect(dialog.getByText('yes (not named by this browser)')).toBeVisible()
-      // The limit of a binding is smaller than that of a buffer.
+      // The panel shows the limit of a binding, which is smaller than that of a buffer.
       await expect(dialog.locator('dt:text-is("Largest buffer") + dd')).toHaveText('134 MB')
     },
   )
   await machine('with WebGPU in pages but not in workers, where models run, the page says so', async (page) => {
     await withAdapter(page, ['shader-f16'])
     await page.addInitScript(() => {
-      // Only the page's own question to a worker has a blob for its script.
+      // Only the worker that the page asks for WebGPU has a blob as its script; the test replaces its answer.
       const answer = URL.createObjectURL(new Blob(['postMessage(false)'], { type: 'text/javascript' }))
       const { Worker } = window
       window.Worker = class extends Worker {

@@ -1,4 +1,4 @@
-/** Reference pictures of models that look at some: several at once, their order, their limits, and their way through the gallery. */
+/** Reference pictures, for models that take them: several at once, their order, their limits, and the gallery that keeps them. */
 
 import type { Page } from '@playwright/test'
 import { expect, generate, openPage, test } from './ui/page-harness.js'

@@ -74,7 +74,7 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
     revision: await server.commit(model),
   })
 
-  // The dialog is closed in the same turn in which “Save PNG” is pressed.
+  // The dialog is closed in the same task in which “Save PNG” is pressed.
   const fromGallery = page.waitForEvent('download')
   await page.getByRole('dialog').evaluate((dialog: HTMLDialogElement) => {
     const save = [...dialog.querySelectorAll('button')].find(({ textContent }) => textContent === 'Save PNG')
@@ -110,7 +110,7 @@ test('a picture is copied and saved, from the box and from the gallery, and shar
     await drop('words.png', Buffer.from('no picture').toString('base64'))
     await expect(page.getByText('words.png: This file is not a whole PNG')).toBeVisible()
 
-    // As AUTOMATIC1111's web UI writes it: the prompt with its weights, and a LoRA whose file is elsewhere.
+    // These are parameters as AUTOMATIC1111's web UI writes them: a prompt with weights, and a LoRA whose file the page does not have.
     const parameters = [
       'a (red:1.3) fox <lora:dogs:0.8>',
       'Negative prompt: blurry',

@@ -1,4 +1,4 @@
-/** Every field of the prompt box acts, the defaults are the model's own, and a model can come from anywhere (docs/models.md). */
+/** Every field of the prompt box has an effect, the defaults are the model's own, and a model can come from anywhere (docs/models.md). */
 
 import { resolve } from 'node:path'
 import type { Page } from '@playwright/test'
@@ -121,7 +121,7 @@ test('Generate can be pressed while the model loads; empty fields show the defau
   page,
   server,
 }) => {
-  // The model does not arrive until Generate was pressed.
+  // The model does not arrive before Generate is pressed.
   server.setFaults({ rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] })
   await openPage(page, server, { width: '', height: '', steps: '', seed: '' })
   await expect(page.getByLabel('Width')).toHaveAttribute('placeholder', 'auto')

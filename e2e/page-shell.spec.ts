@@ -15,7 +15,7 @@ test('the first paint downloads little, and nothing of the runtime; the page can
   const bodies: Promise<unknown>[] = []
   page.on('response', (response) => {
     const { pathname, hostname, protocol } = new URL(response.url())
-    // The page makes a worker of a line of its own, to see whether workers have WebGPU.
+    // The page starts a worker with one line of code, from a blob, to find out whether workers have WebGPU.
     if (protocol === 'blob:') return
     expect(hostname).toBe('127.0.0.1')
     bodies.push(
@@ -129,7 +129,7 @@ test('a model that made a picture on the first visit makes one on the second vis
   page,
   context,
 }) => {
-  // The user is quicker than the service worker.
+  // The user generates before the service worker is ready.
   await page.addInitScript(() => addEventListener('load', () => document.querySelector('aquatint-prompt')?.focus()))
   await page.goto('/?steps=2')
   await expect(page.locator('aquatint-prompt')).toHaveJSProperty('state', 'ready')
@@ -138,6 +138,18 @@ test('a model that made a picture on the first visit makes one on the second vis
   await page.reload()
   await generate(page, 'a blue boat')
   await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
+
+  // Without the engine's script in the cache, the message says what is missing, and does not blame the page.
+  await page.evaluate(async () => {
+    for (const name of await caches.keys()) {
+      const cache = await caches.open(name)
+      for (const request of await cache.keys()) if (/engine\.worker/.test(request.url)) await cache.delete(request)
+    }
+  })
+  await page.reload()
+  await page.getByRole('button', { name: 'Generate', exact: true }).click()
+  await expect(page.getByRole('alert')).toContainText('could not be fetched, because the browser is offline')
+  await expect(page.getByRole('alert')).toContainText('Connect to the network, then try again.')
 })
 
 function names(list: readonly { name: string }[]): string[] {

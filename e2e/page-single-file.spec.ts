@@ -56,7 +56,7 @@ test('a checkpoint in one file makes the same picture by its address and dropped
       if (box !== null) box.model = name
     }, id)
 
-  await test.step('a file that is no checkpoint is refused by what it is', async () => {
+  await test.step('the error for a file that is no checkpoint says what the file is', async () => {
     const header = '{"lora_unet_x.lora_up.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     const file = Buffer.alloc(8 + header.length + 4)
     file.writeBigUInt64LE(BigInt(header.length))

@@ -87,7 +87,9 @@ test('a run starts from a picked picture, the strength changes the result, and R
     })
     await generate(page, 'a red apple')
     await expect(page.getByRole('button', { name: 'Start from a picture' })).toBeDisabled()
-    await expect(page.getByText('Not available: this model’s autoencoder has no encoder.')).toBeVisible()
+    await expect(
+      page.getByText('Not available: this model cannot read a picture, because its autoencoder has no encoder.'),
+    ).toBeVisible()
   })
 })
 

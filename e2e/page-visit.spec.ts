@@ -1,4 +1,4 @@
-/** What a visit leaves, and how the page holds together: two tabs, a reload, the skip link, narrow windows, notes about the machine. */
+/** What a visit keeps, and the layout of the page: two tabs, a reload, the skip link, narrow windows, notes about the machine. */
 
 import { expect, generate, test } from './ui/page-harness.js'
 
@@ -38,17 +38,17 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   await page.goto('/?prompt=a%20fox')
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a fox')
   await expect(page.getByLabel('Seed')).toHaveValue('')
-  // Files that may be missing are not requested in vain.
+  // No request failed: the page does not request files that may be missing.
   expect(problems).toEqual([])
 
   // Emoji have their fonts, whatever fonts the page has chosen.
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
 })
 
-test('the page holds together from 360 pixels up: the navigation, the summary, the start picture, notes about the machine', async ({
+test('the layout is right from 360 pixels up: the navigation, the summary, the start picture, notes about the machine; the lists of the form at 320 pixels', async ({
   page,
 }) => {
-  // Three urgent notes.
+  // The page shows three urgent notes.
   await page.addInitScript(() => {
     Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 2 })
     Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })
@@ -76,7 +76,7 @@ test('the page holds together from 360 pixels up: the navigation, the summary, t
       await at('.start-empty'),
       await at('.start-empty .note'),
     ]
-    // On one line.
+    // The navigation is on one line with the brand.
     expect(nav.top, `navigation at ${width}`).toBeLessThan(brand.bottom)
     // All of the summary is visible.
     expect(
@@ -89,10 +89,29 @@ test('the page holds together from 360 pixels up: the navigation, the summary, t
     // The drawing stays in its frame in a low window, too.
     await page.setViewportSize({ width, height: 600 })
     expect((await at('.drawing')).bottom).toBeLessThanOrEqual((await at('.frame')).bottom)
-    // The notes push the form nowhere, and cover neither the navigation nor the form.
+    // The notes do not move the form, and cover neither the navigation nor the form.
     const notes = await at('#notes')
     await page.locator('#notes').evaluate((element) => element.replaceChildren())
     expect((await at('#prompt')).top, `form at ${width}`).toBe(withNotes.top)
     expect(notes.top >= nav.bottom || notes.left >= nav.right, `notes at ${width}`).toBe(true)
   }
+
+  // At 320 pixels, no list cuts the entry that it shows at first, and the list of models cuts none.
+  await page.setViewportSize({ width: 320, height: 640 })
+  await page.locator('aquatint-prompt .settings > summary').click()
+  const lists = page.locator('aquatint-prompt select:visible')
+  const cut = await lists.evaluateAll((selects) =>
+    selects.flatMap((select) => {
+      if (!(select instanceof HTMLSelectElement)) return []
+      const { font, paddingLeft, paddingRight } = getComputedStyle(select)
+      const space = select.clientWidth - Number.parseFloat(paddingLeft) - Number.parseFloat(paddingRight)
+      const context = document.createElement('canvas').getContext('2d')
+      if (context === null) throw new TypeError('There is no canvas')
+      context.font = font
+      const shown = select.id === 'model-select' ? [...select.options] : [...select.options].slice(0, 1)
+      return shown.map(({ label }) => label).filter((label) => context.measureText(label).width > space)
+    }),
+  )
+  expect(cut).toEqual([])
+  expect(await lists.count()).toBeGreaterThan(3)
 })

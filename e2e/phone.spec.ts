@@ -75,7 +75,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
 }) => {
   const gpuBytes = await countGpuBytes(page)
   await page.goto(`/?${new URLSearchParams({ steps: '2', seed: '7', endpoint: server.url }).toString()}`)
-  // The limit is enforced.
+  // The browser enforces the limit of 256 MiB.
   const allocated = await page.evaluate((initial) => {
     try {
       return new WebAssembly.Memory({ initial }).buffer.byteLength
@@ -180,7 +180,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
     await pair.getByRole('button', { name: 'Close' }).tap()
   })
 
-  await test.step('a LoRA on the shelf', async () => {
+  await test.step('a LoRA with a long name', async () => {
     await dropFile(page, 'Hyper-SD15-8steps-lora.safetensors', readFileSync('fixtures/lora/kohya.safetensors'))
     const remove = page.getByRole('button', { name: 'Remove Hyper-SD15-8steps-lora.safetensors' })
     await toggle(page, 'More about the scheduler')

@@ -7,32 +7,35 @@ import { startSite } from './ui/site-server.js'
 
 const documented = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 
-/** The snippets with a box or a frame, each identified by a text that only it contains, and a check of its effects on its section of the page. */
+/**
+ * The snippets that show a box or a frame. The key is a text that only this snippet contains; the function checks the snippet in its section of the
+ * test page.
+ */
 const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<void>>> = {
-  // The first guide's tag, while the page has no other picture.
+  // first-picture.md: the tag, while the page has no other picture
   'a rocket': async (section) => {
     await section.getByRole('button', { name: 'Generate' }).click()
     await expect(section.getByRole('img', { name: 'a rocket' })).toBeVisible()
   },
-  // The tag of the README.
+  // README: the tag
   'variant="fp16"></aquatint-prompt>': async (section) => {
     await section.getByLabel('Prompt', { exact: true }).fill('a boat')
     await section.getByRole('button', { name: 'Generate' }).click()
     await expect(section.getByRole('img', { name: 'a boat' })).toBeVisible()
   },
-  // One tag.
+  // embedding.md: one tag
   'a cute dog running': async (section) => {
     await section.getByRole('button', { name: 'Generate' }).click()
     await expect(section.getByRole('img', { name: 'a cute dog running on the grass' })).toBeVisible()
   },
-  // Listening.
+  // embedding.md: events
   'id="said"': async (section) => {
     await expect(section.getByLabel('Model', { exact: true })).toBeHidden()
     await section.getByLabel('Prompt', { exact: true }).fill('a boat')
     await section.getByRole('button', { name: 'Generate' }).click()
     await expect(section.locator('#said')).toHaveText(/^a-boat-\d+\.png, seed \d+$/)
   },
-  // In a form.
+  // embedding.md: in a form
   '<form': async (section) => {
     const valid = () => section.locator('form[method]').evaluate((form: HTMLFormElement) => form.checkValidity())
     await expect(section.getByRole('button', { name: 'Generate' })).toBeVisible()
@@ -41,16 +44,16 @@ const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<v
     await section.getByRole('button', { name: 'Generate' }).click()
     await expect.poll(valid).toBe(true)
   },
-  // Its styles.
+  // embedding.md: styling
   'part(run)': async (section) => {
     const run = section.getByRole('button', { name: 'Generate' })
     await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
     await expect(run).toHaveCSS('letter-spacing', '1px')
     await expect(run).toHaveCSS('border-radius', '0px')
   },
-  // The frame.
+  // embedding.md: a frame
   '<iframe': async (section, page) => {
-    // A frame outside of the window lays nothing out.
+    // A browser does not lay out a frame outside of the window.
     await section.locator('iframe').scrollIntoViewIfNeeded()
     await expect(page).toHaveTitle('a-cute-dog-7.png')
     await expect.poll(async () => (await section.locator('iframe').boundingBox())?.height).not.toBe(900)
@@ -58,7 +61,7 @@ const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<v
 }
 
 test('every HTML snippet has a test', () => {
-  // The page that only starts the first guide's script, which widget-snippets.spec.ts runs.
+  // The last snippet is a page that only starts the first guide's script, which widget-snippets.spec.ts runs.
   const texts = [...Object.keys(boxes), 'aquatint.js', 'src="/main.ts"']
   const found = readSnippets('html').map(({ code }) => texts.filter((text) => code.includes(text)))
   expect(found.flat().sort()).toEqual(texts.sort())

@@ -115,7 +115,7 @@ test('the box looks the same as on the site, in light and dark, in pages with an
     reference[colorScheme] = await looks(page.mainFrame())
   }
   const { light, dark } = reference
-  // The palette of the style sheets, so that forms which are all unstyled would not pass.
+  // These are colours of the style sheets. Without this check, the test would pass if every form were unstyled.
   expect(light['[part=run]']).toMatchObject({ 'background-color': 'rgb(143, 71, 32)', color: 'rgb(255, 249, 241)' })
   expect(dark['[part=run]']).toMatchObject({ 'background-color': 'rgb(227, 154, 107)', color: 'rgb(29, 18, 10)' })
   expect(light['#prompt']).toMatchObject({
@@ -149,7 +149,7 @@ test('the box looks the same as on the site, in light and dark, in pages with an
         await setColorScheme(page, scheme)
         for (const colorScheme of ['light', 'dark'] as const) {
           await page.emulateMedia({ colorScheme })
-          // In a page that does not say that it can be dark, the box is light. The frame is a page of its own, which can.
+          // In a page whose `color-scheme` does not allow dark colours, the box is light. The frame is a page of its own, which allows them.
           const expected = scheme === 'normal' && form !== 'frame' ? light : reference[colorScheme]
           expect(await looks(inner), `${form}, page with color-scheme ${scheme}, user prefers ${colorScheme}`).toEqual(expected)
         }

@@ -39,7 +39,7 @@ test('it lists what the element has', async ({ page, server }) => {
   const found = await page.evaluate(async () => {
     const box = document.querySelector('aquatint-prompt')
     if (box === null) throw new Error('no box')
-    /** Every event of the box's own, from here on. */
+    /** The events that the box fires from here on. */
     const events = new Set<string>()
     const dispatch = box.dispatchEvent.bind(box)
     box.dispatchEvent = (event) => {
@@ -53,7 +53,7 @@ test('it lists what the element has', async ({ page, server }) => {
     box.prompt = 'a boat'
     await box.generate()
     collect()
-    // The events that have not been fired yet: another model, and an error.
+    // Another model and an error cause the events that have not been fired yet.
     box.model = './nothing-here/'
     await box.load().catch(() => {})
     const Class = box.constructor as typeof HTMLElement & { readonly observedAttributes: readonly string[] }

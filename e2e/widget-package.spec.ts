@@ -17,7 +17,7 @@ test('TypeScript 5.6 to the newest accepts the types, with the library’s files
   consumer,
 }) => {
   const lib = ['es2022', 'dom']
-  // Without `await using`, which needs a lib of its own.
+  // The module has no `await using`, which needs one more lib.
   consumer.write({ 'main.ts': main.replace('await using pipeline', 'const pipeline') })
   for (const typescript of ['typescript-5.6', 'typescript']) expect(consumer.typeErrors({ typescript, lib })).toBe('')
   // Check that the older version reads declarations of its own: it does not know typed arrays with an argument.

@@ -4,7 +4,7 @@ import { findSnippet } from './docs/read-docs.js'
 import { expect, size, test } from './ui/consumer.js'
 import { startFolder, type SiteServer } from './ui/site-server.js'
 
-/** Strict mode mounts twice, as in development. The page re-renders around the box and can remove it. */
+/** In strict mode, React mounts components twice, as in development. The page re-renders around the box and can remove it. */
 const main = `
 import { StrictMode, useState } from 'react'
 import { createRoot } from 'react-dom/client'
@@ -88,7 +88,7 @@ test.describe('in a React page', () => {
     await page.getByRole('button', { name: 'Send' }).click()
     await expect(page.locator('#sent')).toHaveText('a-red-apple-7.png, image/png')
 
-    // So that one step is rendered alone.
+    // The test fires this step itself, so that React renders it alone.
     await page.locator('aquatint-prompt').evaluate((box) => {
       box.dispatchEvent(new CustomEvent('step', { detail: { step: 2, total: 9 } }))
     })

@@ -160,7 +160,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe(await server.commit('my-team/my-model'))
   },
-  // Those that keep their pipeline open: the files that it uses stay in the cache.
+  // The following snippets are the last, because they keep their pipelines open, whose files then stay in the cache.
   // memory.md
   "maxMemory: '6GB', // or": async ({ over }) => over,
   // single-files.md
@@ -180,7 +180,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
   },
 }
 
-/** The snippet whose page has no other models. */
+/** The snippet that needs a page without other cached models. */
 const ofEmptyCache = 'new ModelCache()'
 
 interface Snippets {

@@ -1,9 +1,9 @@
 /**
- * Keeps the page itself, its scripts and the runtime's wasm, so that it opens without a network. It never touches a model: weights
- * are fetched in ranges and kept, checked, by the engine's own cache.
+ * Caches the page itself, its scripts and the runtime's wasm, so that the page opens without a network. It does not handle models: the engine
+ * downloads their weights in ranges, verifies them and has a cache of its own.
  *
- * Everything it keeps gets the headers of an isolated page, so that from the second visit on the CPU's kernels use threads, on hosts that do not
- * send these headers. A frame of another site stays as its host sends it.
+ * Every cached response gets the headers of an isolated page, so that on hosts that do not send these headers, the CPU's kernels use threads from
+ * the second visit on. A frame of another site stays as its host sends it.
  */
 
 const cacheName = 'aquatint-shell-2'
@@ -28,7 +28,7 @@ self.addEventListener('fetch', (event) => {
   else if (path.startsWith('icons/') || path === 'manifest.webmanifest') event.respondWith(fromNetworkFirst(request))
 })
 
-/** The page as the network has it, else as it was. */
+/** The page from the network, or else from the cache. */
 async function openPage(event) {
   try {
     const response = await fetch(event.request)
@@ -46,7 +46,7 @@ async function openPage(event) {
  * `require-corp` refuses none of them; Safari knows no other value.
  */
 function isolated(response) {
-  // A redirect, which only the browser can follow.
+  // The response is a redirect, which only the browser can follow.
   if (response.status === 0) return response
   const { status, statusText } = response
   const headers = new Headers(response.headers)
@@ -55,7 +55,7 @@ function isolated(response) {
   return new Response(response.body, { status, statusText, headers })
 }
 
-/** Names under assets/ hold a hash of their content: what is cached is right. */
+/** Files under assets/ have a hash of their content in their names, so a cached file is never out of date. */
 async function fromCacheFirst(request) {
   const cached = await caches.match(request.url, { cacheName })
   if (cached !== undefined) return cached
@@ -83,13 +83,13 @@ async function keep(url, response) {
     const cache = await caches.open(cacheName)
     await cache.put(url, copy)
   } catch {
-    // Storage is full: the page works, it only does not open offline.
+    // Storage is full. The page works, but does not open offline.
   }
 }
 
 /**
- * Keeps the page and what it names. A page that has changed comes with other assets; the old ones go once all of the new are here, so
- * that the page opens offline whatever happens between.
+ * Caches the page and the files that it names. A changed page names other files; the old ones are deleted only after all new ones are
+ * cached, so the page opens offline even if this update is interrupted.
  */
 async function refreshShell(text) {
   const cache = await caches.open(cacheName)

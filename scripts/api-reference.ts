@@ -185,11 +185,11 @@ class Writer {
     for (const member of members) {
       const text = oneLine(member).replace(/;$/, '')
       if (text.startsWith('#') || /^(private|protected) /.test(text) || isSetAccessorDeclaration(member)) continue
-      // The browser calls these, not the user.
+      // The browser calls the element's callbacks, not the user.
       if (/^[a-z]\w*Callback\(/.test(text)) continue
       const label = `${owner}.${text.slice(0, 50)}`
       this.#checkNames(member, label)
-      // Overloads share the first one's comment.
+      // Overloads share the comment of the first one.
       const doc = this.#doc(member, label)
       const shown = signature(member, text, members)
       if (withDefaults.has(owner) && /^\w+\?:/.test(shown) && !/default/i.test(doc.text))

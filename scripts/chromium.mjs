@@ -1,8 +1,8 @@
-/** The browser that tests drive: where it is, how it is started, and how it comes onto this machine when it is missing. */
+/** Chromium for tests: where it is, how it is started, and how it is installed when it is missing. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 
-/** For these features, Chromium opens the page of a popup of its address bar with each window, which takes half a second of a core. */
+/** With these features, Chromium opens a page for a popup of its address bar in each window, which takes half a second of a core. */
 const windowPages =
   'WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,PreloadTopChromeWebUI,PreloadTopChromeWebUILessNavigations'
 

@@ -11,7 +11,7 @@ const limit = 25 * 2 ** 20
 /** Hosts label `.gz` as an encoding, so that some browsers would unpack the file themselves. */
 const ending = '.gz.bin'
 
-/** Compresses the WebAssembly files that are too large, and names the other files that are. @returns {import('vite').Plugin} */
+/** Compresses the WebAssembly files that are too large, and prints the names of other files that are too large. @returns {import('vite').Plugin} */
 export function compressWasm() {
   return {
     name: 'compress-wasm',

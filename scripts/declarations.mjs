@@ -1,6 +1,6 @@
 /**
  * Writes the package's type declarations into dist/library: TypeScript writes one file for each source, and Rollup joins those that the
- * public names need, so that no declaration of the project's insides can fail in a consumer's check. TypeScript before 5.7 gets a copy
+ * public names need, so that no internal declaration can fail in a consumer's check. TypeScript before 5.7 gets a copy
  * without the type argument of typed arrays, which it does not know.
  */
 import { execFileSync } from 'node:child_process'

@@ -19,7 +19,7 @@ const preferences = {
   'dom.webgpu.workers.enabled': true,
   'gfx.webgpu.ignore-blocklist': true,
   'browser.aboutwelcome.enabled': false,
-  // Otherwise each window prepares a page for its next tab, which costs seconds of a core.
+  // By default, each window prepares a page for its next tab, which costs seconds of a core.
   'browser.newtab.preload': false,
   'browser.newtabpage.enabled': false,
   'browser.sessionstore.resume_from_crash': false,
@@ -54,7 +54,7 @@ function which(name) {
 }
 
 /**
- * 0 where it is unknown.
+ * The version of a Firefox, or 0 if it is unknown.
  * @param {string} path
  */
 function versionOf(path) {
@@ -64,7 +64,7 @@ function versionOf(path) {
 
 /** Installs Debian's Firefox and Mesa where one is missing and apt can. Without them the tests run in Chromium. */
 export function ensureFirefox() {
-  // A Firefox that is too old stays as it is, so that no run after it calls apt in vain.
+  // A Firefox that is too old is not replaced, because each later run would call apt without effect.
   if (lavapipe() !== undefined && ['firefox-esr', 'firefox'].some((name) => which(name) !== undefined)) return
   if (process.platform === 'linux' && process.getuid?.() === 0 && which('apt-get') !== undefined) {
     console.log('No Firefox with a software GPU found: installing the system packages.')

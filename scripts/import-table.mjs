@@ -97,7 +97,7 @@ export const importTable = {
   'pipelines/families': { values: [...generationParts, 'pipelines/generation'] },
   engine: { values: inWorker, types: ['engine/engine.worker'], packages: ['comlink'] },
   'engine/client': {
-    values: ['engine/protocol', 'engine/life-lock', 'component-names'],
+    values: ['engine/protocol', 'engine/life-lock', 'engine/page-worker', 'component-names'],
     types: [...inWorker, 'engine/engine.worker'],
     packages: ['comlink'],
   },
@@ -139,7 +139,7 @@ const free = ['**/*.test.ts', '**/*.node.ts', '**/testing*.ts']
  */
 function specifiers(folder, names) {
   return names.map((name) => {
-    const isFile = name in fileTable || /\/(types|element-types|protocol|life-lock|engine\.worker)$/.test(name)
+    const isFile = name in fileTable || /\/(types|element-types|protocol|life-lock|page-worker|engine\.worker)$/.test(name)
     const path = posix.relative(folder, isFile ? `${name}.js` : `${name}/*`)
     return path.startsWith('.') ? path : `./${path}`
   })
@@ -160,7 +160,7 @@ function override(folder, row, isFile, name = folder) {
     ]),
   ]
   const types = specifiers(folder, row.types ?? [])
-  // A folder's own files are free, but the worker's script is started, not imported.
+  // A file may import the other files of its folder, except for the worker's script, which is started, not imported.
   const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' || underErrors.has(name) ? ['./*'] : [])]
   const own = name === 'engine' ? ['!./*', './engine.worker.js'] : []
   const allowed = values.map((path) => `!${path}`)

@@ -1,6 +1,6 @@
 /**
  * The import table: `.oxlintrc.json` holds the rules that scripts/import-table.mjs makes of it, every folder has a row, and oxlint enforces
- * them. For the last, the configuration is copied beside files that import what their folder may and may not.
+ * them. To check that oxlint does, the test copies the configuration beside files that import what their folder may import, and what it may not.
  */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -23,7 +23,7 @@ function listing(name) {
 /** The models by the names of their folders. */
 const names = () => (existsSync(models) ? readdirSync(models) : [])
 
-/** In the build as files, in the dev server as answers. @returns {import('vite').Plugin} */
+/** Writes the lists as files in a build, and answers with them in the dev server. @returns {import('vite').Plugin} */
 export function listModels() {
   return {
     name: 'list-models',

@@ -100,7 +100,7 @@ function attributeTable(): string {
   return markdownTable(
     ['attribute', 'value', 'default', 'what it sets'],
     attributes.map(({ name, type, default: value, description }) => {
-      // A pipe would end the cell.
+      // A pipe inside a cell would end it.
       const values = type.text.split(' | ').map((one) => `\`${one}\``)
       return [`\`${name}\``, values.join(', '), value === undefined ? '' : `\`${value}\``, description]
     }),
@@ -151,7 +151,7 @@ function familyTable(): string {
   )
 }
 
-/** A default, and that of image to image where it is another. */
+/** A default, and that of image to image if it differs. */
 function withImage(fromText: number, fromImage = fromText): string {
   return fromImage === fromText ? `${fromText}` : `${fromText}, from an image ${fromImage}`
 }

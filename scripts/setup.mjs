@@ -11,7 +11,7 @@ export function ensureDependencies() {
   if (readStamp() === digest) return
   console.log('Installing dependencies.')
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
-  // A browser project needs nothing that the dependencies' install scripts do.
+  // The install scripts of the dependencies do nothing that this project needs.
   execFileSync(npm, ['ci', '--ignore-scripts'], { stdio: 'inherit', shell: process.platform === 'win32' })
   writeFileSync(stamp, digest)
 }

@@ -1,6 +1,6 @@
 /**
  * `npm run size`: gzip sizes of the files that each entry of the built site (`npm run build`) loads first, and of those that it loads later.
- * `--write` puts them into the guide, `--check` fails where the guide is off, or where an entry needs the runtime at first.
+ * `--write` puts them into the guide, `--check` fails if the guide is wrong, or if an entry needs the runtime at first.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
@@ -69,7 +69,7 @@ if (process.argv.includes('--write')) {
   const table = ['| | gzip |', '| --- | ---: |', ...rows].join('\n')
   writeFileSync(guide, `${text.slice(0, from)}\n\n${table}\n\n${text.slice(to)}`)
 } else if (process.argv.includes('--check')) {
-  // The sizes in the guide may be off by a tenth, so that a change of a line of code rarely needs a change of the guide.
+  // The sizes in the guide may be wrong by a tenth, so that a changed line of code rarely needs a change of the guide.
   const told = [...text.slice(from, to).matchAll(/^\| (.*) \| ([\d.]+) (k|M)B \|$/gm)]
   const wrong = sizes.filter(({ what, bytes }) => {
     const [, , number, unit] = told.find(([, name]) => name === what) ?? []

@@ -80,7 +80,7 @@ const checks = {
   'e2e-alone': playwright('e2e-alone', 'alone'),
 }
 
-/** What `npm run check` runs: all that says within a minute whether a change is sound. The longest begin first. */
+/** What `npm run check` runs: the checks that show within a minute whether a change is right. The longest begin first. */
 const innerLoop = ['unit', 'smoke', 'lint', 'types-node', 'types-worker', 'types-dom', 'format']
 
 /**
@@ -134,7 +134,7 @@ mkdirSync(reports, { recursive: true })
 const totals = { passed: 0, failed: 0, skipped: 0 }
 /** @type {string[]} */
 const failedChecks = []
-/** What a spec says that it did not check where its browser is installed. @type {Set<string>} */
+/** The skipped tests of the Playwright reports, each with its project and reason. @type {Set<string>} */
 const skippedChecks = new Set()
 for (const stage of chosen === innerLoop ? [innerLoop] : everything) {
   const waiting = stage.filter((name) => chosen.length === 0 || chosen.includes(name))
@@ -195,7 +195,7 @@ async function freePorts(count) {
 }
 
 /**
- * Runs Node. Resolves to its exit status, and to what it said unless it said so itself.
+ * Runs Node. Resolves to its exit status and its output. The output is empty if it was shown while Node ran (`live`).
  * @param {string} name
  * @param {string[]} command
  * @param {boolean} live
@@ -254,7 +254,7 @@ function readCounts(path) {
  */
 
 /**
- * Notes each skipped test of a Playwright report, with its project and its reason.
+ * Records each skipped test of a Playwright report, with its project and its reason.
  * @param {Suite} suite
  */
 function noteSkipped({ suites = [], specs = [] }) {

@@ -47,14 +47,14 @@ export async function startWebKitDriver() {
   const port = await freePort()
   const child = spawn('xvfb-run', ['-a', '-s', '-screen 0 1600x1200x24', 'WebKitWebDriver', `--port=${port}`], {
     stdio: 'ignore',
-    // A group of processes of their own, which ends together.
+    // The driver and its browsers are a process group of their own, which `end` ends as a whole.
     detached: true,
     env: {
       ...process.env,
       // WebKit's sandbox needs rights that containers do not have. The specs open only pages of this machine.
       WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1',
       LIBGL_ALWAYS_SOFTWARE: '1',
-      // Without its slow compiler WebKit makes a small picture in half the time: each page compiles the runtime again.
+      // Without its optimizing compiler WebKit makes a small picture in half the time, because each page compiles the runtime again.
       JSC_useOMGJIT: '0',
     },
   })
@@ -73,7 +73,7 @@ export async function startWebKitDriver() {
   return {
     url,
     end: async () => {
-      // Xvfb deletes its lock file.
+      // After SIGTERM, Xvfb deletes its lock file.
       signal('SIGTERM')
       await ended
       process.off('exit', kill)

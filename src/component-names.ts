@@ -23,7 +23,7 @@ const labels = {
  */
 export type ComponentName = keyof typeof labels
 
-/** All of them. */
+/** Every component name. */
 export const componentNames = Object.keys(labels) as readonly ComponentName[]
 
 /** The name of a component for people, such as `second text encoder`; an unknown component keeps its own name. */

@@ -1,6 +1,6 @@
 /**
  * Every error code, by error class: when the error occurs, and what a caller can do about it. `errors.ts` makes its types from this
- * list, and docs/errors.md is written from it. Only types are imported from here at run time, so the text is in no bundle.
+ * list, and docs/errors.md is written from it. The library imports only types from this file, so no bundle contains the text.
  */
 
 /** The codes that the library and the page throw. */
@@ -31,7 +31,7 @@ export const errorCodes = {
     dtype: '`dtype` is not a known type, or names an unknown component. The message lists what is allowed.',
     eta: '`eta` is not between 0 and 1. Correct it.',
     'guidance-rescale':
-      '`guidanceRescale` is not between 0 and 1, or `cfgNormalization` or `cfgTruncation` is no number in range. Correct it.',
+      '`guidanceRescale` is not between 0 and 1, or `cfgNormalization` or `cfgTruncation` is not a number in range. Correct it.',
     'guidance-scale': '`guidanceScale` or `trueCfgScale` is not a number in range. Correct it.',
     image: 'The start image has a size that the model cannot take, or cannot be decoded. Resize it or choose another.',
     'input-missing': 'A network was run without one of its inputs.',
@@ -65,7 +65,8 @@ export const errorCodes = {
     'type-mismatch': 'An input tensor has another element type than the network expects.',
     'unknown-input': 'A network was given an input that it does not have.',
     'unknown-option': 'An option is misspelt or does not exist. The message lists all options.',
-    'unsupported-image-type': 'An image can be encoded as `image/png` only.',
+    'unsupported-image-type':
+      'An image can be written as `image/png`, `image/jpeg` or `image/webp`, but not every browser writes WebP. Choose another type.',
     'variant-name': '`variant` has characters that are not allowed. Correct it.',
   },
   HubError: {
@@ -84,7 +85,8 @@ export const errorCodes = {
     'hash-thread-lost': 'The worker that verifies hashes ended. Load again; downloaded data is kept.',
     'html-page': 'The server sent an HTML page, such as a login page, in place of a file or an answer. Check the address.',
     'lfs-pointer': 'The server has a Git LFS pointer in place of the file. Run `git lfs pull` where the files come from.',
-    'listing-unavailable': 'A static host has neither a file list nor a config to find its files by. Add `files.json`.',
+    'listing-unavailable':
+      'A static host has neither a file list nor a config file that leads to the other files. Add `files.json`.',
     network: 'The connection failed. Check the network and try again; downloaded data is kept.',
     'range-not-honoured': 'The server ignores or mishandles range requests. Use another host.',
     'rate-limited': 'The server asked to slow down (429). Try again later.',
@@ -134,7 +136,8 @@ export const errorCodes = {
     'not-an-embedding': 'A file is no textual inversion, or is for a text encoder that the pipeline does not have.',
     'not-a-lora': 'A file is no LoRA, or has only parts of one. The message names the tensor.',
     'other-format': 'A file has the format of something else, which the message names.',
-    'pickle-file': 'A file is a PyTorch pickle, which is not read. Save the model with `save_pretrained`, as safetensors.',
+    'pickle-file':
+      'A file is a PyTorch pickle, which Aquatint does not read. Save the model with `save_pretrained`, as safetensors.',
     'quantization-config': 'The quantization described in `config.json` is not valid.',
     'quantized-name': 'A tensor has a name that quantization reserves. Load without quantization.',
     'safetensors-coverage': 'The tensors of a safetensors file do not cover the whole file.',
@@ -167,9 +170,10 @@ export const errorCodes = {
     'weights-not-found': 'A component has no weights.',
   },
   UnsupportedError: {
-    'gguf-type': 'A tensor of a GGUF file has a type that is not read. Choose a file in one of the types that the message lists.',
+    'gguf-type':
+      'A tensor of a GGUF file has a type that Aquatint does not read. Choose a file in one of the types that the message lists.',
     'lora-fuse':
-      'A LoRA cannot be fused into a layer, because its weight is quantized or it has no bias. Leave the LoRA as a branch: it makes the same image.',
+      'A LoRA cannot be fused into a layer, because the weight of the layer is quantized, or because the layer lacks the bias that the LoRA changes. Leave the LoRA unfused: it makes the same image.',
     'lora-method':
       'The file is an adapter of a method that is not supported, such as OFT, (IA)³ or a Tucker decomposition, or a DoRA beside quantized weights. LoRA, LoCon, DoRA, LoHa and LoKr are supported.',
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
@@ -191,7 +195,9 @@ export const errorCodes = {
     'does-not-fit':
       'The model or the image does not fit into the memory budget. Choose a smaller size, a larger `maxMemory` or another `offload`.',
     'engine-blocked':
-      'The worker in which models run did not start: its script did not load, or the page does not allow it. The message says what its policy must allow.',
+      'The worker in which models run did not start: its script could not be fetched, or the page does not allow it. The message says what its policy must allow.',
+    'engine-not-fetched':
+      'The script of the worker in which models run could not be fetched, because the browser is offline. Try again with a network.',
     'engine-terminated': 'The worker ended: it crashed, ran out of memory, or was terminated. The next call starts a new one.',
     'gpu-error': 'The GPU reported an error. Try again, or use another device.',
     'no-graph': 'A network was loaded before its graph was written. An error in the code that calls the runtime.',

@@ -43,14 +43,14 @@ export interface DetailsByCode {
   }
 }
 
-/** The details of an error with `Code`; a union where `Code` is one. */
+/** The details of an error with `Code`; a union if `Code` is a union. */
 export type DetailsOf<Code extends ErrorCode> = Code extends keyof DetailsByCode
   ? DetailsByCode[Code] & ErrorDetails
   : ErrorDetails
 
 /**
- * The arguments of a constructor after the message: details that suit each code of a union (an intersection, as of the parameters of functions). They
- * can be left out if no details are promised.
+ * The arguments of a constructor after the message. If `Code` is a union, the details must suit each of its codes. They can be left out if
+ * {@link DetailsByCode} has none of these codes.
  */
 export type DetailsAndCause<Code extends ErrorCode> = [Extract<Code, keyof DetailsByCode>] extends [never]
   ? [details?: ErrorDetails, cause?: unknown]

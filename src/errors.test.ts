@@ -86,7 +86,7 @@ test('an error with other details than its code promises does not compile', () =
   expectTypeOf<Given<{ component: string; needed: string; offered: number }>>().not.toExtend<Taken>()
   expectTypeOf<['does-not-fit', string]>().not.toExtend<Taken>()
   expectTypeOf<['network', string]>().toExtend<ConstructorParameters<typeof HubError<'network'>>>()
-  // A code that is only known to be one of several takes the details of each.
+  // If the type of a code is a union, the details must suit each of its codes.
   expectTypeOf<['gated' | 'network', string, { status: number }]>().not.toExtend<
     ConstructorParameters<typeof HubError<'gated' | 'network'>>
   >()

@@ -1,4 +1,4 @@
-/** The public API, pinned: a name that appears or goes is a decision, not an accident. */
+/** Lists the names of the public API, so that none is added or removed by accident. */
 import { expect, test } from 'vitest'
 import * as api from './index.js'
 

@@ -1,4 +1,4 @@
-/** Aquatint's public API: what a page imports. Everything here is promised; nothing else is. */
+/** Aquatint's public API: what a page imports. All other modules may change in any release. */
 
 export { DiffusionPipeline } from './engine/client/diffusion-pipeline.js'
 export type { FromPretrainedOptions, FromSingleFileOptions, PlanOptions } from './engine/client/diffusion-pipeline.js'

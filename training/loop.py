@@ -13,7 +13,7 @@ from torch import nn
 from optim import Ema, Optimisers
 
 Loss = tuple[torch.Tensor, float, str]
-"""What is minimised, what is told of it, and more to tell."""
+"""The tensor that is minimised, the number that is reported, and more text for the report."""
 
 
 class Training:

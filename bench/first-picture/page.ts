@@ -1,4 +1,4 @@
-/** The page of `npm run bench:first-picture`: loads a pipeline on the GPU and draws until the second step, and measures what the first step waits for. */
+/** The page of `npm run bench:first-picture`: loads a pipeline on the GPU, runs a generation until its second step, and measures what the first step waits for. */
 
 import { loadPipeline } from '../../src/pipelines/diffusion-pipeline.js'
 
@@ -87,7 +87,7 @@ async function start({ endpoint, repo, prepares }: StartRequest): Promise<Start>
   const before = compiled
   const first = await untilFirstStep(pipeline, 'a red apple on a blue background')
   const after = compiled - before
-  // Another prompt, so that nothing of the first can be used again.
+  // This run has another prompt, so that it cannot reuse results of the first run.
   const later = await untilFirstStep(pipeline, 'a blue apple on a red background')
   await pipeline.dispose()
   const run = later.total - later.upload

@@ -12,13 +12,13 @@ import { benchBrowser, withBenchPage, type BenchBrowser } from '../browser-page.
 import type { Start, StartRequest } from './page.js'
 
 const id = 'owner/model'
-/** Small, with three text encoders: a start takes seconds on a software adapter, and minutes for a model with larger pictures. */
+/** The default model. It is small and has three text encoders: a start takes seconds on a software adapter, and minutes for a model with larger pictures. */
 const tiny = 'fixtures/tiny-sd3/repo'
 
 const options = {
   browser: { type: 'string', default: 'firefox' },
   model: { type: 'string', default: tiny },
-  // Its 2.4 MB take longer than the kernels, as a published model's gigabytes do.
+  // At this rate the model's 2.4 MB take longer than compiling its kernels, as a published model's gigabytes do.
   rate: { type: 'string', default: '0.3' },
   rounds: { type: 'string', default: '3' },
 } as const
@@ -72,7 +72,7 @@ async function bothStarts(browser: BenchBrowser, { url }: HubServer, prepares: b
   return [cold, warm]
 }
 
-/** Medians of milliseconds, and the median of the ratios to the first way in the same round. */
+/** Prints the median milliseconds of each way to start, and the median of the ratios to the first way in the same round. */
 function print(starts: ReadonlyMap<string, readonly Start[]>): void {
   const [reference = []] = starts.values()
   console.log(

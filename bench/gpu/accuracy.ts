@@ -32,7 +32,7 @@ export interface Errors {
   readonly onnxruntime: number
 }
 
-/** Makes a network of networks.json, and compares. The files take up to 6 GB in the system's temporary folder while it runs. */
+/** Lets judge.py write a network of networks.json, and measures its errors. The files take up to 6 GB in the system's temporary folder meanwhile. */
 export async function measureErrors(python: string, kind: DeviceKind, { name }: NetworkSource): Promise<Errors> {
   const folder = await mkdtemp(`${tmpdir()}/aquatint-judge-`)
   try {

@@ -70,7 +70,7 @@ def main(wanted, folder):
     entry = next(one for group in networks.values() for one in group if one["name"] == wanted)
     if torch.cuda.is_available():
         torch.set_default_device("cuda")
-        # Otherwise products of float32 matrices are rounded to fewer bits.
+        # By default, a GPU computes products of float32 matrices with fewer bits (TF32).
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
     name, config, model = build(entry)
@@ -84,7 +84,7 @@ def main(wanted, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**config, "_class_name": name}))
     weights = "model" if name == "T5EncoderModel" else "diffusion_pytorch_model"
-    # Tied weights once.
+    # Tied weights are written once.
     state = {key: value.contiguous().cpu() for key, value in model.state_dict().items() if key != "encoder.embed_tokens.weight"}
     save_file(state, folder / f"{weights}.safetensors")
     tensors = {f"input.{key}": value.float().contiguous().cpu() for key, value in inputs.items()}

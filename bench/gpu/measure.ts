@@ -56,7 +56,7 @@ export async function measureNetwork(network: Network, options: Options & { read
   })
 }
 
-/** Times the product of two square matrices in float16: the most that kernels of this kind do on this GPU. */
+/** Times the product of two square matrices in float16: the highest speed that kernels of this kind reach on this GPU. */
 export async function measureMatrixProduct(size: number, options: Options): Promise<Measurement> {
   return onOwnDevice(options, (device) => {
     const write = device.writeOptions({ dtype: 'float16', granularity: device.info.capabilities.granularity })
@@ -119,7 +119,7 @@ async function onOwnDevice({ kind, kernels, runs, secondsLeft }: Options, make: 
   }
 }
 
-/** Runs one after the other without waiting for the results, except for the last one. @throws DeviceError if that one has broken values */
+/** Submits runs one after the other, and waits for the result of the last one only. @throws DeviceError if this result has broken values */
 async function repeat(component: BoundNetwork, inputs: Readonly<Record<string, HostTensor>>, runs: number): Promise<void> {
   for (let run = 1; run <= runs; run++) {
     const outputs = Object.entries(await component.run(inputs))

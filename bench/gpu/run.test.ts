@@ -8,11 +8,11 @@ import { packLibrary } from '../gpu.js'
 import { readGroups } from './networks.js'
 
 test('the packed script times the tiny networks in float16 and q8, and ends with a table', async () => {
-  // Inside the project, whose node_modules have onnxruntime-web.
+  // The folder is inside the project, whose node_modules have onnxruntime-web.
   const folder = fileURLToPath(new URL('../../dist/gpu-bench-test', import.meta.url))
   await packLibrary(folder)
   const script = await readFile(`${folder}/bench/gpu/run.mjs`, 'utf8')
-  // No other packages are installed where it runs.
+  // Where the script runs, no other package is installed.
   const imported = [...script.matchAll(/^import .*?"([^"]+)";$|\bimport\("([^"]+)"\)/gm)].map(([, fixed, late]) => fixed ?? late)
   expect(imported.length).toBeGreaterThan(3)
   expect(imported.filter((name) => !/^(node:|onnxruntime-web\/)/.test(name ?? ''))).toEqual([])

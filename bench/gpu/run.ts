@@ -14,7 +14,7 @@ import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
 
-/** In the order in which they are measured: where time runs out, the last ones are missing. */
+/** In the order in which they are measured: if the time runs out, the last ones are missing. */
 const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', quantization: 'q8' }, { kernels: 'onnxruntime' }]
 
 const { values } = parseArgs({
@@ -47,7 +47,7 @@ async function timeNetworks(): Promise<boolean> {
   await measureForm(forms[0] ?? { kernels: 'aquatint' })
   // PyTorch comes before the other forms, because the comparison with it matters most.
   const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
-  // On the CPU the option `kernels` has no effect, so the forms with one of its values are enough.
+  // On the CPU the option `kernels` has no effect, so only the forms with one value of it run.
   const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
   for (const form of others.slice(1)) await measureForm(form)
   for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)
@@ -106,7 +106,7 @@ async function measureForm(form: Form): Promise<void> {
   }
 }
 
-/** Adds a row. The row says so where the time is up, or would be before the end of the measurement, or where it fails: the others are measured all the same. */
+/** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
   let result: Measurement | string = `not measured, because ${values.minutes} minutes were over`
   const expected = took.get(name) ?? 0

@@ -26,7 +26,7 @@ from network import build, read_network
 
 def fusion_options(kind):
     options = FusionOptions(kind)
-    # Fused group norm and split GELU have no kernel on WebGPU, and packed queries, keys and values none there.
+    # onnxruntime has no WebGPU kernel for fused group norm, for split GELU, and for packed queries, keys and values.
     options.enable_group_norm = False
     options.enable_bias_splitgelu = False
     options.enable_packed_qkv = False
@@ -39,7 +39,7 @@ def fusion_options(kind):
 def main(name, target):
     class_name, config, edge = read_network(name)
     plain, arguments = build(class_name, config, edge)
-    # The names of onnxruntime.transformers.
+    # The model types of onnxruntime.transformers.
     kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
     if kind == "unet":
         # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.
@@ -47,7 +47,7 @@ def main(name, target):
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "network.onnx")
         names = [f"input_{i}" for i in range(len(arguments))]
-        # onnxruntime.transformers finds the number of heads of an mmdit only where the batch is open. It is closed again below.
+        # onnxruntime.transformers finds the number of heads of an mmdit only if the batch size is dynamic. It is fixed again below.
         axes = {name: {0: "batch"} for name in names} if kind == "mmdit" else None
         torch.onnx.export(plain, arguments, path, opset_version=17, dynamo=False, input_names=names, dynamic_axes=axes)
         optimized = optimize_model(path, kind, num_heads=0, hidden_size=0, opt_level=0, optimization_options=fusion_options(kind))

@@ -71,7 +71,7 @@ function watch<Target extends object>(
 
 function remember(args: readonly unknown[], pipeline: unknown): void {
   const [descriptor] = args as readonly GPUComputePipelineDescriptor[]
-  // onnxruntime names its shader modules.
+  // onnxruntime labels its shader modules with the kernel's name.
   if (pipeline instanceof GPUComputePipeline) labels.set(pipeline, descriptor?.compute.module.label ?? '')
 }
 

@@ -37,7 +37,7 @@ const methods: Record<string, (...args: string[]) => Promise<number>> = {
   },
   /** Opens the repository from the cache, reads it as the runtime does, and drops the bytes. Returns their number. */
   readTensors: (id, endpoint) => loadTensors(id ?? '', endpoint ?? ''),
-  /** Does the same, but writes the bytes to GPU buffers that stay. */
+  /** Reads the tensors as `readTensors` does, and writes their bytes to GPU buffers, which it keeps. */
   async loadToGpu(id, endpoint) {
     const adapter = await navigator.gpu.requestAdapter()
     if (adapter === null) throw new Error('There is no GPU adapter')

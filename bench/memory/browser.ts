@@ -22,7 +22,7 @@ export interface BenchBrowser {
 
 /** Builds and opens the page. */
 export async function openBenchPage(): Promise<BenchBrowser> {
-  // Use a port of its own, because two benchmarks may run at the same time.
+  // The page is built into a folder of its own, because two benchmarks may run at the same time.
   await mkdir(dist, { recursive: true })
   const outDir = await mkdtemp(`${dist}memory-bench-`)
   const options = { root: pages, configFile: false, base: './', logLevel: 'error', worker: { format: 'es' } } as const

@@ -44,7 +44,7 @@ const budgets = [8, 6, 4, 2]
 const edges = [512, 1024]
 const budgeted = [klein, zImageTurbo]
 
-/** Gigabytes of a GPU's memory, and how many of them the page, the browser and the screen are left with. */
+/** Gigabytes of a GPU's memory, and how many of them are left for the page, the browser and the screen. */
 const sizes = [4, 6, 8, 12, 16]
 const reserved = 1
 
@@ -71,7 +71,7 @@ export function optionsTable(): string {
 interface BudgetPlan {
   readonly pipeline: PublishedPipeline
   readonly dtype: WeightsDType
-  /** Bytes of GPU buffers that the plan must keep. */
+  /** The most bytes of GPU buffers that the plan may have. */
   readonly limit: number
   readonly plan: MemoryPlan | null
 }
@@ -117,7 +117,7 @@ function planCell({ residence, peakBytes, components }: MemoryPlan): string {
   return [residence, formatBytes(peakBytes), ...(uploads.length === 0 ? [] : [`uploads ${uploads.join(', ')}`])].join(', ')
 }
 
-/** The models that fit into each size of memory. */
+/** A model's row: for each size of memory, the most exact weights that fit, how they are kept, and the peak. */
 function cellsOf(pipeline: PublishedPipeline): string[] {
   const needs = dtypes.map((dtype) => ({ dtype, needed: needsIn(dtype, pipeline, false) }))
   return sizes.map((size) => {
@@ -128,7 +128,7 @@ function cellsOf(pipeline: PublishedPipeline): string[] {
       const plan = planOn({ offload, needs: components, heldBytes: held, budget, device: device.info })
       return isRefusal(plan) ? [] : [{ dtype, residence: plan.residence, peak: plan.peakBytes }]
     })
-    // Weights that need not be uploaded in every step matter more than their type: both change the speed, but only one by an order.
+    // Prefer less exact weights that stay on the GPU to more exact ones that each step uploads: uploads slow a step down far more than the type does.
     const best = plans.find(({ residence }) => residence !== 'block') ?? plans[0]
     return best === undefined ? 'does not fit' : wordsFor(best)
   })

@@ -25,11 +25,11 @@ export interface PublishedPipeline {
   readonly guided?: boolean
   /** The prompt's tokens in T5 or a language model. Default: those of Stable Diffusion 3. */
   readonly maxSequenceLength?: number
-  /** The pipeline's class, where it decides which tensors are used. */
+  /** The pipeline's class, if it decides which tensors are used. */
   readonly className?: string
 }
 
-/** FLUX.1 dev. That of schnell differs by the embedding of the guidance scale, 0.1 % of the transformer. */
+/** FLUX.1 dev. schnell lacks only the embedding of the guidance scale, 0.1 % of the transformer. */
 export const flux: PublishedPipeline = {
   name: 'FLUX.1',
   size: 1024,
@@ -43,7 +43,7 @@ export const flux: PublishedPipeline = {
   maxSequenceLength: 512,
 }
 
-/** Chroma1: FLUX.1 schnell without CLIP and with the modulation computed by one network, which guides. */
+/** Chroma1: FLUX.1 schnell without CLIP, with guidance, and with one network that computes all modulations. */
 const chroma: PublishedPipeline = {
   name: 'Chroma',
   size: 1024,
@@ -120,9 +120,9 @@ export const device = {
   },
   writeOptions: ({ dtype, granularity }) => ({
     dtype,
-    weights: 'input',
+    weights: capabilitiesOf.webgpu.weightsAs,
     granularity,
-    fusesGeglu: fusesGeglu(dtype, { shaderF16: true }),
+    fusesGeglu: fusesGeglu(dtype, { shaderF16: true, capabilities: capabilitiesOf.webgpu }),
   }),
 } as const satisfies PlannedDevice
 
@@ -170,7 +170,7 @@ function tableOf(pipeline: PublishedPipeline): string {
   const columns = words.map((word) => needsIn(word, pipeline, false))
   const encoders = words.map((word) => needsIn(word, pipeline, true).components.filter(({ part }) => part === 'encoder'))
   const lines = [
-    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image ${pipeline.guided === false ? 'in one prediction a step' : 'with guidance'}`,
+    `**${pipeline.name}**, ${pipeline.size} × ${pipeline.size}, one image${pipeline.guided === false ? ', one prediction in each step' : ' with guidance'}`,
     '',
     row('', words),
     row(

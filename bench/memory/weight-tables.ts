@@ -21,14 +21,14 @@ export function publishedModel(table: string): Published {
   return JSON.parse(readFileSync(path, 'utf8')) as Published
 }
 
-/** The class of a component as a pipeline class takes it: of a language model it may take some layers only. */
+/** The network class that a pipeline class uses for a component: with a language model, it may be one with fewer layers. */
 function definitionIn(pipeline: string | undefined, component: string, className: string): NetworkDefinition {
   const networks: PipelineSpec['networks'] = families.find((family) => family.className === pipeline)?.networks ?? {}
   return networks[component]?.find((definition) => definition.className === className) ?? networkDefinition(className)
 }
 
 /**
- * Returns the model as a network whose tensors have no bytes, for plans. `pipeline`: the pipeline class that it is a component of, where that decides
+ * Returns the model as a network whose tensors have no bytes, for plans. `pipeline`: the pipeline class that it is a component of, if this class decides
  * which of its tensors are used.
  */
 export function publishedNetwork(name: string, table: string, dtype: SafetensorsDType, pipeline?: string): Network {

@@ -15,7 +15,7 @@ export interface Comparison {
   readonly exported?: string | undefined
   /** A Python with torch and diffusers. */
   readonly python?: string | undefined
-  /** Rounds that count, after those that let the compilers finish. */
+  /** Rounds that are measured, after warm-up rounds in which the compilers finish. */
   readonly rounds: number
 }
 

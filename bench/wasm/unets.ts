@@ -3,11 +3,11 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../../src/checkpoint/types.js'
-import { networkDefinition } from '../../src/models/registry.js'
+import { UNet2DConditionModel } from '../../src/models/unets/unet-2d-condition.js'
 import type { Stage } from '../../src/onnx/types.js'
 import counted from '../kernels/networks.json' with { type: 'json' }
 
-/** Where the bundled model's config is. */
+/** The path of the bundled model's config. */
 export const bundledConfig = fileURLToPath(new URL('../../public/models/aquatint-emoji/unet/config.json', import.meta.url))
 
 /** Their configs. */
@@ -23,7 +23,7 @@ export const writing = { dtype: 'float32', weights: 'initializer', granularity: 
 export function unetStages(name: string, tokens = 77): readonly Stage[] {
   const config = unets[name]
   if (config === undefined) throw new Error(`There is no network ${name}; there are: ${Object.keys(unets).join(', ')}`)
-  const model = networkDefinition('UNet2DConditionModel').fromConfig(config)
+  const model = UNet2DConditionModel.fromConfig(config)
   const shapes = model.shapes({ height: 16, width: 16 })
   const [batch = 2, , width = 0] = shapes['encoder_hidden_states'] ?? []
   return model.write({ ...shapes, encoder_hidden_states: [batch, tokens, width] }, writing).stages

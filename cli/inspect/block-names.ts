@@ -11,7 +11,7 @@ interface Branch {
 
 const branch = (): Branch => ({ children: new Map(), own: undefined, all: 0, wanted: 0 })
 
-/** The names in `wanted`, of all those in `names`: `a.*` for a branch of which every block is wanted, `a.0–3` for a range. In the order of `names`. */
+/** Lists the names in `wanted`, in the order of `names`, which has all blocks: as `a.*` if every block of branch `a` is wanted, and as `a.0–3` for consecutive numbers. */
 export function shortNames(names: readonly string[], wanted: ReadonlySet<string>): string[] {
   const root = branch()
   for (const name of names) {

@@ -22,7 +22,7 @@ export interface NamedEmbedding {
 export type InspectedEmbedding = { readonly source: string; readonly token: string } & (
   | {
       readonly fits: true
-      /** The text encoders that it is for. */
+      /** The text encoders for which the embedding is. */
       readonly components: readonly string[]
       /** How many tokens the word is. */
       readonly vectors: number

@@ -34,7 +34,7 @@ export interface FoundRepository {
   close(): Promise<void>
 }
 
-/** @throws InputError `not-a-folder`, and all that the hub's openRepository throws */
+/** Opens the folder, file, repository or URL that the user named. @throws InputError `not-a-folder`, and all that the hub's openRepository throws */
 export async function findRepository(text: string, options: RemoteOptions, io: CommandIO): Promise<FoundRepository> {
   const target = await localName(text)
   const there = await stat(target).catch(() => null)
@@ -132,12 +132,12 @@ function openedOnce(repository: Repository): Repository {
       source.catch(() => opened.delete(path))
       return source
     },
-    // The view of headers opens each file once itself.
+    // `openHeaderOnly` itself opens each file only once.
     ...(openHeaderOnly === undefined ? {} : { openHeaderOnly }),
   }
 }
 
-/** A text as it was typed if such a file or folder exists, else without what was pasted with it. model_index.json means its folder. */
+/** The path of a file or folder that exists, as the user typed it; otherwise the text without quotes and spaces that were pasted with it. A path of model_index.json becomes its folder. */
 async function localName(text: string): Promise<string> {
   const there = await stat(text).catch(() => null)
   const target = there === null ? cleanReference(text) : text
@@ -159,7 +159,7 @@ const perhapsMeantAFolder = [
   'rate-limited',
 ] as const
 
-/** Adds to an error that no such folder exists: a mistyped folder looks like a name on the Hub. */
+/** Adds to the error's message that no such folder exists, because a mistyped folder looks like a name on the Hub. */
 function withHint(error: unknown, target: string): unknown {
   if (/^[A-Za-z][\w+.-]*:/.test(target)) return error
   if (!isAquatintError(error, ...perhapsMeantAFolder)) return error

@@ -25,7 +25,7 @@ afterEach(() => {
 })
 const inspect = (target: string, ...options: string[]) => ['inspect', target, '--endpoint', hub.url, ...options]
 
-/** A memory plan of the repository: what it says of storage, and the last line. */
+/** Plans a load of `owner/model`: returns the plan's `storage` and the last line of its text. */
 async function plan(...options: string[]) {
   const line = inspect('owner/model', '--max-memory', '1GB', ...options)
   const { memory } = await runJson<Inspection>(line)
@@ -37,7 +37,7 @@ interface Failure {
   readonly error: { readonly kind: string; readonly code: string; readonly message: string; readonly details: object }
 }
 
-/** The same failure in JSON and in text, which exit alike. */
+/** Runs a command that fails, with `--json` and without: both report the same error and exit with the same code. */
 async function failing(...line: string[]): Promise<Failure['error'] & { readonly exit: number; readonly stderr: string }> {
   const [json, text] = [await run([...line, '--json']), await run(line)]
   const { ok, error } = JSON.parse(json.stdout) as Failure

@@ -152,7 +152,7 @@ const odd: readonly Odd[] = [
   {
     what: 'a UNet for inpainting',
     change: (folder) => configured(folder, 'unet', { in_channels: 9 }),
-    // The fixture's weights have 4.
+    // The fixture's weights have 4 input channels.
     problems: [
       ['unet', 'unsupported-config'],
       ['unet', 'shape-mismatch'],
@@ -190,7 +190,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
   expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
   for (const { code, message } of runs.warnings)
-    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Images are) .*\.$/)
+    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Aquatint does) .*\.$/)
   if (change === onlyVariant) expect(variants).toEqual(['fp16'])
   const { code, stdout, stderr } = await run(['inspect', folder, ...options])
   expect([code, stderr]).toEqual([0, ''])
@@ -198,7 +198,7 @@ it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], prob
   for (const { message } of runs.warnings)
     expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
-  // Loading it decides.
+  // The verdict must be that of a load of the same folder.
   const files = new DiskRepository(folder)
   const variant = options[1]
   const refused = await loadPipeline(files, { device: 'wasm', variant }).then(

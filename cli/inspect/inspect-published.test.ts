@@ -1,6 +1,6 @@
 /**
- * `aquatint inspect` on the layouts of this year's published models at full size: the names and shapes that diffusers and transformers give
- * (fixtures/weight-tables), in the types in which they are published, with a header and no bytes behind it. Tokenizers and schedulers are those of the fixtures.
+ * `aquatint inspect` on published models of 2024 to 2026 at full size. Each weight file is a header without the bytes that follow it, with the names and shapes of
+ * diffusers and transformers (fixtures/weight-tables) in the published types. Tokenizers and schedulers are those of the fixtures.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -73,7 +73,7 @@ function repositoryOf(id: string, fixture: string, networks: Readonly<Record<str
       return Promise.resolve({
         byteLength: file.size,
         read: ({ begin, end }) => {
-          // The weights have no bytes: nothing but headers may be read, and what is read in advance behind them.
+          // Only a header may be read. Bytes that the same read requests beyond it, in advance, are zeros.
           if (begin >= file.head.byteLength) return Promise.reject(new Error(`The weights of ${path} were read`))
           const bytes = new Uint8Array(end - begin)
           bytes.set(file.head.subarray(begin, end))

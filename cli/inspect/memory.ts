@@ -31,9 +31,9 @@ export type MemoryRequest = Pick<LoadPipelineOptions, 'maxMemory' | 'deviceMap' 
 
 /** The properties that a plan assumes for a device, because the command line opens none. */
 interface AssumedDevice {
-  /** Whether it computes in float16. Otherwise float16 weights become float32 on it, twice as large. */
+  /** Whether the device computes in float16. If not, float16 weights become float32 there, twice as large. */
   readonly shaderF16: boolean
-  /** Bytes of its largest buffer. */
+  /** Bytes of the device's largest buffer. */
   readonly maxBufferSize: number
 }
 
@@ -114,7 +114,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
     info,
     writeOptions: (wanted) => {
       const dtype = computeType(wanted.dtype, info)
-      return { ...wanted, dtype, weights: 'input', fusesGeglu: kind === 'webgpu' && fusesGeglu(dtype, info) }
+      return { ...wanted, dtype, weights: info.capabilities.weightsAs, fusesGeglu: fusesGeglu(dtype, info) }
     },
   }
 }
@@ -122,7 +122,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
 /** The planned image has guidance where the pipeline's class has it, whatever its default scale. */
 const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
-/** Plans the networks of a pipeline for one image with guidance, if its class `guidance` has it. @throws InputError `bad-device-map`, `dtype`, `size` */
+/** Plans the networks of a pipeline for one image, with guidance if its class has it. @throws InputError `bad-device-map`, `dtype`, `size` */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,

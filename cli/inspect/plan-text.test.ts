@@ -14,7 +14,7 @@ test('names of blocks are shortened to branches and ranges', () => {
   expect(short('up.0.resnets.1', 'up.0.resnets.2', 'up.0.upsamplers.0')).toEqual(['up.0.resnets.1–2', 'up.0.upsamplers.0'])
   expect(short('mid.0', 'mid.1', 'conv_out', 'conv_in')).toEqual(['conv_in', 'mid.0–1', 'conv_out'])
   expect(short('mid.1', 'mid.3')).toEqual(['mid.1', 'mid.3'])
-  // A block whose name begins another's, as in T5.
+  // In T5, the name of one block is the beginning of another's.
   const t5 = ['block.0.bias', 'block.0', 'block.1', 'norm']
   expect(shortNames(t5, new Set(['block.0', 'block.1']))).toEqual(['block.0–1'])
   expect(shortNames(t5, new Set(['block.0', 'block.0.bias']))).toEqual(['block.0.*'])

@@ -28,7 +28,7 @@ export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: 
       }
       return answer
     } catch (error) {
-      // An aborted request was silent for long, which has been reported.
+      // The hub aborts a request that has been silent for long; the timer has reported that silence.
       if (init.signal?.aborted !== true) say(`${host} cannot be reached; trying again.`)
       throw error
     } finally {

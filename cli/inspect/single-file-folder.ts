@@ -51,8 +51,8 @@ export async function singleFileFolder(request: SingleFileFolderRequest, options
 }
 
 /**
- * The safetensors file of each component that the single file holds, by its path in diffusers' layout, and the weight files of the repository with
- * the configs that stand in for components that it lacks.
+ * `made`: a safetensors file for each component in the single file, by its path in diffusers' layout. `kept`: for components that the single file
+ * lacks, the paths of the weight files in the repository with the configs.
  */
 async function weightFiles(
   layout: Layout,
@@ -66,7 +66,7 @@ async function weightFiles(
     const chosen = await component.files
       .chooseWeights({ library, missingVariant: 'fallback' }, options)
       .catch((error: unknown) => {
-        // What the file lacks is reported when the components are looked at.
+        // The code that later reads this component reports what the file lacks.
         if (isAquatintError(error)) return undefined
         throw error
       })

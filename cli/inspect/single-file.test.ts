@@ -1,4 +1,4 @@
-/** `aquatint inspect` of a checkpoint in one file: what its folders would show, and why a file is none. */
+/** `aquatint inspect` of a checkpoint in one file shows what it shows for the same checkpoint in folders, or why the file is no checkpoint. */
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

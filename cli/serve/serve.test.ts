@@ -242,11 +242,11 @@ describe('links', () => {
     expect(paths).toContain('inside.json')
     expect(paths.filter((path) => /outside|elsewhere|lost/.test(path))).toEqual([])
 
-    const told = await serveUntilTold(['serve', folder, '--port', '0'])
-    expect(told.stderr).toMatch(
+    const output = await serveUntilPrinted(['serve', folder, '--port', '0'])
+    expect(output.stderr).toMatch(
       /^Note: these files are not served, .*--follow-links.*: elsewhere\/config\.json, outside\.json\n$/,
     )
-    const followed = await serveUntilTold(['serve', folder, '--port', '0', '--follow-links', '--json'], async (stdout) => {
+    const followed = await serveUntilPrinted(['serve', folder, '--port', '0', '--follow-links', '--json'], async (stdout) => {
       const { url } = JSON.parse(stdout) as { url: string }
       expect(await (await fetch(`${url}outside.json`)).text()).toBe('secret')
     })
@@ -276,7 +276,7 @@ describe('links', () => {
 })
 
 /** Serves until the command has printed its URL and `then` is done. */
-async function serveUntilTold(
+async function serveUntilPrinted(
   args: readonly string[],
   then: (stdout: string) => Promise<void> = async () => {},
 ): Promise<Outcome> {

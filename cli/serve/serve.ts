@@ -37,7 +37,7 @@ Examples
 /** The path at which pages request the listing. A file of this name in the folder is not served, because it may be out of date. */
 const listingName = 'files.json'
 
-/** Milliseconds between signs of life while a listing waits for hashes. */
+/** Milliseconds between the line breaks that are sent while a listing waits for hashes. */
 const aliveMs = 5000
 
 /** Options of {@link serveFolder}. */

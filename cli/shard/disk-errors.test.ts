@@ -32,7 +32,7 @@ test.each([
     /^There is no space left for \S+\. Complete files are kept: free some space and run the same/,
   ],
   ['EFBIG', 'StorageError', 'file-size', /^The disk of \S+ cannot hold a file that large; choose a smaller --max-shard-size\.$/],
-])('%s is %s %s', async (system, kind, code, message) => {
+])('%s becomes a %s with the code %s', async (system, kind, code, message) => {
   const out = join(temporary, system)
   const line = ['shard', source, '--out', out, '--max-shard-size', '800KB']
   const writing = vi

@@ -18,9 +18,9 @@ const cases = Object.entries(saved).flatMap(([fixture, settings]) =>
   Object.entries(settings).map(([setting, files]) => [fixture, setting, files] as const),
 )
 
-it('has something to compare with', () => {
+it('the recorded hashes include files of every network that is split', () => {
   expect(Object.keys(saved)).toEqual(['tiny-sd15', 'tiny-sd21', 'tiny-sd3', 'tiny-sd35', 'tiny-sdxl'])
-  // Every network of every family is split in some setting.
+  // Each kind of network is split into shards in at least one recorded setting.
   const split = cases.flatMap(([, , files]) => Object.keys(files).filter((path) => path.includes('.index.')))
   for (const name of ['text_encoder', 'text_encoder_2', 'text_encoder_3', 'transformer', 'unet', 'vae'])
     expect(

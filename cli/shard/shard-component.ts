@@ -45,7 +45,7 @@ export interface ComponentShards extends ShardPlan {
   readonly summary: ShardedComponent
   /** The files that are read: the index and its shards, or a single file. */
   readonly sources: readonly string[]
-  /** The number of finite values in each of these tensors that became infinite. Complete when the tensors have been read. */
+  /** How many finite values of each given tensor became infinite in the new type. The counts are complete when the tensors have been read. */
   readonly overflows: (tensors: readonly string[]) => Overflows
 }
 

@@ -57,7 +57,7 @@ export function dtypeOf(choice: DTypeChoice, component: ComponentContents): DTyp
   return (word === 'q8' || word === 'q4') && isAutoencoder(component.className) ? 'float16' : word
 }
 
-/** Checkpoints with networks that Aquatint does not run are sharded too: their class names show which of them are autoencoders. */
+/** Whether the class is an autoencoder. `shard` also rewrites networks that Aquatint does not run; of those, only the class name is known. */
 function isAutoencoder(className: string): boolean {
   const definition = findNetworkDefinition(className)
   return definition === undefined
@@ -65,7 +65,7 @@ function isAutoencoder(className: string): boolean {
     : definition.role === 'autoencoder'
 }
 
-/** The transforms of a component's weights that the value calls for, by the component's class. */
+/** The transforms that give a component's weights the type `word`. The class says which of its weights are never quantized. */
 export function transformsOf(word: DTypeWord, className: string, onOverflow: OnOverflow): readonly WeightTransform[] {
   const sensitive = findNetworkDefinition(className)?.sensitive
   if (word === 'q8' || word === 'q4')
@@ -74,8 +74,8 @@ export function transformsOf(word: DTypeWord, className: string, onOverflow: OnO
 }
 
 /**
- * The text of config.json for weights of the new type. `save_pretrained` of transformers records the type there, and a note of quantized
- * weights keeps diffusers from reading codes as numbers. Every other character stays the same.
+ * The text of config.json for weights of the new type, which `save_pretrained` of transformers records there. For quantized weights,
+ * `quantization_config` keeps diffusers from reading codes as numbers. Every other character stays the same.
  */
 export function configText(text: string, config: JsonObject, word: DTypeWord): string {
   const float = word === 'q8' || word === 'q4' ? 'float16' : word

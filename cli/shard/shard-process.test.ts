@@ -28,7 +28,7 @@ const fresh = () => join(temporary, String(count++))
 const shard = (out: string, ...more: string[]): Started =>
   start(process.execPath, [cli.path, 'shard', source, '--out', out, ...options, ...more])
 
-/** The same, slowly from the second shard on. */
+/** As `shard`, but writes slowly from the second shard on. */
 const shardSlowly = (out: string, ...more: string[]): Started =>
   start(process.execPath, [slowWritesAfter(1.1 * shardBytes), cli.path, 'shard', source, '--out', out, ...options, ...more])
 
@@ -153,7 +153,7 @@ describe('on a disk of its own', () => {
     expect(unfinished).toBeGreaterThan(1_000_000)
     const there = await filesBelow(disk)
     const needed = [...expected].reduce((sum, [path, bytes]) => sum + (there.has(path) ? 0 : bytes.byteLength), 0)
-    // Enough only because the unfinished file is removed.
+    // This is enough only if the command first removes the unfinished file.
     leave(needed - unfinished / 2)
     const again = await run(args)
     expect([again.code, again.stderr.match(/already complete/g)?.length]).toEqual([0, 2])

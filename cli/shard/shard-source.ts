@@ -17,7 +17,7 @@ export interface ShardSource {
   readonly close: () => Promise<void>
 }
 
-/** @throws InputError `not-a-folder`; for a file UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError */
+/** Opens a folder or a file. @throws InputError `not-a-folder`; for a file UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError */
 export async function openSource(target: string, remote: RemoteOptions, io: CommandIO): Promise<ShardSource> {
   if ((await stat(target).catch(() => null))?.isFile() === true) return openFile(target, remote, io)
   const repository = new DiskRepository(target)
@@ -32,7 +32,7 @@ async function openFile(target: string, remote: RemoteOptions, io: CommandIO): P
   const found = await findRepository(target, remote, io)
   const { repository } = found
   const path = await realpath(target)
-  // The configs: those on disk are read at once, and those of a Hub are of one commit.
+  // Later changes of the configs do not count: configs on disk have been read already, and those of a Hub are of one commit.
   const files = (await repository.files({ signal: io.signal })).map((file) => [file.path, file.size])
   const state = async () => {
     const { size, mtimeMs } = await stat(path)

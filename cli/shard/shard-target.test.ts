@@ -72,7 +72,7 @@ describe('an --out that exists', () => {
     expect([[...shown], await readdir(out)]).toEqual([['.aquatint-shard'], []])
     await stopped('.')
     expect(await readdir(out)).toContain('.aquatint-shard')
-    // Its last file is model_index.json, which marks a repository.
+    // model_index.json marks a repository, so the command writes it last.
     expect(await readdir(out)).not.toContain('model_index.json')
     expect(await refusal('shard', repo, '--out', out)).toBe('out-exists')
     expect((await run(args('.'))).stderr.match(/already complete/g)).toHaveLength(3)
@@ -109,13 +109,13 @@ describe('what an earlier run left', () => {
     await cp(notes, kept, { recursive: true })
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)
-    // The state after a kill between the last two steps.
+    // The state after a kill between the rename and the removal of the hidden folder.
     await cp(kept, join(out, '.aquatint-shard'), { recursive: true })
     const again = await run(args(out))
     expect(again.code).toBe(0)
     await expectWhole(out)
     expect(await refusal(...args(out))).toBe('out-exists')
-    // And the state before them.
+    // The state after a kill just before the rename.
     await rename(out, `${out}.incomplete`)
     await cp(kept, join(`${out}.incomplete`, '.aquatint-shard'), { recursive: true })
     expect((await run(args(out))).code).toBe(0)
@@ -130,7 +130,7 @@ describe('what an earlier run left', () => {
     const bytes = await readFile(changed)
     bytes[bytes.byteLength - 1]! ^= 1
     await writeFile(changed, bytes)
-    // Same size; a copy's time may be the same to the millisecond.
+    // The size is the same as before. The time must differ, and a file written soon after the first may have the same one.
     await utimes(changed, new Date(), new Date(Date.now() + 5000))
     const again = await run(args(out, folder))
     expect([again.code, again.stderr.includes('already complete')]).toEqual([0, false])
@@ -188,7 +188,7 @@ describe('what an earlier run left', () => {
   it('is replaced when the removal of an older result was interrupted', async () => {
     const out = fresh()
     await stopped(out)
-    // Killed while it removed what an earlier run with other options had left.
+    // The state after a kill in a run that was removing the files of an earlier run with other options.
     await rm(join(`${out}.incomplete`, '.aquatint-shard/fingerprint'))
     expect((await run(args(out))).code).toBe(0)
     await expectWhole(out)

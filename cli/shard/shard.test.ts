@@ -25,8 +25,8 @@ async function shard(folder: string, ...options: string[]): Promise<string> {
 }
 
 /**
- * The shard sizes that fixtures/generator used for the components of diffusers that it split. transformers 5 fills shards otherwise with
- * what was just made, as there, than with what was loaded: see save-pretrained.test.ts.
+ * The shard sizes that fixtures/generator used for the components of diffusers that it split. Those of transformers are in save-pretrained.test.ts,
+ * because transformers 5 puts the tensors of a new model, as the generator saves it, into shards in another order than those of a loaded model.
  */
 const published = [
   ['tiny-sdxl/repo/unet', 680_000, 3],
@@ -55,7 +55,7 @@ describe('--dtype float16', () => {
     ['unet', 340_000],
     ['text_encoder', 10_000_000],
     ['vae', 10_000_000],
-  ])('makes of %s byte for byte the variant that diffusers saved', async (name, size) => {
+  ])('rewrites %s, byte for byte as the variant that diffusers saved', async (name, size) => {
     const folder = join(fixtures, 'tiny-sdxl/repo', name)
     const written = await filesBelow(
       await shard(folder, '--dtype', 'float16', '--save-variant', 'fp16', '--max-shard-size', String(size)),
@@ -174,7 +174,7 @@ describe.each([
   ['q8', 8],
   ['q4', 4],
 ] as const)('--dtype %s', (word, bits) => {
-  it('writes codes that stand for the weights of the source', async () => {
+  it('writes codes that dequantize to the quantized weights of the source', async () => {
     const folder = join(fixtures, 'tiny-sdxl/repo/text_encoder')
     const out = await shard(folder, '--dtype', word, '--max-shard-size', '100KB')
     const [source, written] = [await tableOf(folder), await tableOf(out)]
@@ -270,7 +270,7 @@ describe('a component that cannot be rewritten', () => {
     ['safety_checker/pytorch_model.bin', 'pickled', 'pickle-weights'],
     ['safety_checker/config.json', '{', 'json-syntax'],
     ['safety_checker/model.safetensors', 'x', 'safetensors-too-short'],
-  ])('is copied as it is with a warning where nobody runs it: %s', async (path, content, code) => {
+  ])('is copied unchanged, with a warning, if no pipeline runs it: %s', async (path, content, code) => {
     const [folder, out] = [await withChecker(), fresh()]
     await writeFile(join(folder, path), content)
     const { stdout, code: exit } = await run(['shard', folder, '--out', out, '--dtype', 'float16', '--json'])
@@ -281,8 +281,8 @@ describe('a component that cannot be rewritten', () => {
     expect(result.copied).toContain('safety_checker/pytorch_model.bin')
     expect(result.components.map(({ name }) => name)).toEqual(['text_encoder', 'unet', 'vae'])
     expect(String(await readFile(join(out, path)))).toBe(content)
-    const told = await run(['shard', folder, '--out', fresh(), '--dtype', 'float16'])
-    expect(told.stdout).toMatch(/^Warning: safety_checker is copied unchanged: /m)
+    const output = await run(['shard', folder, '--out', fresh(), '--dtype', 'float16'])
+    expect(output.stdout).toMatch(/^Warning: safety_checker is copied unchanged: /m)
   })
 
   it('is an error if --dtype names it or the pipeline needs it', async () => {

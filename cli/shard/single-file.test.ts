@@ -1,4 +1,4 @@
-/** `aquatint shard` of a checkpoint in one file: byte for byte what it makes of the folders, which shard.test.ts compares with diffusers. */
+/** `aquatint shard` of a checkpoint in one file writes the same bytes as for the same checkpoint in folders, which shard.test.ts compares with diffusers. */
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

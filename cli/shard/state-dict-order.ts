@@ -32,7 +32,7 @@ interface SplitName {
   readonly parts: readonly string[]
 }
 
-/** Part by part: numbers before words, by their value, also those at the end of a word. Source: transformers' `dot_natural_key`. */
+/** Compares names part by part: numbers come before words, and numbers compare by value, also at the end of a word. Source: transformers' `dot_natural_key`. */
 function byParts(a: SplitName, b: SplitName): number {
   for (const [i, part] of a.parts.entries()) {
     const other = b.parts[i]

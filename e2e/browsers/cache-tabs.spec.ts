@@ -33,7 +33,7 @@ test('promise 8: the second tab waits, sees the progress, and reads the same byt
   await other.reaches(weightsPath, file.size / 2)
   expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
   expect(await other.progress(weightsPath)).toMatchObject({ phase: 'downloading', total: file.size })
-  // Only the answer that never comes is left.
+  // Only the answer that never ends is still open.
   await expect.poll(() => server.log.filter(({ end }) => end === undefined)).toHaveLength(1)
   server.setFaults(rate)
   server.dropConnections()
@@ -52,12 +52,12 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   await other.reaches(weightsPath, file.size * 0.7)
   const { loaded } = await other.progress(weightsPath)
   const asked = server.log.length
-  // For requests from now on; the one for the last piece stays unanswered until its tab is closed.
+  // This applies to requests from now on; the request for the last piece stays unanswered until its tab is closed.
   server.setFaults(rate)
   await hub.tab.close()
   await second
   expect(await other.call('hash', weightsPath)).toBe(await sha256Of(file))
-  // The first tab's requests were cut off. The server may notice that only after the second tab is done.
+  // The first tab's requests were cut off. The server may notice this only after the second tab is done.
   await expect.poll(() => server.log.some(({ aborted, end }) => aborted && end !== undefined)).toBe(true)
   // Then the second tab requested the file's address.
   const resumed = server.log.findIndex((entry, k) => k >= asked && entry.kind === 'resolve')

@@ -85,12 +85,12 @@ test('after a kill, the next run resumes from the stored chunks and ends with th
   const settings = { chunkBytes: 2 * mebibyte, pieceBytes: mebibyte, memoryBytes: 6 * mebibyte }
   server.setRepository('owner/name', { [weightsPath]: file })
   const half = file.size / 2
-  // No byte of the second half arrives before the kill, also if a closed tab is not gone at once and sends one more request.
+  // No byte of the second half arrives before the kill, even if a closed tab does not end at once and sends one more request.
   const pieces = Array.from({ length: half / settings.pieceBytes }, (_, k) => half + k * settings.pieceBytes)
   server.setFaults({ rules: pieces.map((covers) => ({ match: { host: 'cdn', covers }, stallAfter: 0 })) })
   const profile = mkdtempSync(join(tmpdir(), 'aquatint-profile-'))
   let browser: DrivenBrowser | undefined
-  /** Where a profile is not kept, only the tab is closed. */
+  /** Starts the browser on the profile. With an engine that keeps no profile, opens only a new tab. */
   const open = async () => {
     if (!engine.keepsProfile) return newTab()
     browser = await engine.launch({ profile })

@@ -57,7 +57,7 @@ export async function seeNone(tab: Tab, selector: string, text?: string): Promis
   await expect.poll(() => find(tab, selector, text), { ...polling, message: `${selector} ${text ?? ''}` }).toBeNull()
 }
 
-/** Clicks the element when it is displayed and enabled. A click that meets something else, because the page moved meanwhile, is made again. */
+/** Clicks the element when it is displayed and enabled. A click that meets something else, because the page moved meanwhile, is repeated. */
 export async function click(tab: Tab, selector: string, text?: string): Promise<void> {
   const message = `${selector} ${text ?? ''}`
   await expect

@@ -5,7 +5,7 @@
 
 import { test as base } from '@playwright/test'
 import { startHubServer } from '../hub-server/server.js'
-import { buildWorker, driveTab, serveWorker, type HubCalls } from '../hub/harness.js'
+import { buildPage, buildScript, driveTab, serveWorker, type HubCalls } from '../hub/harness.js'
 import type { HubServer } from '../hub-server/types.js'
 import { startFolder } from '../ui/site-server.js'
 import { engines } from './drivers/engines.js'
@@ -37,10 +37,10 @@ interface WorkerFixtures {
   readonly launched: DrivenBrowser | string
   /** A browser with private windows only, in which a site may store {@link privateStorage}, if the driver can set that. */
   readonly privateBrowser: DrivenBrowser
-  readonly hubScript: string
+  readonly hubScripts: readonly [worker: string, page: string]
 }
 
-/** In MiB. Less than a chunk of 16 MiB, because Chromium may let one more transaction pass before it counts the last one. */
+/** The MiB that a site may store in a private window. Less than a chunk of 16 MiB, because Chromium may let one more transaction pass before it counts the last one. */
 const privateStorage = 12
 
 /** The hub in the worker of a page. */
@@ -112,9 +112,12 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     for (const tab of tabs) await tab.close().catch(() => undefined)
   },
   tab: async ({ newTab }, use) => use(await newTab()),
-  hubScript: [async ({ engineName: _engine }, use) => use(await buildWorker('../pages/hub-worker.ts')), { scope: 'worker' }],
-  hubUrl: async ({ hubScript }, use) => {
-    const served = await serveWorker(hubScript)
+  hubScripts: [
+    async ({ engineName: _engine }, use) => use([await buildScript('../pages/hub-worker.ts'), await buildPage()]),
+    { scope: 'worker' },
+  ],
+  hubUrl: async ({ hubScripts }, use) => {
+    const served = await serveWorker(...hubScripts)
     await use(served.url)
     await served.close()
   },
@@ -136,7 +139,7 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
   },
 })
 
-/** WebKitGTK is a desktop browser that may be installed where it cannot start, so it does not have to. */
+/** Starts the browser. Some machines have WebKitGTK but cannot start it: the reason is returned, and its specs are skipped. */
 async function launch(engine: Engine): Promise<DrivenBrowser | string> {
   if (engine.name !== 'webkit') return engine.launch()
   try {

@@ -54,7 +54,7 @@ const ready = (tab: Tab) => tab.waitForFunction(() => document.querySelector('aq
 test('a visit to the page', async ({ engineName, tab, site, server }) => {
   const { light, dark } = colours
   const print = `button[aria-label=${JSON.stringify(`Open: ${item.prompt}`)}]`
-  /** The gallery shows a picture once it has stored it, and no longer once it has deleted it. */
+  /** The gallery shows a picture once it is stored, and hides it once it is deleted. */
   const shows = (count: number) =>
     expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print), polling).toBe(count)
 
@@ -132,7 +132,7 @@ test('a visit to the page', async ({ engineName, tab, site, server }) => {
   })
 })
 
-test('a visit with a model that does not exist', async ({ engineName, tab, site, server }) => {
+test('a visit with a model that does not exist, then with one that does', async ({ engineName, tab, site, server }) => {
   await tab.setViewportSize(windows.wide)
   await tab.goto(`${site}/?${new URLSearchParams({ model: 'nobody/nothing', endpoint: server.url }).toString()}`)
 
@@ -150,7 +150,7 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
 
   await test.step('the settings fit their window', async () => {
     await click(tab, '.settings > summary')
-    // Lists and fields stand side by side.
+    // Lists and fields are side by side.
     const { height } = await see(tab, '#scheduler')
     expect(height).toBe((await see(tab, '#count')).height)
     expect((await looks(tab)).overflow).toBe(0)
@@ -177,10 +177,37 @@ test('a visit with a model that does not exist', async ({ engineName, tab, site,
     await keepScreenshot(tab, engineName, 'machine')
   })
 
-  await test.step('on the next visit the page is isolated, so the CPU has threads, although its host sends no headers', async () => {
+  await test.step('on the next visit the page is isolated, so it may share memory between threads, although its host sends no headers', async () => {
     expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(false)
     await tab.evaluate(() => navigator.serviceWorker.ready.then(() => undefined), null)
-    await tab.reload()
+    await tab.goto(address(site, server.url))
     expect(await tab.evaluate(() => self.crossOriginIsolated, null)).toBe(true)
+  })
+
+  await test.step('the page starts the threads of the CPU where the browser can share memory, and the picture is the same', async () => {
+    await tab.evaluate(() => {
+      const Own = globalThis.Worker
+      const started: unknown[] = []
+      class Listed extends Own {
+        constructor(...start: ConstructorParameters<typeof Own>) {
+          super(...start)
+          started.push(start[1]?.name)
+        }
+      }
+      Object.assign(globalThis, { started, Worker: Listed })
+    }, null)
+    expect(psnr(await generate(tab, item.prompt), reference)).toBeGreaterThanOrEqual(50)
+    const { started, shares, cores } = await tab.evaluate(
+      () => ({
+        started: Reflect.get(globalThis, 'started') as unknown[],
+        shares: 'SharedArrayBuffer' in globalThis,
+        cores: navigator.hardwareConcurrency,
+      }),
+      null,
+    )
+    // WebKitGTK has no shared memory, even here.
+    expect(shares).toBe(engineName !== 'webkit')
+    // The name that Emscripten, with which onnxruntime is built, gives each of its threads.
+    expect(started.includes('em-pthread')).toBe(shares && cores > 1)
   })
 })

@@ -51,13 +51,13 @@ test('one script tag on another origin, under a strict policy, generates a pictu
     expect(pixels).toHaveLength(size * size * 4)
     expect(new Set(pixels).size).toBeGreaterThan(16)
     expect(added).toEqual([])
-    // WebKit looks for the icon of a site that has none.
+    // WebKit requests an icon from a site that names none.
     const violations = async () =>
       (await tab.evaluate(() => document.documentElement.dataset['violations'] ?? '', null))
         .replace(/^img-src .*\/favicon\.ico$/m, '')
         .trim()
     expect(await violations()).toBe('')
-    // The list works: the policy refuses a picture of another site.
+    // The list of violations works: the policy refuses a picture of another site.
     await tab.evaluate((src) => document.body.append(Object.assign(new Image(), { src })), `${other.url}/plain`)
     await expect.poll(violations).toContain('img-src')
     const { isolated, adopted, sheets } = await tab.evaluate(

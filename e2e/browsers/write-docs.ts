@@ -45,7 +45,7 @@ interface Suite {
 }
 
 interface Results {
-  /** By title of a step, or of a test without steps: what each engine's column says. */
+  /** The table's cells: by the title of a step (or of a test without steps), then by engine. */
   readonly rows: Map<string, Map<EngineName, string>>
   readonly versions: Map<EngineName, string>
 }

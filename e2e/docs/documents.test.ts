@@ -1,6 +1,6 @@
 /** Checks the documents: every link, command and file that they name exists, and some test runs every snippet. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { documents, readSnippets } from './read-docs.js'
@@ -103,6 +103,25 @@ test('the sizes in models.md are those of the published weight tables, at two by
       return [model, (all / 1e9).toFixed(2), (Math.max(...sizes) / 1e9).toFixed(2)]
     }),
   )
+})
+
+test('the table of browsers.md has the titles of the specs that run in each browser', () => {
+  const [, table = ''] =
+    /written by npm run docs:browsers -->([^]*?)<!-- end -->/.exec(readFileSync('docs/browsers.md', 'utf8')) ?? []
+  const rows = [...table.matchAll(/^\| (\w[^|]*) \|/gm)].map(([, title = '']) => title)
+  const folder = 'e2e/browsers'
+  const titles = readdirSync(folder)
+    .filter((name) => name.endsWith('.spec.ts'))
+    .flatMap((name) => {
+      const text = readFileSync(join(folder, name), 'utf8')
+      const steps = text.split(/^test\(/m).slice(1)
+      // A test with steps has a row for each step, not for itself.
+      return steps.flatMap((one) => {
+        const own = [...one.matchAll(/test\.step\(\s*'([^']+)'/g)].map(([, title = '']) => title)
+        return own.length > 0 ? own : [/^\s*'([^']+)'/.exec(one)?.[1] ?? '']
+      })
+    })
+  expect(rows.toSorted()).toEqual(titles.toSorted())
 })
 
 test('the guides use only attributes that the element has', () => {

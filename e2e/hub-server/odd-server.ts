@@ -253,7 +253,7 @@ function redirect({ response, path }: Exchange, signature: string): void {
   response.writeHead(302, { location: `/${path}?${signature}` }).end()
 }
 
-/** Redirects to an address of this moment, which answers a few requests. */
+/** Redirects to a new signed address, which answers a few requests. */
 function sendSigned(exchange: Exchange, expired: number, most = 2): void {
   if (!isSigned(exchange)) return redirect(exchange, `signed=${exchange.count}`)
   const { request, response, signed } = exchange

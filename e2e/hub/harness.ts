@@ -33,33 +33,6 @@ export interface HubDriver extends HubCalls {
   readonly page: Page
 }
 
-/** The script of the page: it runs one worker, matches answers to calls by number, and keeps the progress. The worker gets the page's query. */
-const pageScript = `
-  let next = 0
-  const waiting = new Map()
-  globalThis.progress = {}
-  const worker = new Worker('/worker.js' + location.search, { type: 'module' })
-  worker.onmessage = ({ data }) => {
-    if (data.progress) { globalThis.progress[data.progress.path] = data.progress; return }
-    const settle = waiting.get(data.id)
-    waiting.delete(data.id)
-    settle(data)
-  }
-  globalThis.terminate = () => worker.terminate()
-  // Takes a folder that the user drops or picks, as a page does.
-  addEventListener('dragover', (event) => event.preventDefault())
-  addEventListener('drop', async (event) => {
-    event.preventDefault()
-    globalThis.given = await event.dataTransfer.items[0].getAsFileSystemHandle()
-  })
-  const input = document.createElement('input')
-  Object.assign(input, { type: 'file', webkitdirectory: true, onchange: () => { globalThis.given = [...input.files] } })
-  document.documentElement.append(input)
-  globalThis.call = (method, args) => new Promise((resolve) => {
-    waiting.set(++next, resolve)
-    worker.postMessage({ id: next, method, args })
-  })`
-
 /** Faults of browsers, as code that runs in the worker before anything else. */
 const brokenBrowsers = {
   absent: `Object.defineProperty(globalThis, 'indexedDB', { value: undefined })`,
@@ -106,18 +79,18 @@ const brokenBrowsers = {
     }`,
 }
 
-/** One way of {@link brokenBrowsers}. */
+/** The name of one of the {@link brokenBrowsers}. */
 type BrokenBrowser = keyof typeof brokenBrowsers
 
-/** Bundles a worker's script into one file. @param entry its source, relative to this folder */
-export async function buildWorker(entry: string): Promise<string> {
+/** Bundles a script into one file. @param entry its source, relative to this folder */
+export async function buildScript(entry: string): Promise<string> {
   const built = await build({
     configFile: false,
     logLevel: 'error',
     build: {
       write: false,
       target: 'es2023',
-      lib: { entry: fileURLToPath(new URL(entry, import.meta.url)), formats: ['es'], fileName: 'worker' },
+      lib: { entry: fileURLToPath(new URL(entry, import.meta.url)), formats: ['es'], fileName: 'script' },
     },
   })
   const [output] = Array.isArray(built) ? built : [built]
@@ -126,17 +99,22 @@ export async function buildWorker(entry: string): Promise<string> {
 
 /** Builds the worker and serves it with its page. Returns the page's URL. */
 export async function servePage(entry = '../pages/hub-worker.ts'): Promise<{ url: string; close: () => Promise<void> }> {
-  return serveWorker(await buildWorker(entry))
+  return serveWorker(await buildScript(entry), await buildPage())
+}
+
+/** Bundles the script of the page. */
+export function buildPage(): Promise<string> {
+  return buildScript('../pages/hub-page.ts')
 }
 
 /** Serves a worker's script with its page, on an origin of its own. */
-export async function serveWorker(script: string): Promise<{ url: string; close: () => Promise<void> }> {
+export async function serveWorker(worker: string, page: string): Promise<{ url: string; close: () => Promise<void> }> {
   const server = createServer((request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost')
-    const isScript = pathname === '/worker.js'
     const broken = brokenBrowsers[searchParams.get('broken') as BrokenBrowser] ?? ''
-    response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' })
-    response.end(isScript ? `${broken};${script}` : `<!doctype html><title>hub</title><script>${pageScript}</script>`)
+    const script = { '/worker.js': `${broken};${worker}`, '/page.js': page }[pathname]
+    response.writeHead(200, { 'content-type': script === undefined ? 'text/html' : 'text/javascript' })
+    response.end(script ?? '<!doctype html><title>hub</title><body><script type="module" src="/page.js"></script>')
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -154,7 +132,7 @@ export async function driveHub(page: Page, url: string, broken?: BrokenBrowser):
   return { page, ...(await driveTab(new PlaywrightTab(page), url, broken)) }
 }
 
-/** The same in a tab of any browser. */
+/** Opens the page in a tab of any browser. `broken` gives its worker one of the faults. */
 export async function driveTab(tab: Tab, url: string, broken?: BrokenBrowser): Promise<HubCalls> {
   await tab.goto(broken === undefined ? url : `${url}?broken=${broken}`)
   const send = (method: string, args: unknown[]) =>

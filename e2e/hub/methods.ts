@@ -12,6 +12,8 @@ interface OpenArguments {
 }
 
 export interface HubMethods {
+  /** Receives the port over which this worker asks the page to start workers for it. */
+  useWorkers(port: MessagePort): void
   /** Opens the cache with settings other than the default. */
   setUp(settings: Partial<TransferSettings>): void
   open(id: string, options: OpenArguments): { revision: string; files: readonly RepositoryFile[] }
@@ -23,7 +25,7 @@ export interface HubMethods {
   load(...paths: string[]): number[]
   /** Aborts all calls in progress. */
   abort(): void
-  /** Closes the repository. Its files may be evicted then, but can still be read. */
+  /** Closes the repository. After that its files may be evicted, but can still be read. */
   close(): void
   /** Hex sha256 of the bytes that an opened file returns. */
   hash(path: string): string

@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { chromium } from '@playwright/test'
 import { chromiumLaunchOptions } from '../../scripts/chromium.mjs'
-import { buildWorker } from './harness.js'
+import { buildScript } from './harness.js'
 
 export interface UnwatchedPage {
   /** Folder of the browser's profile, which is empty at first. */
@@ -44,7 +44,7 @@ interface Answer {
 
 /** Opens the page. @param entry the worker's source, relative to this folder; it answers `{id, method, args}` with `{id, value}` or `{id, error}` */
 export async function openUnwatchedPage(entry: string): Promise<UnwatchedPage> {
-  const script = await buildWorker(entry)
+  const script = await buildScript(entry)
   let calls = 0
   /** The page's pending request for its next call. */
   let asked = deferredResponse()

@@ -8,6 +8,7 @@ import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
 import { readWeightTable } from '../../src/checkpoint/weight-table.js'
 import { type StorageError, serializeError } from '../../src/errors.js'
 import { FileHasher } from '../../src/hub/cache/file-hasher.js'
+import { installPageWorkers } from '../../src/engine/page-worker.js'
 import { Hub } from '../../src/hub/hub.js'
 import { layoutNames } from '../../src/checkpoint/layouts/open-layout.js'
 import { openRepository } from '../../src/hub/repositories/open-repository.js'
@@ -26,7 +27,7 @@ const sources = new Map<string, ByteSource>()
 const trouble: string[] = []
 const onStorageTrouble = (error: StorageError) => trouble.push(error.code)
 
-/** No time limit that a slow machine could exceed. A spec of such a limit sets it. */
+/** Time limits that no slow machine exceeds. A spec that tests such a limit sets its own. */
 const patience = { stallMs: 600_000, storeOpenMs: 600_000 }
 
 async function theHub(): Promise<Hub> {
@@ -37,6 +38,7 @@ async function theHub(): Promise<Hub> {
 type Methods = { readonly [M in keyof HubMethods]: (...args: Argument<M>) => Answer<M> | Promise<Answer<M>> }
 
 const methods: Methods = {
+  useWorkers: installPageWorkers,
   async setUp(settings) {
     hub = await Hub.open({ settings: { ...patience, ...settings }, onStorageTrouble })
   },

@@ -29,7 +29,7 @@ interface Job {
   readonly repository: string
   readonly item: FixtureCase
   readonly reference: string
-  /** What float16 is compared with; undefined: PyTorch was not measured. */
+  /** PyTorch's own errors in float16, to compare with; undefined if PyTorch was not measured. */
   readonly own: OwnErrors | undefined
 }
 
@@ -153,7 +153,7 @@ async function runJob(tab: Tab, settings: ParitySettings, job: Job): Promise<Com
   return results
 }
 
-/** The variant for a float16 case: the case's own, if the repository also has other weights; otherwise its only weights are float16. */
+/** Returns the case. Adds the variant `fp16` if the case has float16 weights and names no variant, and the repository has fp16 files. */
 function withVariant({ item, repository }: Job): FixtureCase {
   const hasVariant = readdirSync(repository, { recursive: true }).some((path) => String(path).includes('.fp16'))
   if (item.dtype !== 'float16' || item.extra['variant'] !== undefined || !hasVariant) return item

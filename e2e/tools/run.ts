@@ -25,7 +25,7 @@ export async function main(names: readonly string[]): Promise<number> {
   const tarball = packLibrary()
   const models = await serveFolder('public/models/aquatint-emoji', { host: '127.0.0.1', port: 0, origin: '*' })
   const browser = await chromium.launch(chromiumLaunchOptions())
-  /** The rows of the table by what they say beside the versions, with the versions. */
+  /** The rows of the table. Versions of a tool whose other cells are equal share a row. */
   const rows = new Map<string, { readonly name: string; readonly versions: string[]; readonly rest: string }>()
   let failures = 0
   try {
@@ -48,9 +48,9 @@ export async function main(names: readonly string[]): Promise<number> {
 }
 
 interface Tried {
-  /** The installed version; the wanted one where the installation failed. */
+  /** The installed version, or the requested one if the installation failed. */
   readonly version: string
-  /** What went wrong; undefined where all went well. */
+  /** What failed; undefined if nothing did. */
   readonly failure?: string
 }
 
@@ -58,7 +58,7 @@ async function tryTool(tool: Tool, tarball: string, models: string, browser: Bro
   const folder = mkdtempSync(join(tmpdir(), 'aquatint-tool-'))
   const [first = ''] = tool.packages
   let version = first
-  // `run.mjs` sets NODE_ENV to development; an app is built as a user would build it.
+  // NODE_ENV is unset, because `run.mjs` sets it to development, and a user builds an app without it.
   const env = { ...process.env, NODE_ENV: undefined, NEXT_TELEMETRY_DISABLED: '1' }
   const run = (command: string) => promisify(exec)(command, { cwd: folder, maxBuffer: 2 ** 26, env })
   try {

@@ -19,7 +19,7 @@ export interface Tool {
   readonly output?: string
 }
 
-/** In the files, the address of the bundled model. */
+/** In the projects' files, this stands for the address of the bundled model. */
 export const modelPlaceholder = 'https://model.example'
 
 const load = `
@@ -132,7 +132,7 @@ function typescript(version: string): Tool {
   return {
     name: 'TypeScript',
     packages: [`typescript@${version}`],
-    needs: 'any `lib` from ES2022 and `dom` on; `await using` also `esnext.disposable`',
+    needs: 'in `lib`: `es2022` or later, and `dom`; for `await using` also `esnext.disposable`',
     files: { 'tsconfig.json': JSON.stringify({ compilerOptions, include: ['main.ts'] }), 'main.ts': typed },
     build: 'tsc -p .',
   }

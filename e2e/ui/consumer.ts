@@ -18,7 +18,7 @@ const inModules = (path: string) => join(repository, 'node_modules', path)
 /** The project of a consumer. */
 export class Consumer {
   readonly folder: string
-  /** Path of what `npm pack` wrote. */
+  /** Path of the tarball that `npm pack` wrote. */
   readonly tarball: string
   /** Where the package is unpacked. */
   readonly installed: string
@@ -35,7 +35,7 @@ export class Consumer {
     this.link(...Object.keys(dependencies))
   }
 
-  /** Gives the project packages of this repository's. */
+  /** Links packages of this repository's node_modules into the project. */
   link(...names: readonly string[]): void {
     for (const name of names) {
       const place = join(this.folder, 'node_modules', name)
@@ -72,7 +72,7 @@ export class Consumer {
       skipLibCheck: false,
       noEmit: true,
       jsx: 'react-jsx',
-      // Without the types of Node or Vite.
+      // The check runs without the types of Node or Vite.
       types: [],
     }
     writeFileSync(join(this.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['src'] }))
@@ -88,7 +88,7 @@ export class Consumer {
     return join(this.folder, 'dist')
   }
 
-  /** Runs a tool of this repository's in the project's folder. @throws Error with what it said when it fails */
+  /** Runs a tool of this repository's node_modules in the project's folder. @throws Error with the tool's output if it fails */
   run(tool: string, ...args: readonly string[]): void {
     run(this.folder, tool, ...args)
   }

@@ -39,7 +39,7 @@ export async function startLocalRegistry(): Promise<LocalRegistry> {
   }
 }
 
-/** What npm asks for: the versions of a package, or the archive of the only one. */
+/** The answer to a request of npm: the versions of a package, or the archive of the only version. */
 async function answer(path: string, host: string): Promise<string | Buffer | undefined> {
   const [, name = '', archive] = /^\/((?:@[^/]+\/)?[^/@]+)(\/archive\.tgz)?$/.exec(path) ?? []
   const manifest = join(modules, name, 'package.json')

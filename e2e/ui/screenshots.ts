@@ -29,7 +29,7 @@ async function write(page: Page, words = prompt): Promise<void> {
   await page.getByLabel('Prompt', { exact: true }).fill(words)
 }
 
-/** The model is ready, which it becomes while the user types. */
+/** Types a prompt and waits until the model, which loads meanwhile, is ready. */
 async function idle(page: Page): Promise<void> {
   await write(page)
   await page.getByText('Ready', { exact: true }).first().waitFor({ timeout: 120_000 })

@@ -55,7 +55,7 @@ test('only the header and the chunks of wanted tensors are fetched and kept; a t
   expect((await bytesOf(table, 'layers.11.weight')).equals(truth(11))).toBe(true)
   expect(fetched()).toBe(wantedBytes + 2 * chunkBytes + (file.byteLength % chunkBytes))
 
-  // Later loads need no server, and one that wants all gets the rest and checks the whole.
+  // A later load of the same tensors needs no server.
   await server.close()
   expect((await bytesOf(await readWeightTable(await open(), files, options), 'layers.0.weight')).equals(truth(0))).toBe(true)
 })
@@ -80,7 +80,7 @@ test('a download in part resumes where it stopped, and can be read while it arri
   const { table, verified } = await readArrivingTable(await open(), files, { isWanted })
   expect((await bytesOf(table, 'layers.3.weight')).equals(truth(3))).toBe(true)
   await verified()
-  // What was in memory when it stopped arrives again: at most four chunks.
+  // The chunks that were in memory when the download stopped arrive again: at most four.
   expect(fetched()).toBeLessThanOrEqual(wantedBytes + 4 * chunkBytes)
 })
 
@@ -90,7 +90,7 @@ test('wrong bytes in a partly stored file are found as soon as the file is whole
   const [key = ''] = await store.chunkFiles()
   await store.deleteChunks(key, [2])
   server.setFaults({ rules: [{ match: { host: 'cdn', covers: 2 * chunkBytes + 5 }, flipByteAt: 2 * chunkBytes + 5, times: 1 }] })
-  // The chunk differs from what it was: everything is fetched again.
+  // The lost chunk arrives with wrong bytes, so the whole file is fetched again.
   const table = await readWeightTable(await open(), files, { isWanted })
   expect((await bytesOf(table, 'layers.1.weight')).equals(truth(1))).toBe(true)
   await (await hubs()).cache.clear()
@@ -118,7 +118,7 @@ test('reading a header says how many bytes opening the file would download, with
   await readWeightTable(await open(), files, { isWanted })
   expect(await measure({ isWanted })).toEqual({ fetched: 0, kept: wantedBytes })
   expect(await measure({})).toEqual({ fetched: file.byteLength - wantedBytes, kept: file.byteLength })
-  // A part of a chunk, as an aborted download leaves it, is not the chunk.
+  // A part of a chunk, as an aborted download leaves it, does not count as the chunk.
   const [key = ''] = await store.chunkFiles()
   const index = wantedBytes / chunkBytes
   const ranges = [{ begin: wantedBytes, end: wantedBytes + 10 }]

@@ -110,7 +110,7 @@ export function isFloatDType(dtype: SafetensorsDType): dtype is FloatDType {
   return dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
 }
 
-/** Converts `bytes` of `dtype` to float32: exactly, but F64, which is rounded. F32 in aligned memory is not copied. */
+/** Converts `bytes` of `dtype` to float32: exactly, except F64, which is rounded. F32 in aligned memory is not copied. */
 export function decodeFloats(bytes: Uint8Array<ArrayBuffer>, dtype: FloatDType): Float32Array<ArrayBuffer> {
   if (dtype === 'F8_E4M3') return float8E4M3ToFloat32(bytes)
   if (dtype === 'F8_E5M2') return float8E5M2ToFloat32(bytes)

@@ -123,16 +123,16 @@ class LongSource implements ByteSource {
   readonly byteLength = 2 ** 43
   given = 0
   readonly #bytes: Uint8Array
-  readonly #told: (count: number) => void
+  readonly #onRead: (count: number) => void
 
-  constructor(bytes: Uint8Array, told: (count: number) => void) {
+  constructor(bytes: Uint8Array, onRead: (count: number) => void) {
     this.#bytes = bytes
-    this.#told = told
+    this.#onRead = onRead
   }
 
   async read({ begin, end }: ByteRange): Promise<Uint8Array<ArrayBuffer>> {
     this.given += end - begin
-    this.#told(end - begin)
+    this.#onRead(end - begin)
     const result = new Uint8Array(end - begin)
     result.set(this.#bytes.subarray(begin, end))
     return result
@@ -202,7 +202,7 @@ interface Target {
   readonly name: string
   readonly input: Uint8Array
   readonly isAnswer?: true
-  /** A form that is refused whole: few mutations of it are valid, or none. */
+  /** Set if even the input without mutations is refused: few of its mutations are valid, or none. */
   readonly isRefused?: true
   /** Parses a source. `read` is called with the number of bytes that the source itself allocated. */
   readonly run: (bytes: Uint8Array, read: (count: number) => void) => Promise<void> | void
@@ -228,7 +228,7 @@ const targets: readonly Target[] = [
       try {
         await readSafetensorsHeader(source, 'x')
       } finally {
-        // The length of the header, and the header.
+        // Only the header and its length may be read.
         expect(source.given).toBeLessThanOrEqual(8 + safetensorsLimits.headerBytes)
       }
     },
@@ -242,7 +242,7 @@ const targets: readonly Target[] = [
     run: (bytes) => {
       for (const shard of parseWeightIndex(bytes, 'x').values()) {
         checkShardName(shard, 'x')
-        // Joined to a URL as a relative reference, it stays in its folder.
+        // A shard's name that is joined to a URL as a relative reference stays in its folder.
         expect(new URL(encodeURIComponent(shard), 'https://host/a/b/').href.startsWith('https://host/a/b/')).toBe(true)
         expect(shard).not.toMatch(/[/\\]/)
       }
@@ -370,7 +370,7 @@ test.each(targets)(
     process.stdout.write(`${name}: ${shown}, ${accepted} accepted, ${codes.size} codes\n`)
     expect(slowest).toBeLessThan(allowedMilliseconds)
     expect(most).toBeLessThanOrEqual(allowedBytes)
-    // The mutations reach past the first check, and some are harmless. Whatever is wrong with an answer has one code.
+    // The mutations reach past the first check, and some are harmless. Parsers of a server's answer have one code for all errors.
     if (!isAnswer) expect(codes.size).toBeGreaterThan(3)
     if (name !== lying && isRefused !== true) expect(accepted).toBeGreaterThan(0)
   },

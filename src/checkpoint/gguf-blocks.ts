@@ -1,5 +1,5 @@
 /**
- * The block types of GGUF files: how many weights share a block, how many bytes it has, and what its bytes mean. A pure function per type.
+ * The block types of GGUF files: how many weights share a block, how many bytes a block has, and what the bytes mean. A pure function per type.
  * Source: the structs and `dequantize_row_*` of https://github.com/ggml-org/ggml `ggml-quants.c`; little endian.
  */
 
@@ -8,10 +8,10 @@ import { float16ToFloat32 } from '../util/half.js'
 /** A type whose weights are quantized in blocks. */
 export interface BlockType {
   readonly name: string
-  /** Weights of a block, and its bytes. */
+  /** How many weights a block has, and how many bytes it takes. */
   readonly weights: number
   readonly bytes: number
-  /** The bits of Aquatint's own form that is nearest. */
+  /** The bits of the blocks to which Aquatint converts this type: the nearer of 4 and 8. */
   readonly bits: 4 | 8
   /** Writes the weights of the block that begins at `at` to `out`, from index `to` on. */
   readonly decode: (block: Block, out: Float32Array, to: number) => void
@@ -31,11 +31,14 @@ function float16({ bytes, at }: Block, offset: number): number {
   return float16ToFloat32(half)[0] ?? 0
 }
 
-/** Reads beyond the bytes cannot happen: whole blocks are read. */
+/** The byte at a position, which exists because whole blocks are read. */
 const byte = (bytes: Uint8Array, at: number): number => bytes[at] as number
 const signed = (value: number): number => (value << 24) >> 24
 
-/** Blocks of 32 with codes of 4 bits: the first half of the weights in the low bits. `high` gives a fifth bit, `least` is added to codes times scale. */
+/**
+ * Blocks of 32 weights with 4-bit codes at offset `codes`, the first 16 weights in the low bits. Each weight is (code − zero) · scale. `high`: the offset
+ * of a fifth bit of each code. `least`: the offset of a float16 that is added to each weight.
+ */
 function nibbles(
   block: Block,
   {
@@ -85,7 +88,7 @@ function superBlock(
   }
 }
 
-/** The code of 2 bits of weight `i` of 256 in Q2_K and Q3_K. */
+/** The 2-bit code of weight `i` (0 to 255) of a block in Q2_K and Q3_K. */
 function twoBits(bytes: Uint8Array, codes: number, i: number): number {
   return (byte(bytes, codes + (i >> 7) * 32 + (i & 31)) >> (2 * ((i >> 5) & 3))) & 3
 }

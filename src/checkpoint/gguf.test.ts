@@ -1,4 +1,4 @@
-/** Reads the files of fixtures/gguf, and holds their values to those of the gguf package. */
+/** Reads the files of fixtures/gguf, and compares their values with those that the gguf package reads. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -57,7 +57,7 @@ const weights = async (made: WeightTable, name: string, bits: 4 | 8) => {
   return { values: dequantizeRows({ codes: await read(made, name), scales, zeroPoints: new Uint8Array() }, layout), scales }
 }
 
-describe('as blocks of our own', () => {
+describe('converted to Aquatint’s blocks', () => {
   test('files that were quantized as llama.cpp does it keep every code and every scale', async () => {
     const { tensors } = await readGguf(
       new MemorySource(Uint8Array.from(readFileSync(join(folder, 'transformer.gguf')))),
@@ -78,7 +78,7 @@ describe('as blocks of our own', () => {
     }
   })
 
-  test('others are quantized to the nearest form, and the error is reported once for each type', async () => {
+  test('other block types are quantized to 8 or 4 bits, and the relative error is reported once for each type', async () => {
     const errors = new Map<string, number>()
     const made = quantizeBlocks(undefined, (type, bits, error) => {
       expect(errors.has(type)).toBe(false)
@@ -115,7 +115,7 @@ test('numbers in the metadata that no float64 has are skipped', async () => {
   const copy = bytes()
   const view = new DataView(copy.buffer)
   const begin = new TextEncoder().encode('big')
-  // One more entry in front of the others: its name, the type of a whole number of 64 bits without a sign, and a number.
+  // One more metadata entry before the others: its name, the type uint64, and a number.
   const entry = new Uint8Array(8 + begin.length + 4 + 8)
   const own = new DataView(entry.buffer)
   own.setBigUint64(0, BigInt(begin.length), true)

@@ -32,9 +32,9 @@ export function isGguf(bytes: Uint8Array): boolean {
   return bytes[0] === 0x47 && bytes[1] === 0x47 && bytes[2] === 0x55 && bytes[3] === 0x46
 }
 
-/** @throws CheckpointError `gguf-header`; UnsupportedError `gguf-type` */
+/** Reads and checks a file's header. `file`: its name, for errors. @throws CheckpointError `gguf-header`; UnsupportedError `gguf-type` */
 export async function readGguf(source: ByteSource, file: string, options: ReadOptions = {}): Promise<TensorFile> {
-  // The length of the header is not written in it, so more of it is read until it ends.
+  // The header does not state its own length, so more bytes are read until it ends.
   for (let length = 256 << 10; ; length *= 4) {
     const end = Math.min(length, source.byteLength, ggufLimits.headerBytes)
     const bytes = await source.read({ begin: 0, end }, options)
@@ -48,7 +48,7 @@ export async function readGguf(source: ByteSource, file: string, options: ReadOp
   }
 }
 
-/** The bytes that were read end before the header does. */
+/** Thrown if the bytes that were read end before the header does. */
 class EndOfBytes extends Error {}
 
 function wrong(file: string, what: string): CheckpointError {
@@ -78,7 +78,7 @@ function parseGguf(bytes: Uint8Array<ArrayBuffer>, source: ByteSource, file: str
     const value = reader.value(reader.uint32())
     if (typeof value === 'string') metadata.set(key, value)
     if (key === 'general.alignment' && typeof value === 'number') alignment = value
-    // ComfyUI-GGUF stores a tensor whose rows have no whole blocks as a matrix, and its shape here.
+    // ComfyUI-GGUF stores a tensor whose rows are not whole blocks as a matrix of another shape, and its own shape in the metadata.
     if (key.startsWith(originalShape) && Array.isArray(value)) shapes.set(key.slice(originalShape.length), value)
   }
   if (!(alignment >= 1 && alignment <= 1 << 20)) throw wrong(file, `general.alignment is ${alignment}`)
@@ -87,7 +87,7 @@ function parseGguf(bytes: Uint8Array<ArrayBuffer>, source: ByteSource, file: str
     const name = reader.text()
     const rank = reader.uint32()
     if (rank > ggufLimits.rank) throw wrong(file, `the tensor ${name} has ${rank} dimensions`)
-    // The first dimension of GGUF is the last of others.
+    // GGUF lists dimensions from the last to the first.
     const shape = Array.from({ length: rank }, () => reader.uint64()).toReversed()
     raw.push({ name, shape, type: reader.uint32(), offset: reader.uint64() })
   }
@@ -214,7 +214,8 @@ class HeaderReader {
 
   uint64(): number {
     const value = this.#view.getBigUint64(this.skip(8), true)
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw wrong(this.#file, `it has the number ${value}`)
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw wrong(this.#file, `it has the number ${value}; allowed are numbers up to ${Number.MAX_SAFE_INTEGER}`)
     return Number(value)
   }
 

@@ -1,7 +1,7 @@
 /**
  * `quantization_config` in a component's config.json, as `aquatint shard --dtype q8` writes it. It keeps other software from
- * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). Configs that other tools quantized are not
- * read here: the network definitions refuse their `quantization_config`.
+ * reading codes as weights; the layout follows from the tensors themselves (transforms/quantize-rows.ts). The `quantization_config` of another tool
+ * is not read here: the network definitions refuse it.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -15,7 +15,7 @@ const ownQuantMethod = 'aquatint'
 export interface ReadQuantization {
   /** The config without Aquatint's note. */
   readonly config: Config
-  /** Bits of the quantized weights, or null without such a note. */
+  /** Bits of the quantized weights; null if the config has no note of Aquatint's. */
   readonly bits: 4 | 8 | null
 }
 

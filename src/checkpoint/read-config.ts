@@ -29,8 +29,8 @@ export async function readConfig(files: OpensFiles, path: string, options: ReadO
 }
 
 /**
- * A config of a class of diffusers, whose key `_use_default_values` lists keys that are read as if they were left out; and the values that they had.
- * diffusers keeps that list in memory and takes it from a file too.
+ * Applies `_use_default_values` to the config of a diffusers class: `config` lacks the keys that it lists, and `defaulted` has their values. diffusers
+ * keeps this list in memory, but also obeys one in a file.
  */
 export function withoutDefaulted(config: JsonObject): { readonly config: JsonObject; readonly defaulted: JsonObject } {
   const { _use_default_values: listed = [], ...given } = config

@@ -21,6 +21,7 @@ export const safetensorsLimits = {
 /** A tensor as a header describes it; offsets count from the start of the file. */
 export type TensorHeader = Omit<TensorEntry, 'source'>
 
+/** A parsed header: the tensors by name, and the texts of `__metadata__`. */
 export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorHeader>
   readonly metadata: ReadonlyMap<string, string>
@@ -145,7 +146,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
       end: dataBegin + end,
     }
   let bytes = dtypeBytes[dtype]
-  // A dimension of zero makes the whole product zero, so partial products are checked only without one.
+  // If a dimension is 0, the tensor has no bytes, however large the product of the other dimensions is.
   if (shape.includes(0)) bytes = 0
   for (const dim of bytes === 0 ? [] : shape) {
     bytes *= dim
@@ -156,7 +157,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
   return { name: tableName(name), dtype, shape, begin: dataBegin + begin, end: dataBegin + end }
 }
 
-/** A tensor's name in the table. No network has a name that is empty, very long or has control characters: these are written out, so that they can be shown. */
+/** A tensor's name in the table. A name that is empty, very long or has control characters, which no network has, is cut and escaped, so that messages can show it. */
 function tableName(name: string): string {
   const isPlain = name.length > 0 && name.length <= safetensorsLimits.nameLength && !/\p{Cc}/u.test(name)
   return isPlain ? name : JSON.stringify(name.slice(0, safetensorsLimits.nameLength)).replaceAll(/\p{Cc}/gu, '?')

@@ -90,7 +90,7 @@ function source(path: string): string {
   return resolve(import.meta.dirname, path)
 }
 
-/** Starts a worker whose heap has room for the worker itself and 25 MB. */
+/** Starts a worker whose heap can hold the worker itself and 25 MB. */
 async function start(): Promise<Worker> {
   const resourceLimits = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: heap + allowed }
   const started = new Worker(join(folder, 'worker.mjs'), { resourceLimits })
@@ -114,8 +114,8 @@ async function outcomeOf(parser: keyof typeof parsers, text: string): Promise<st
   }
 }
 
-/** Values that take as much as values can for each byte of their text, one after the other until a text of `bytes` is full. */
-const hoards: Readonly<Record<string, (bytes: number) => string>> = {
+/** Texts of `bytes` bytes whose values take as much memory for each byte of text as they can. */
+const heavyValues: Readonly<Record<string, (bytes: number) => string>> = {
   'empty objects': (bytes) => list('{}', bytes),
   'empty lists': (bytes) => list('[]', bytes),
   'lists of one': (bytes) => list('[0]', bytes),
@@ -151,7 +151,7 @@ const names = (count: number) => range(count, (k) => `transformer_blocks.${k}.at
 const word = (k: number) => `${(k * 7919).toString(36)}</w>`
 const words = (count: number) => Object.fromEntries(range(count, (k) => [word(k), k]))
 
-/** What is parsed: how long it may be, how a hoard is put into it, and the most of what is right. */
+/** For each parser: the longest text that it accepts, a function that puts a value into a text for this parser, and a large valid content. */
 const limits = [
   {
     parser: 'header',
@@ -171,7 +171,7 @@ const limits = [
     parser: 'config',
     bytes: maxConfigBytes,
     wrap: (value: string) => `{"a":${value}}`,
-    // As the tokenizer.json of CLIP.
+    // As large as the tokenizer.json of CLIP.
     right: () => ({ vocab: words(49_408), merges: range(48_894, (k) => [word(k), word(k + 7)]) }),
   },
   {
@@ -189,16 +189,16 @@ const limits = [
   },
 ] as const
 
-/** All are read by one parser: each kind of hoard is tried on configs, and these on the others. */
+/** One JSON parser reads all kinds of texts, so configs are tried with all of these values, and the other kinds only with some. */
 const elsewhere = new Set(['small objects', 'many keys', 'one string of wide characters'])
 
 describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {
-  test.each(Object.entries(hoards).filter(([kind]) => parser === 'config' || elsewhere.has(kind)))(
+  test.each(Object.entries(heavyValues).filter(([kind]) => parser === 'config' || elsewhere.has(kind)))(
     'full of %s',
-    async (_, hoard) => {
-      const room = bytes - wrap('').length
+    async (_, heavyValue) => {
+      const freeBytes = bytes - wrap('').length
       for (const part of [8, 1]) {
-        const text = wrap(hoard(Math.floor(room / part)))
+        const text = wrap(heavyValue(Math.floor(freeBytes / part)))
         expect(text.length).toBeGreaterThan((0.9 * bytes) / part)
         expect(text.length).toBeLessThanOrEqual(bytes)
         expect(await outcomeOf(parser, text)).toMatch(/^[a-z-]+$/)
@@ -212,6 +212,6 @@ describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {
 })
 
 test('the test notices a parser that takes too much memory', async () => {
-  expect(await outcomeOf('plain', hoards['small objects']!(1_000_000))).toBe('read')
-  expect(await outcomeOf('plain', hoards['small objects']!(maxConfigBytes))).toBe('ERR_WORKER_OUT_OF_MEMORY')
+  expect(await outcomeOf('plain', heavyValues['small objects']!(1_000_000))).toBe('read')
+  expect(await outcomeOf('plain', heavyValues['small objects']!(maxConfigBytes))).toBe('ERR_WORKER_OUT_OF_MEMORY')
 })

@@ -1,4 +1,4 @@
-/** A file with tensors in any format that is read: safetensors, or GGUF. */
+/** Reads the list of tensors of a file in any supported format: safetensors or GGUF. */
 
 import type { ByteSource, ReadOptions } from '../hub/types.js'
 import { isGguf, readGguf, type TensorFile } from './gguf.js'

@@ -3,7 +3,7 @@
 import type { ByteSource } from '../hub/types.js'
 import type { dtypeBytes } from '../util/dtype-bytes.js'
 
-/** Element types of safetensors files, by their names there. */
+/** Element types of tensors, by their names in safetensors files. */
 export type SafetensorsDType = keyof typeof dtypeBytes
 
 /** A tensor: its type, its shape, and where its bytes are. */
@@ -14,11 +14,11 @@ export interface TensorEntry {
   /** The type's name in the file, if `dtype` is UNKNOWN. */
   readonly dtypeName?: string | undefined
   readonly shape: readonly number[]
-  /** The file that holds it, and the range of its bytes there. */
+  /** The file that holds the tensor, and the range of its bytes there. */
   readonly source: ByteSource
   readonly begin: number
   readonly end: number
-  /** Where the file holds the tensor in quantized blocks, which `source` decodes: their type. */
+  /** The block type, if the file has the tensor in quantized blocks. `source` decodes them. */
   readonly blocks?: { readonly name: string; readonly bits: 4 | 8 } | undefined
   /** Set if `source` adds products of LoRAs to a weight, and a device can add them itself. */
   readonly fused?: FusedProducts | undefined
@@ -36,7 +36,7 @@ export interface LoraProduct {
 
 /** A weight and the products to add to it. */
 export interface FusedProducts {
-  /** The weight without them. */
+  /** The weight without the products. */
   readonly base: TensorEntry
   readonly products: readonly LoraProduct[]
 }
@@ -68,5 +68,5 @@ export interface CheckpointNote {
 /** A parsed `config.json` with diffusers' keys. */
 export type Config = Readonly<Record<string, unknown>>
 
-/** The library that wrote a component: the two have different file names and look for a single file or an index first. */
+/** The library that wrote a component. The two differ in file names, and in whether they look for a single file or for an index first. */
 export type WeightLibrary = 'diffusers' | 'transformers'

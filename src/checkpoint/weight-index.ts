@@ -56,7 +56,7 @@ export function checkShardName(name: string, file: string): void {
   }
   if (name.length === 0 || name.length > weightIndexLimits.nameLength)
     refuse(`a shard name has 1 to ${weightIndexLimits.nameLength} characters`)
-  if (!name.isWellFormed()) refuse('it has half of a character')
+  if (!name.isWellFormed()) refuse('it is not well-formed Unicode')
   let decoded = name
   // Each round shortens the name, so the loop ends.
   for (;;) {

@@ -23,7 +23,7 @@ import { elementCount } from '../util/element-count.js'
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
-  /** Whether a tensor will be read, by its name in the file. Others may be fetched only when they are. By default all are. */
+  /** Whether a tensor will be read, by its name in the file. Other tensors may be fetched only once they are read. Default: all will be read. */
   readonly isWanted?: ((name: string) => boolean) | undefined
   /** Called with a note about an oddity of the files that does not prevent reading them. */
   readonly onNote?: ((note: CheckpointNote) => void) | undefined
@@ -47,7 +47,7 @@ export interface ArrivingTable {
 
 /**
  * Returns the same table as soon as the headers have arrived; reads of its tensors wait for their bytes. Nothing is verified before `verified`
- * resolves, so an error may be caused by the network. @throws as {@link readWeightTable}
+ * resolves, so damaged bytes may cause an error before that. @throws as {@link readWeightTable}
  */
 export async function readArrivingTable(
   repository: Repository,
@@ -65,7 +65,7 @@ export async function readArrivingTable(
           arriving.push(source)
           resolve(source)
         }
-        // A cached file does not call `onArriving`. An error after that call reaches the reads of the source.
+        // For a cached file, `onDownloading` is not called. If `open` fails after that call, the reads of the source report the error.
         repository.open(path, { ...opening, onDownloading }).then(resolve, reject)
       }),
   )
@@ -102,7 +102,7 @@ async function joinTables(
     )
 
   const inPart = new Set(isWanted && [...weightMap].flatMap(([name, shard]) => (isWanted(name) ? [] : [shard])))
-  // The total of the others is known before any shard has arrived.
+  // Before the first bytes arrive, report the size of each shard that is downloaded whole.
   for (const shard of shards.filter((each) => !inPart.has(each))) {
     const total = listed.get(folder + shard) ?? 0
     options.onProgress?.({ path: folder + shard, loaded: 0, total, cached: 0, phase: 'queued' })
@@ -116,7 +116,7 @@ async function joinTables(
   const holders = new Map<string, string>()
   for (const [i, shard] of shards.entries()) {
     for (const [name, entry] of tables[i] ?? []) {
-      // As in diffusers and transformers, which read every tensor of every shard in this order: the last one counts.
+      // If several shards hold a tensor, the last one counts, as in diffusers and transformers, which read the shards in this order.
       table.set(name, entry)
       holders.set(name, shard)
     }
@@ -131,7 +131,7 @@ async function joinTables(
   return table
 }
 
-/** The tensors that the index has and the shards do not, that it has in another shard, and that several shards hold; each with the reason. */
+/** The tensors on which the index and the shards disagree, each with the reason: no shard has it, another shard has it, or several have it. */
 function oddEntries(
   weightMap: WeightMap,
   tables: readonly WeightTable[],

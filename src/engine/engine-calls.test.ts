@@ -1,5 +1,5 @@
 /** Calls that need no loaded pipeline, over a real message channel: plans, and the cache. */
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
 import { DiffusionPipeline } from './client/diffusion-pipeline.js'
 import { ModelCache } from './client/model-cache.js'
@@ -37,7 +37,7 @@ test('a plan takes load options and the size, rejects other options, and can be 
   })
   const controller = new AbortController()
   const slow = DiffusionPipeline.plan('me/model', { engine, revision: 'slow', signal: controller.signal })
-  await vi.waitFor(() => expect(asked).toHaveLength(2))
+  await expect.poll(() => asked).toHaveLength(2)
   controller.abort(new TypeError('enough'))
   await expect(slow).rejects.toThrow('enough')
 })

@@ -48,7 +48,7 @@ test('pixels, captured tensors and previews are transferred, not copied', async 
   expect([made.data.length, preview.data.length, latents.length]).toEqual([0, 0, 0])
 })
 
-test('a generation can be iterated over its steps and awaited; pixels that the caller passed stay its own', async () => {
+test('a generation can be iterated over its steps and awaited; it leaves the caller the pixels that it passed', async () => {
   const given = pixel()
   const received: unknown[] = []
   const { engine } = engineWith(() =>
@@ -367,7 +367,11 @@ test('a pipeline that is disposed while it is loaded again leaves nothing behind
   await expect(loaded.generate('x')).rejects.toMatchObject({ code: 'pipeline-disposed' })
 })
 
-test('when the script of a worker fails, its calls reject', async () => {
+test.each([
+  [true, 'engine-blocked'],
+  [false, 'engine-not-fetched'],
+])('when the script of a worker fails, its calls reject; online %s: %s', async (onLine, code) => {
+  vi.stubGlobal('navigator', { onLine })
   const target = new EventTarget()
   const spawn = (): EngineWorker => ({
     postMessage: () => {},
@@ -377,5 +381,5 @@ test('when the script of a worker fails, its calls reject', async () => {
   })
   const loading = DiffusionPipeline.fromPretrained('a/b', { engine: new Engine({ worker: spawn }) })
   target.dispatchEvent(new Event('error'))
-  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-blocked' })
+  await expect(loading).rejects.toMatchObject({ name: 'DeviceError', code })
 })

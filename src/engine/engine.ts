@@ -1,6 +1,6 @@
 /**
  * The engine inside the worker. It keeps the loaded pipelines, runs one generation at a time, turns cancel messages into AbortSignals and
- * forwards events. It knows pipelines only by their interface, and does not depend on threads.
+ * forwards events. It uses pipelines only through their interface, and can also run outside a worker.
  */
 
 import { releaseProxy } from 'comlink'
@@ -68,6 +68,8 @@ export interface EngineParts {
   readonly plan: PipelinePlanner
   /** The cache, opened at first use. */
   readonly cache: () => Promise<EngineCache>
+  /** Receives the port over which this worker asks the page to start workers for it. */
+  readonly useWorkers?: ((port: MessagePort) => void) | undefined
   /** Resolves to the name of the Web Lock that this worker holds. */
   readonly lock?: Promise<string | null> | undefined
 }
@@ -91,7 +93,8 @@ export class WorkerEngine implements EngineApi {
     this.#parts = parts
   }
 
-  hello(): Promise<string | null> {
+  hello(workers: MessagePort): Promise<string | null> {
+    this.#parts.useWorkers?.(workers)
     return this.#parts.lock ?? Promise.resolve(null)
   }
 
@@ -109,7 +112,7 @@ export class WorkerEngine implements EngineApi {
         onProgress: (progress) => relay.push({ type: 'progress', progress }),
       })
       if (signal.aborted) {
-        // The call was cancelled after the load last checked the signal: nobody else would dispose the pipeline.
+        // The call was cancelled after the load last checked the signal: no other code would dispose the pipeline.
         await pipeline.dispose()
         signal.throwIfAborted()
       }

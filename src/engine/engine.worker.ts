@@ -4,6 +4,7 @@ import { expose } from 'comlink'
 import { WorkerEngine } from './engine.js'
 import { holdLifeLock } from './life-lock.js'
 import { pipelineLoader, pipelinePlanner } from './load-pipeline.js'
+import { installPageWorkers } from './page-worker.js'
 import { installErrorTransfer } from './protocol.js'
 import { SharedHub } from './shared-hub.js'
 
@@ -15,6 +16,7 @@ expose(
     load: pipelineLoader(hub),
     plan: pipelinePlanner(hub),
     cache: async () => (await hub.open()).cache,
+    useWorkers: installPageWorkers,
     lock: holdLifeLock(navigator.locks),
   }),
 )

@@ -86,14 +86,14 @@ export class EventRelay {
   }
 }
 
-/** Whether an event has to be sent before the worker continues: it may be blocked for a long time then. */
+/** Whether an event has to be sent before the worker continues, because the worker may then be blocked for a long time. */
 function cannotWait(event: EngineEvent): boolean {
   if (event.type === 'step') return true
   const { progress } = event
   return progress.type === 'status' || (progress.type === 'weights' && isEnd(progress))
 }
 
-/** Whether the weights of a component begin to be loaded, or are loaded. */
+/** Whether the loading of a component's weights has just begun, or has ended. */
 function isEnd({ loaded, total }: { readonly loaded: number; readonly total: number }): boolean {
   return loaded === 0 || loaded >= total
 }

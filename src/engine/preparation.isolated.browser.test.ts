@@ -1,6 +1,6 @@
 /**
- * The kernels of a generation are compiled before its weights are here: none is compiled afterwards. With the public API and its worker, so each pipeline has a GPU device of its
- * own, on which nothing was compiled before. Each family makes two images from an image, where it can: the decoder, the encoder and a larger batch.
+ * Aquatint compiles the kernels of a generation while its weights download, and none afterwards. The tests use the public API and its worker, so each pipeline has a GPU
+ * device of its own, on which nothing was compiled before. Each family that can start from an image makes two images from one: this runs the encoder, the decoder and a larger batch.
  */
 import { expect, onTestFinished, test } from 'vitest'
 import { caseOptions } from '../pipelines/testing-cases.js'
@@ -22,7 +22,7 @@ test.each<readonly [string, PlannedSize]>([
   ['tiny-sd35', { skipGuidanceLayers: [0] }],
   ['tiny-flux', {}],
   ['tiny-chroma', {}],
-  // Reference images have 64 pixels along an edge at least.
+  // A reference image has at least 64 pixels along each edge.
   ['tiny-flux2-klein', { width: 64, height: 64 }],
   ['tiny-z-image', {}],
   ['few-steps/lcm', { imageToImage: false }],

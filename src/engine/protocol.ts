@@ -56,8 +56,11 @@ export interface EventSink {
 
 /** The calls that the worker handles. */
 export interface EngineApi {
-  /** The name of a Web Lock that the worker holds as long as it lives, or null if locks are not available. */
-  hello(): Promise<string | null>
+  /**
+   * The first call. Through `workers` the page starts the workers that the engine's worker needs (page-worker.ts). Returns the name of a Web Lock that the
+   * worker holds as long as it lives, or null if locks are not available.
+   */
+  hello(workers: MessagePort): Promise<string | null>
   load(
     call: CallId,
     repo: CheckpointReference,

@@ -2,15 +2,15 @@
 
 import { Engine } from './client/engine-client.js'
 
-/** What testing-count-kernels.ts tells the page. */
+/** A message from testing-count-kernels.ts to the page. */
 export type CompilationMessage = { readonly compiled: string } | { readonly prepared: true }
 
 /** An engine, and the names of the kernels that its worker has compiled. */
 export interface CountingEngine {
   readonly engine: Engine
-  /** While the kernels of generations were prepared, or before. */
+  /** Kernels that were compiled before the preparation of kernels ended. */
   readonly before: readonly string[]
-  /** Since then. */
+  /** Kernels that were compiled later. */
   readonly after: readonly string[]
 }
 

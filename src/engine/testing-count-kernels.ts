@@ -1,12 +1,12 @@
 /**
- * For tests, in a worker: tells the page about each compute pipeline that GPU devices compile, and when the kernels of a generation are prepared. A generation
- * waits for that, as it does where weights take longer to arrive. Not part of the library.
+ * For tests, in a worker: reports to the page each compute pipeline that a GPU device compiles, and the end of the preparation of kernels. A generation
+ * waits for this end instead of stopping the preparation, as if the weights had taken longer to arrive. Not part of the library.
  */
 
 import { KernelPreparation } from '../pipelines/loading/prepare-kernels.js'
 import type { CompilationMessage } from './testing-compilation.js'
 
-function tell(message: CompilationMessage): void {
+function report(message: CompilationMessage): void {
   globalThis.postMessage(message)
 }
 
@@ -16,7 +16,7 @@ for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as 
   Object.defineProperty(GPUDevice.prototype, method, {
     configurable: true,
     value(this: GPUDevice, descriptor: GPUComputePipelineDescriptor): unknown {
-      tell({ compiled: descriptor.compute.module.label })
+      report({ compiled: descriptor.compute.module.label })
       return Reflect.apply(own, this, [descriptor])
     },
   })
@@ -24,5 +24,5 @@ for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as 
 
 KernelPreparation.prototype.stop = async function () {
   await this.done()
-  tell({ prepared: true })
+  report({ prepared: true })
 }

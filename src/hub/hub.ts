@@ -83,19 +83,19 @@ export class Hub {
     return Date.now()
   }
 
-  /** A file of a server, whole and verified, or in the parts that `options` choose: from the cache, or downloaded, or awaited while another tab downloads it. */
+  /** Opens a server's file, whole and verified, or the parts of it that `options` choose. The bytes come from the cache, the server or another tab's download. */
   openRemote(file: RemoteFile, options: OpenOptions): Promise<OpenedFile> {
     return this.#files.open(file, fillFromServer(this.#services, file), options, () => new HeaderOnlyFile(this.transport, file))
   }
 
-  /** A file to read the header of: from the cache, or fetched as it is read and not stored. */
+  /** Opens a file to read its header: from the cache, or else from the server without storing it. */
   async openHeaderOnly(file: RemoteFile): Promise<HeaderOnlySource> {
     const fill = fillFromServer(this.#services, file)
     const cached = (await this.#files.cached(file, fill)) ?? (await this.#files.cached(file, fill, new Set()))
     return Object.assign(cached ?? new HeaderOnlyFile(this.transport, file), { cost: await this.#files.measure(file) })
   }
 
-  /** A file, whole and verified: from the cache, or filled by `fill` unless another tab is doing that. */
+  /** Opens a file, whole and verified: from the cache, or filled by `fill` unless another tab is filling it. */
   openFile(file: StoredFile, fill: Fill, options: OpenOptions): Promise<OpenedFile> {
     return this.#files.open(file, fill, options)
   }

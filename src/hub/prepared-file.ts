@@ -36,7 +36,7 @@ export interface PreparedFileSpec {
   /** The `contentKey` of every file that is read. */
   readonly contents: readonly string[]
   readonly parts: readonly PreparedPart[]
-  /** Resolves when everything that is read is verified; absent when it is already. Until then no later run uses what is made. */
+  /** Resolves when every file that is read is verified; absent if they are already. Until it resolves, no later run uses the prepared file. */
   readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
@@ -101,7 +101,7 @@ function layOut(parts: readonly PreparedPart[]): Map<string, ByteRange> {
   return ranges
 }
 
-/** Yields each index once its bytes have arrived, the lowest first of those that have. Waiting claims no memory. */
+/** Yields each index once its bytes have arrived; of those that have arrived, the lowest first. Waiting claims no memory. */
 async function* inOrderOfArrival(
   indexes: readonly number[],
   arrived: (index: number) => Promise<void>,

@@ -6,7 +6,7 @@ export interface TransferSettings {
   readonly chunkBytes: number
   /** Bytes that one request asks for. Fewer than a chunk, so that the last requests of a file end at about the same time. */
   readonly pieceBytes: number
-  /** Requests to one host at once, at first. */
+  /** How many requests to one host run at once at first. */
   readonly startConnections: number
   /** The most requests to one host at once over HTTP/1.1. A browser opens 6 connections to a host. */
   readonly maxConnections: number
@@ -34,7 +34,7 @@ export interface TransferSettings {
 
 const mebibyte = 1 << 20
 
-/** The settings of every hub that is opened without others. */
+/** The settings of a hub that is opened without any. */
 export const defaultSettings: TransferSettings = {
   chunkBytes: 16 * mebibyte,
   pieceBytes: 8 * mebibyte,

@@ -32,7 +32,7 @@ export function isAddressKey(key: string): boolean {
   return key.startsWith('url:')
 }
 
-/** Identifies the bytes of a file: two files with the same name have the same bytes. Undefined when only the host can tell. */
+/** A text that identifies the bytes of a file: files with equal texts have equal bytes. Undefined when only the host knows whether the bytes changed. */
 export function contentName({ key, hash, validator }: StoredFile): string | undefined {
   if (hash !== undefined || !isAddressKey(key)) return key
   return validator === undefined ? undefined : `${key} ${validator}`

@@ -15,7 +15,7 @@ export interface ReadOptions {
 export interface ByteSource {
   /** Length of the whole file in bytes. */
   readonly byteLength: number
-  /** Identifies the bytes: two sources with the same key have the same bytes. Absent when only the host can tell. */
+  /** Identifies the bytes: two sources with the same key have the same bytes. Absent when only the host knows whether they changed. */
   readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory that the caller owns. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
@@ -89,7 +89,7 @@ export interface OpenOptions extends ReadOptions {
   readonly onDownloading?: ((source: DownloadingSource) => void) | undefined
 }
 
-/** A file whose header is read: only the bytes that are read are fetched. */
+/** A file opened to read its header, see {@link Repository.openHeaderOnly}. */
 export interface HeaderOnlySource extends ByteSource {
   /** What opening the file would download and keep; `ranges` are those that a {@link ChooseRanges} chose, null for the whole file. */
   cost(ranges: readonly ByteRange[] | null): OpeningCost
@@ -99,7 +99,7 @@ export interface HeaderOnlySource extends ByteSource {
 export interface OpeningCost {
   /** Bytes to download: 0 if the cache has every requested byte. */
   readonly fetched: number
-  /** Bytes of it in the cache afterwards. */
+  /** Bytes of the file that the cache has afterwards. */
   readonly kept: number
 }
 
@@ -107,7 +107,7 @@ export interface OpeningCost {
 export interface Repository {
   /** Name for display: `owner/name`, a base URL without query, or a folder's name. */
   readonly id: string
-  /** The pinned commit (40 hex digits), or a word for hosts without commits. */
+  /** The pinned commit (40 hex digits), or another identifier on hosts without commits. */
   readonly revision: string
   /** Every file, sorted by path. The host is asked once. */
   files(options?: ReadOptions): Promise<readonly RepositoryFile[]>
@@ -117,8 +117,8 @@ export interface Repository {
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
   /**
-   * Opens a file to read its header: a read fetches the bytes it asks for and no others, unverified, unless the whole file is cached. Absent
-   * when opening a file downloads nothing. @throws HubError `file-not-found`
+   * Opens a file to read its header. Unless the whole file is cached, a read fetches its bytes or, near the beginning of the file, the first
+   * 256 KiB; they are not verified. Absent when opening a file downloads nothing. @throws HubError `file-not-found`
    */
   openHeaderOnly?(path: string, options?: ReadOptions): Promise<HeaderOnlySource>
   /** Ends the use of a file and deletes it from the cache, unless something else has it open. Absent when nothing is cached. */

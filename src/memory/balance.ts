@@ -16,7 +16,7 @@ export interface DeviceOffer {
   /** Whether it is filled before the others: see `DeviceCapabilities.isFast`. */
   readonly isFast: boolean
   readonly maxMemory: number
-  /** Bytes that stay on it beside components while they run; 0 unless set. */
+  /** Bytes of tensors that stay on the device while components run there. Default: 0. */
   readonly heldBytes?: number | undefined
   /** Bytes of its largest buffer. Absent: any. */
   readonly maxBufferSize?: number | undefined
@@ -71,7 +71,7 @@ export function mappedDevice(map: DeviceMap, component: string): DeviceName | un
 interface Place {
   readonly offer: DeviceOffer
   weights: number
-  /** The most that a run on it holds: runs come one after the other. */
+  /** The largest activations of any run on the device: only one component runs at a time. */
   activations: number
 }
 

@@ -24,8 +24,11 @@ export interface DeviceCapabilities {
   readonly granularity: 'block' | 'component'
   /** How programs get weights: with each run, or copied into the session when it is made. */
   readonly weightsAs: 'input' | 'initializer'
+  /** Whether onnxruntime has GEGLU in one kernel for it, BiasSplitGelu. */
+  readonly hasBiasSplitGelu: boolean
   /**
-   * Denoising steps that may be submitted and not finished. A GPU works on one while the next is prepared; more would delay a cancel and the
+   * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
+   * a cancel and the
    * report of a broken value. On the CPU a step is finished when its call returns.
    */
   readonly stepsInFlight: number
@@ -39,6 +42,7 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
     countsActivations: true,
     granularity: 'block',
     weightsAs: 'input',
+    hasBiasSplitGelu: true,
     stepsInFlight: 2,
   },
   wasm: {
@@ -47,6 +51,7 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
     countsActivations: false,
     granularity: 'component',
     weightsAs: 'initializer',
+    hasBiasSplitGelu: false,
     stepsInFlight: 1,
   },
 }
@@ -79,7 +84,7 @@ export interface DeviceInfo {
   readonly isFallbackAdapter: boolean
   /** Whether it computes in float16. */
   readonly shaderF16: boolean
-  /** Bytes of the largest buffer it allows; of a CPU, of WebAssembly's heap. */
+  /** The largest buffer that the device allows, in bytes. For `wasm`: the size of WebAssembly's heap. */
   readonly maxBufferSize: number
   /** The device's float16 kernels. */
   readonly kernels: KernelReport
@@ -96,9 +101,12 @@ export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<D
 }
 
 /**
- * Whether a GPU's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a device that has
+ * Whether a device's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a GPU that has
  * float16 must not use it in float32 too.
  */
-export function fusesGeglu(dtype: 'float32' | 'float16', { shaderF16 }: Pick<DeviceInfo, 'shaderF16'>): boolean {
-  return dtype === 'float16' || !shaderF16
+export function fusesGeglu(
+  dtype: 'float32' | 'float16',
+  { shaderF16, capabilities }: Pick<DeviceInfo, 'shaderF16' | 'capabilities'>,
+): boolean {
+  return capabilities.hasBiasSplitGelu && (dtype === 'float16' || !shaderF16)
 }

@@ -44,12 +44,12 @@ export class MemoryLimit {
     return { maxMemory: this.limit, foundMemory: undefined, tooMany: this.#tooMany }
   }
 
-  /** Used otherwise: what the caller allows, with streamed weights limited to the memory that was found. */
+  /** The memory to plan with if that plan is refused: what the caller allows, with streamed weights limited to the memory that was found. */
   get allowed(): KnownMemory {
     return { maxMemory: this.#allowed, foundMemory: this.#isFound ? this.#bytes : undefined, tooMany: this.#tooMany }
   }
 
-  /** The device turned out to have no more than `bytes`. */
+  /** Records that the device turned out to have no more than `bytes`. */
   limitTo(bytes: number): void {
     if (this.#bytes === undefined || bytes < this.#bytes) {
       this.#bytes = bytes
@@ -58,7 +58,7 @@ export class MemoryLimit {
     this.#isGuess = false
   }
 
-  /** `bytes` of a component's weights at once were too many beside its run. */
+  /** Records that a component ran out of memory while `bytes` of its weights were on the device. */
   shrink(component: string, bytes: number): void {
     this.#tooMany.set(component, bytes)
     if (this.#bytes === undefined) return

@@ -68,8 +68,8 @@ export interface MemoryPlanOptions {
   /** Bytes of the largest buffer that the device allows. Absent: any. */
   readonly maxBufferSize?: number | undefined
   /**
-   * Bytes of memory that the device turned out to have. Streamed components are planned within them, or with as few weights at once as they
-   * can do with; that refuses nothing.
+   * Bytes of memory that the device turned out to have. Streamed components are planned within them or, if that is impossible, with as few weights at
+   * once as possible. It refuses no plan.
    */
   readonly foundMemory?: number | undefined
   /** For components that ran out of memory, the bytes of weights that were on the device at once: a streamed component then gets less. */
@@ -136,7 +136,7 @@ function othersOf(residence: Residence, own: ComponentNeeds, needs: readonly Com
 }
 
 /**
- * The needs with only those ways to run whose every tensor fits into a buffer of the device.
+ * Leaves out the ways to run that have a tensor too large for a buffer of the device, and returns the needs with the other ways.
  * A refusal `buffer-too-large` names the tensor, its bytes and those allowed.
  */
 export function withinBuffers(

@@ -26,6 +26,7 @@ export interface KeyCase {
   readonly changes: readonly (readonly [key: string, judged: Judgement, value?: unknown])[]
 }
 
+/** The cases of fixtures/config-keys that are about networks. */
 export function readKeyCases(): readonly KeyCase[] {
   const folder = join(fixtures, 'config-keys')
   const files = readdirSync(folder).filter((name) => name.startsWith('networks'))

@@ -1,6 +1,6 @@
 /**
- * Every key that diffusers or transformers reads for a network, changed alone: the output is theirs, or the config is refused by name. Nothing is
- * another picture in silence.
+ * Every key that diffusers or transformers reads for a network, changed alone: the output is theirs, or the config is refused by the key's name. No
+ * change silently gives another picture.
  */
 
 import { expect, test } from 'vitest'
@@ -21,7 +21,7 @@ const tolerance = 2e-5
 /** Keys that the pipelines read, not the networks: a value that the network's class accepts can still stop them. */
 const pipelineKeys: ReadonlySet<string> = new Set(['scaling_factor', 'time_cond_proj_dim'])
 
-/** What is wrong with our answer to a change; null for nothing. */
+/** How Aquatint's result differs from the library's after a change; null if it does not differ. */
 async function fault(
   item: KeyCase,
   base: ReturnType<typeof keyRuns>,

@@ -1,4 +1,4 @@
-/** Values of a config that the library ignores, by machine (fixtures/config-keys): the model lists them, so that a load can note them. */
+/** Config values that diffusers or transformers ignores in the runs of fixtures/config-keys: the model lists them, so that a load can note them. */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,7 +26,7 @@ const readElsewhere = new Set([
 /** Values that no key has in a usual config. */
 const odd: ReadonlySet<unknown> = new Set([0.5, 'no_such'])
 
-/** The changes of keys that no change of the value makes the class compute something else for: it never reads them. */
+/** The changes of keys that the class never reads: no value of such a key changes the output. */
 function ignoredChanges({ changes }: KeyCase): KeyCase['changes'] {
   const read = new Set(changes.filter(([, judged]) => typeof judged !== 'string').map(([key]) => key))
   return changes.filter(([key, judged]) => judged === 'same' && !read.has(key))

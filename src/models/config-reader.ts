@@ -160,7 +160,7 @@ export class ConfigReader {
     this.#unused.set(key, value)
   }
 
-  /** Accepts keys for ids of tokens that the network never reads. Whatever is no id, and no list of them, is listed in {@link unusedValues}. */
+  /** Accepts keys for ids of tokens that the network never reads. A value that is neither an id nor a list of ids is listed in {@link unusedValues}. */
   unusedTokens(...keys: readonly string[]): void {
     for (const key of keys) {
       const value = this.raw(key)
@@ -178,7 +178,7 @@ export class ConfigReader {
    * @throws UnsupportedError `unsupported-config` for weights that another tool has quantized
    */
   finish(): Config {
-    // Aquatint's own note was taken out before.
+    // readQuantizationConfig has removed Aquatint's own note before.
     this.require('quantization_config')
     const left = Object.entries(this.#config).filter(([key, value]) => !this.#seen.has(key) && value !== null && value !== false)
     return Object.fromEntries(left)
@@ -218,6 +218,7 @@ function range(bounds: Bounds): string {
   return `from ${bounds.min} to ${bounds.max}`
 }
 
+/** A config value as JSON for a message, cut to 200 characters; `missing` for undefined. */
 export function shown(value: unknown): string {
   const text = value === undefined ? 'missing' : JSON.stringify(value)
   return text.length > 200 ? `${text.slice(0, 200)}…` : text

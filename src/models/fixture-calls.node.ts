@@ -48,7 +48,7 @@ interface Call {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-/** The calls of one fixture by `component.call`, read when asked for. */
+/** The calls of one fixture by `component.call`; calling an entry reads its call. */
 export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: string) => FixtureCall> {
   const folder = join(fixtures, name)
   const index = readJson(join(folder, 'repo', 'model_index.json'))
@@ -68,7 +68,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
   return new Map(calls.map((call) => [`${call.component}.${call.call}`, (variant) => read(call, variant)]))
 }
 
-/** What differs by role. `outputs` has our name for the fixture's where they differ. */
+/** What depends on the role of the network. `outputs`: Aquatint's name for each output whose name in the fixture is another one. */
 interface Prepared {
   readonly write: FixtureCall['write']
   readonly inputs: Readonly<Record<string, PlainTensor>>
@@ -175,7 +175,7 @@ function prepareDenoiser(
   return {
     write: (options) => {
       const whole = graphFor(definition, config, size, options)
-      // Which layers, fixtures/generator/networks/networks.py says.
+      // The layers are those of fixtures/generator/networks/networks.py.
       return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
     },
     inputs: {
@@ -191,7 +191,7 @@ function prepareDenoiser(
   }
 }
 
-/** Each row's text embedding, then its time ids'. */
+/** For each row, the text embedding, then the embeddings of the time ids. */
 function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): PlainTensor {
   const batch = axis(text, 0)
   const width = axis(text, 1)
@@ -204,7 +204,7 @@ function addEmbeds(config: Config, text: PlainTensor, timeIds: PlainTensor): Pla
   return rows(batch, Float32Array.from(joined.flat()))
 }
 
-/** The rows of [rows, columns]; none of no tensor. */
+/** The rows of [rows, columns]; none if there is no tensor. */
 function rowsOf(tensor: PlainTensor | undefined): number[][] {
   if (tensor === undefined) return []
   const width = axis(tensor, 1)

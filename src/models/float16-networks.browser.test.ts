@@ -100,7 +100,7 @@ async function weights({ folder, files, edits }: Case): Promise<ReadonlyMap<stri
   return all
 }
 
-/** What a case's graph takes or gives, by name. */
+/** The recorded inputs or outputs of a case's graph, by name. */
 function recordedOf({ name, inputs }: (typeof cases)[number], kind: 'inputs' | 'outputs'): Record<string, HostTensor> {
   const prefix = kind === 'inputs' ? `${inputs}.inputs.` : `${name}.outputs.`
   const own = [...recorded].filter(([key]) => key.startsWith(prefix))

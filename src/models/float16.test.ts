@@ -37,7 +37,7 @@ function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor
   return large
 }
 
-/** A fixture's call, the weights that are multiplied so that hidden states leave float16's range, the largest factor of them, and a value of the graph. */
+/** Label, fixture and call; the weights that are multiplied so that hidden states leave float16's range, and the factor; a value of the graph, and an output. */
 const massive = [
   [
     'T5',
@@ -113,7 +113,7 @@ test.each([
 
 test('feed-forwards and attention of Z-Image that are out of float16’s range are correct in float16', async () => {
   const { definition, table, write, inputs } = fixtureCalls('tiny-z-image').get('transformer.forward')!()
-  // The norm behind each of them undoes the factor: feed-forwards of about 1 become 360,000, and attention 160,000 times as large.
+  // The norm after each of them undoes the factor: feed-forwards of about 1 become 360,000, and attention 160,000 times as large.
   const fed = enlarged(table, /feed_forward\.(w2|w3)\.weight$/, 600)
   const large = enlarged(fed, /attention\.(to_v|to_out\.0)\.weight$/, 400)
   const run = async (dtype: 'float32' | 'float16', weights: ReadonlyMap<string, MemoryEntry>) => {

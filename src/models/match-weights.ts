@@ -15,6 +15,7 @@ interface UnusedTensor {
   readonly reason: string
 }
 
+/** Graphs whose weights name tensors of a table, and the tensors of the table that they do not use. */
 export interface MatchedWeights {
   /** The graphs as given, with `Stage.weights` naming tensors of the table. */
   readonly graphs: readonly ComponentGraph[]
@@ -43,7 +44,7 @@ export function matchWeights(network: NamedClass, graphs: readonly ComponentGrap
   })
   const unused: UnusedTensor[] = []
   const unexpected: string[] = []
-  // A part (the encoder, the decoder) counts as not written only if none of its tensors is used. Otherwise a further tensor is unexpected.
+  // A pattern explains unused tensors only if no used tensor matches it. Where a part (the encoder, the decoder) is used, its unused tensors are unexpected.
   const reasons = network.weights.unused.filter(([pattern]) => ![...used].some((name) => pattern.test(name)))
   for (const name of table.keys()) {
     if (used.has(name)) continue

@@ -1,4 +1,4 @@
-/** The list of network classes, and that a class without one of its role's facts does not compile. */
+/** Tests the list of network classes, and that a definition which lacks a member of its role does not compile. */
 
 import { expect, expectTypeOf, test } from 'vitest'
 import { readKeyCases } from './config-keys.node.js'

@@ -1,4 +1,4 @@
-/** All network classes that can be run. A new class is added here, and its facts are in its own file alone. */
+/** All network classes that can be run. A new class is added here; everything else about it is in its own file. */
 
 import { UnsupportedError } from '../errors.js'
 import { AutoencoderKL } from './autoencoders/autoencoder-kl.js'
@@ -15,6 +15,7 @@ import { ZImageTransformer2DModel } from './transformers/transformer-z-image.js'
 import type { NetworkDefinition } from './types.js'
 import { UNet2DConditionModel } from './unets/unet-2d-condition.js'
 
+/** Every network class that Aquatint runs. */
 export const networkDefinitions: readonly NetworkDefinition[] = [
   CLIPTextModel,
   CLIPTextModelWithProjection,

@@ -169,7 +169,7 @@ export async function runStages(
 }
 
 function takesWeightsAsInputs(program: Program): boolean {
-  // Programs say nothing of their form: an external initializer is recognised by its location entry.
+  // A program does not state whether its weights are initializers. Initializers are external data, for which the model has a field `location`.
   return program.weights.length === 0 || !Buffer.from(program.model).includes('location')
 }
 

@@ -10,7 +10,7 @@ export interface TestSize {
   readonly height?: number | undefined
   readonly width?: number | undefined
   readonly sequenceLength?: number | undefined
-  /** Tokens of all reference images, of denoisers that take some. */
+  /** The number of tokens of all reference images together, for denoisers that attend to reference images. */
   readonly references?: number | undefined
   /** Shapes of further inputs, which decide how the graph is written. */
   readonly others?: Shapes | undefined

@@ -24,7 +24,7 @@ export interface RunSize extends Extent {
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, unless runs of the class usually do not. */
   readonly guided?: boolean | undefined
-  /** Sizes of the reference images of denoisers that take some. Default: none. */
+  /** Sizes of the reference images, for denoisers that attend to reference images. Default: none. */
   readonly references?: readonly Extent[] | undefined
 }
 
@@ -39,7 +39,7 @@ export interface GraphVariant {
   readonly attentionMask?: boolean | undefined
   /** Denoisers: blocks that are left out, diffusers' `skip_layers` of skip-layer guidance. */
   readonly skipLayers?: readonly number[] | undefined
-  /** Autoencoders: the encoder, from an image to moments. Default: the decoder, from latents to an image. */
+  /** Autoencoders: the encoder, from an image to moments or latents. Default: the decoder, from latents to an image. */
   readonly part?: 'encoder' | undefined
 }
 
@@ -55,7 +55,7 @@ export interface HiddenState {
 export interface WeightNames {
   /** Other names of a parameter, most likely first. Graphs know only the current name. */
   readonly aliases: (name: string) => readonly string[]
-  /** Whether an alias counts where a checkpoint has it beside the current name. */
+  /** Whether an alias has priority if a checkpoint has both it and the current name. Default: the current name has priority. */
   readonly aliasesFirst?: boolean
   /** The current name of a tensor that an older release of diffusers or transformers named differently; the same name for all others. */
   readonly currentName: (name: string) => string
@@ -80,12 +80,12 @@ export interface ClassFacts<Role extends NetworkRole> {
   readonly library: WeightLibrary
   readonly role: Role
   readonly weights: WeightNames
-  /** Whether its Linear weights may be quantized. */
+  /** Whether the class's Linear weights may be quantized. */
   readonly quantizable: boolean
   /** The Linear weights that quantizing would harm most. Absent: none. */
   readonly sensitive?: SensitiveWeights | undefined
   /**
-   * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
+   * `float32`: where the graph computes in float16, the values that blocks pass on are nevertheless float32, because sums over many blocks can leave
    * float16's range (65,504). Absent: they have the graph's type.
    */
   readonly residual?: 'float32' | undefined
@@ -99,7 +99,7 @@ export interface ClassFacts<Role extends NetworkRole> {
 /** The part that a network has in a pipeline. */
 export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 
-/** A network class. `Model` is what it makes of a config. */
+/** A network class. `Model` is what `fromConfig` returns. */
 interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   /**
    * Reads a `config.json`, with diffusers' defaults for missing keys. Every key of the class is honoured, known to change nothing, or refused;
@@ -126,7 +126,7 @@ interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<
    * @throws InputError for shapes or variants that the class does not have
    */
   readonly write: (shapes: Shapes, options: WriteOptions, variant?: GraphVariant) => ComponentGraph
-  /** Whether it computes in float32 whatever the pipeline computes in: diffusers' `force_upcast`. */
+  /** Whether the network computes in float32 whatever the pipeline computes in: diffusers' `force_upcast`. */
   readonly upcast: boolean
 }
 
@@ -158,7 +158,7 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly masksPadding?: boolean | undefined
   /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
   readonly pooledOutput: string | null
-  /** The width of that output; null for encoders without. */
+  /** The width of the pooled prompt embeddings; null for encoders without. */
   readonly pooledWidth: number | null
   /** Inputs besides `inputs_embeds` that the host computes from token ids, flat [batch, tokens]. @throws InputError `invalid-shape` */
   readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>
@@ -192,27 +192,27 @@ export interface PositionSize extends Extent {
 /** A denoiser: from latents and a condition to `out_sample`, the noise (or velocity) in the latents. */
 export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoiser', NetworkConfig> {
   readonly latents: {
-    /** The name of their input, [batch, channels, height, width]. */
+    /** The name of the graph's input for latents, [batch, channels, height, width]. */
     readonly input: string
     readonly channels: number
-    /** Channels of its prediction. */
+    /** Channels of the prediction. */
     readonly outChannels: number
     /** Latent pixels along each edge of a token: heights and widths are multiples of it. */
     readonly patch: number
-    /** The size it was trained for, in latent pixels: diffusers' `default_sample_size`. */
+    /** The size that the denoiser was trained for, in latent pixels: diffusers' `default_sample_size`. */
     readonly sampleSize: Extent
   }
   /** The inputs that are made from the prompt. */
   readonly promptInputs: readonly string[]
-  /** The width of its input `encoder_hidden_states`. */
+  /** The width of the denoiser's input `encoder_hidden_states`. */
   readonly contextWidth: number
   /** The first config value that does not fit prompt embeddings of these widths; undefined where the denoiser takes them. */
   readonly promptMisfit: (given: PromptWidths) => ConfigMisfit | undefined
   /** The inputs that depend on the timestep, one timestep for each row of the batch. */
   readonly stepInputs: (timesteps: readonly number[]) => Readonly<Record<string, HostInput>>
   /**
-   * Distilled models that take the guidance scale as an input: those inputs, for a batch. They run without classifier-free guidance, unless the
-   * pipeline class can add it.
+   * For distilled models that take the guidance scale as an input: the inputs with the scale, for a batch. Such models run without classifier-free
+   * guidance, unless the pipeline class can add it.
    * Absent for all others.
    */
   readonly guidanceInputs?: ((guidanceScale: number, batch: number) => Readonly<Record<string, HostInput>>) | undefined
@@ -222,18 +222,18 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
    * The inputs that the host computes from the sizes alone, such as tables of positions; sizes in latent pixels. Absent: none.
    */
   readonly positionInputs?: ((size: PositionSize) => Readonly<Record<string, HostInput>>) | undefined
-  /** The input with the tokens of reference images, [1, tokens, channels], which a run without such images has not. Absent: it takes none. */
+  /** The input with the tokens of reference images, [1, tokens, channels], which runs without such images leave out. Absent: the denoiser takes none. */
   readonly referenceInput?: string | undefined
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number
 }
 
-/** An autoencoder: `latents` → `sample`, and with the part `encoder` `sample` → `moments` or `latents`. */
+/** An autoencoder. Its decoder: `latents` → `sample`. Its encoder, the part `encoder`: `sample` → `moments` or `latents`. */
 export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'autoencoder', NetworkConfig> {
   readonly latentChannels: number
   /** Image pixels along an edge for one latent pixel. */
   readonly scaleFactor: number
-  /** The edge of diffusers' tiles, in latent pixels: the size it was trained for. */
+  /** The edge of diffusers' tiles, in latent pixels: the size that the autoencoder was trained for. */
   readonly tile: number
   /** The edge of the smallest tiles that are used to save memory, in latent pixels. Absent: `smallestTile` of pipelines/latent-geometry.ts. */
   readonly smallestTile?: number | undefined
@@ -241,7 +241,7 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
   /** The encoder's output: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */
   readonly encoderOutput: 'moments' | 'latents'
-  /** How its latents differ in scale from the denoiser's. */
+  /** How the autoencoder's latents differ in scale from the denoiser's. */
   readonly scaling: LatentStatistics
 }
 
@@ -258,12 +258,15 @@ export interface LatentStatistics {
   readonly mean: readonly number[] | null
   /** `latents_std`, one for each channel. */
   readonly std: readonly number[] | null
-  /** Those of the last three keys whose values Python takes for true, with their values. Absent: none. */
+  /** Those of the keys `shift_factor`, `latents_mean` and `latents_std` whose values Python takes for true, with these values. Absent: none. */
   readonly given?: Config | undefined
 }
 
+/** A class of text encoders, with the type of its config. */
 export type TextEncoderDefinition<NetworkConfig = unknown> = Definition<'text-encoder', TextEncoderModel<NetworkConfig>>
+/** A class of denoisers (UNets and transformers), with the type of its config. */
 export type DenoiserDefinition<NetworkConfig = unknown> = Definition<'denoiser', DenoiserModel<NetworkConfig>>
+/** A class of autoencoders, with the type of its config. */
 export type AutoencoderDefinition<NetworkConfig = unknown> = Definition<'autoencoder', AutoencoderModel<NetworkConfig>>
 
 /** A network class of any role. */

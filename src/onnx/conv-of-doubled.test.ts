@@ -1,4 +1,4 @@
-/** A convolution of a doubled image is the one of its pixels' copies. */
+/** Compares `convOfDoubled` with a plain convolution of the enlarged image. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Device } from '../runtime/device.js'
 import { openDevice } from '../runtime/open-device.js'

@@ -82,8 +82,8 @@ export function conv(
 }
 
 /**
- * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. Where the options say so, the device's kernel finds the
- * epsilon in the place of the bias.
+ * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. If the options say so, the node passes the epsilon
+ * in place of the bias, where the device's kernel reads it.
  */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   if (graph.options.sumsInParts === true && dimension(x, 2) > longestSum) return normalizeInParts(graph, x, epsilon)

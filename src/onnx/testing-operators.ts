@@ -14,9 +14,9 @@ export type NamedValues = Readonly<Record<string, ValueInfo>>
 
 /** Operators under test. */
 export interface OperatorCase {
-  /** The tensors that they take. Floats are rounded to float16, so that both types compute with the same numbers. */
+  /** The inputs of the operators. Floats are rounded to float16, so that both types compute with the same numbers. */
   readonly inputs: Readonly<Record<string, HostTensor>>
-  /** Adds them to a graph and returns their results, by name. */
+  /** Adds the operators to a graph and returns their results, by name. */
   readonly body: (graph: GraphBuilder, inputs: NamedValues) => NamedValues
 }
 
@@ -70,7 +70,7 @@ export async function compute(
   })
   try {
     const results = Object.entries(await network.run(inputs))
-    // All at once: Firefox looks for finished reads ten times a second.
+    // Read all results at the same time, because Firefox looks for finished reads only ten times a second.
     const read = await Promise.all(results.map(async ([name, tensor]) => [name, await tensor.read()] as const))
     for (const [, tensor] of results) tensor.dispose()
     return Object.fromEntries(read)

@@ -1,12 +1,12 @@
-/** LoRAs and embeddings of a pipeline: the options of loading them, and what is loaded. Only types; they are the public API's and cross the worker boundary as plain data. */
+/** LoRAs and embeddings of a pipeline: the options of loading them, and what is loaded. Only types: they are part of the public API, and cross the worker boundary as plain data. */
 
 /** Options of `loadLoraWeights`. */
 export interface LoadLoraOptions {
-  /** The name by which `setAdapters` knows it. Default: `default_0`, `default_1`, …. */
+  /** The name of the LoRA in `setAdapters`. Default: `default_0`, `default_1`, …. */
   readonly adapterName?: string | undefined
   /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined
-  /** The folder of that file. Default: the top. */
+  /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined
   /** Branch, tag or commit of the repository. Default `main`. */
   readonly revision?: string | undefined
@@ -36,7 +36,7 @@ export interface LoadEmbeddingOptions {
   readonly token?: string | undefined
   /** The file in a repository. Default: `learned_embeds.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined
-  /** The folder of that file. Default: the top. */
+  /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined
   /** Branch, tag or commit of the repository. Default `main`. */
   readonly revision?: string | undefined
@@ -45,9 +45,9 @@ export interface LoadEmbeddingOptions {
 /** A change of a pipeline's LoRAs and embeddings. `Source`: what a LoRA is loaded from. */
 export type AdapterCommand<Source = string | File> =
   | { readonly type: 'load'; readonly source: Source; readonly options?: LoadLoraOptions | undefined }
-  /** Makes these the active ones, with a weight for all or one for each; the default is 1. */
+  /** Makes these LoRAs the active ones, with one weight for all or one for each; the default is 1. */
   | { readonly type: 'set'; readonly names: readonly string[]; readonly weights?: number | readonly number[] | undefined }
-  /** Removes these, by default all. */
+  /** Removes these LoRAs, by default all. */
   | { readonly type: 'delete'; readonly names?: readonly string[] | undefined }
   | { readonly type: 'fuse'; readonly options?: FuseLoraOptions | undefined }
   | { readonly type: 'unfuse'; readonly options?: UnfuseLoraOptions | undefined }
@@ -57,24 +57,24 @@ export type AdapterCommand<Source = string | File> =
 
 /** A loaded LoRA. */
 export interface LoraInfo {
-  /** The name by which `setAdapters` knows it. */
+  /** The name of the LoRA in `setAdapters`. */
   readonly adapterName: string
-  /** The name of its file. */
+  /** The name of the LoRA's file. */
   readonly file: string
-  /** The components that it changes, such as `unet` and `text_encoder`. */
+  /** The components that the LoRA changes, such as `unet` and `text_encoder`. */
   readonly components: readonly string[]
-  /** The number of layers that it changes. */
+  /** The number of layers that the LoRA changes. */
   readonly layers: number
-  /** The largest rank of its factors. */
+  /** The largest rank of the LoRA's factors. */
   readonly rank: number
   /** Words that a prompt should have, from the file's metadata. Empty if the metadata names none. */
   readonly triggerWords: readonly string[]
-  /** Bytes of its factors, as they are stored. */
+  /** Bytes of the LoRA's factors, as they are stored. */
   readonly bytes: number
-  /** Its weight when it was last active; with `loraScale` since it was fused. */
+  /** The LoRA's weight as `scale` or `setAdapters` last set it, times the `loraScale` of a fusion since then. */
   readonly weight: number
-  /** Whether it is active. */
+  /** Whether the LoRA changes images: because it is active, or because it is fused into weights. */
   readonly active: boolean
-  /** The components into whose weights it is fused. */
+  /** The components into whose weights the LoRA is fused. */
   readonly fusedInto: readonly string[]
 }

@@ -6,7 +6,7 @@ import type { Tokenizer } from '../tokenizers/types.js'
 /** A learned word. */
 export interface AddedWord {
   readonly token: string
-  /** Its rows of the token embedding, at least one, each as wide as the encoder's. */
+  /** The rows of the token embedding for the word: at least one, each as wide as the encoder's. */
   readonly vectors: readonly Float32Array<ArrayBuffer>[]
 }
 
@@ -36,7 +36,7 @@ export class AddedWords {
     return this.#rows
   }
 
-  /** The tokenizer and the rows with a further word; the change is made by calling the result. @throws InputError `token` for a token in use, or of the vocabulary */
+  /** Prepares the tokenizer and the rows for one more word; the returned function makes the change. @throws InputError `token` for a token in use, or of the vocabulary */
   with(word: AddedWord): () => void {
     return this.#prepare([...this.#words, word])
   }
@@ -47,8 +47,8 @@ export class AddedWords {
   }
 
   /**
-   * diffusers' `maybe_convert_prompt`: in the text, a word with several vectors becomes as many tokens, `word word_1 word_2`. The tokenizer finds
-   * words whatever their case; only those that a text has in lower case, as the tokenizer returns them, are replaced.
+   * diffusers' `maybe_convert_prompt`: in the text, a word with several vectors becomes as many tokens, `word word_1 word_2`. The tokenizer ignores the
+   * case of words, but only a loaded word without capital letters is replaced, and only where the text has it in lower case.
    */
   convert(text: string): string {
     if (this.#ids.size === 0) return text
@@ -64,7 +64,7 @@ export class AddedWords {
     return converted
   }
 
-  /** The ids of all vectors of the word that begins with an id; the id alone if no word does. */
+  /** The ids of all vectors of the word whose first id is `id`; `id` alone if no word begins with it. */
   idsOf(id: number): readonly number[] {
     return this.#ids.get(id) ?? [id]
   }

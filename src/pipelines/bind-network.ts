@@ -18,9 +18,9 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   /** The network's class and config. */
   readonly model: Model
   readonly table: WeightTable
-  /** The repository that it was loaded from, to be shown to the user. */
+  /** The repository that the network was loaded from, to be shown to the user. */
   readonly repo: string
-  /** The type it computes in, where it has one of its own. */
+  /** The type that the network computes in; undefined: the pipeline's. */
   readonly dtype?: DTypeName | undefined
   /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined
@@ -94,9 +94,9 @@ export interface BindOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
-  /** How its weights are loaded; all of them stay unless set. */
+  /** How its weights are loaded; undefined: all of them stay on the device. */
   readonly plan?: WeightPlan | undefined
-  /** The variant with this name, by which runs choose it. The empty name is the plain graph. */
+  /** The variant of the graph with a name. A run names the variant that it uses; the empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
 

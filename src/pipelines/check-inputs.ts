@@ -60,7 +60,10 @@ export function resultSize(
 /** A function that gives a warning. */
 export type Warn = (code: string, message: string) => void
 
-/** Rounds the given width and height down to multiples. It leaves a value that is no size as it is: {@link checkSize} refuses it. */
+/**
+ * Rounds the given width and height down to multiples of `multiple`. It does not change a value that is no valid size, which {@link checkSize}
+ * refuses.
+ */
 export function roundedSize<Options extends { readonly width?: number | undefined; readonly height?: number | undefined }>(
   options: Options,
   multiple: number,
@@ -81,7 +84,7 @@ export function isImageList(image: PixelImage | readonly PixelImage[]): image is
   return Array.isArray(image)
 }
 
-/** Pixels of an image. `multiple`: what width and height must be multiples of. @throws InputError `size` */
+/** Checks the size of an image in pixels. `multiple`: what width and height must be multiples of. @throws InputError `size` */
 export function checkSize(size: { readonly width: number; readonly height: number }, multiple: number): void {
   for (const name of ['width', 'height'] as const) {
     const value = size[name]
@@ -142,7 +145,7 @@ export function checkInputs(
     refuse('scheduler', 'scheduler', options.scheduler, 'a className and a config')
 }
 
-/** @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
+/** Checks an image to start from. @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
 export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
   for (const name of ['width', 'height'] as const) {
     const value = image[name]

@@ -1,4 +1,4 @@
-/** All pipeline classes that can be run. A new class is added here, and its facts are in its own file alone. */
+/** All pipeline classes that can be run. A new class is added here; everything else about it is in its own file. */
 
 import { chroma } from './families/chroma.js'
 import { flux } from './families/flux.js'

@@ -50,7 +50,7 @@ const repositories: Readonly<Record<string, Repository>> = {
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
 }
 
-/** In float32 the Node tests hold these, with graphs of the same classes. */
+/** More fixtures, for float16 alone: the Node tests compare them in float32, with graphs of the same classes. */
 const float16Repositories: Readonly<Record<string, Repository>> = {
   ...repositories,
   'tiny-flux2-klein-base': servedRepository(
@@ -96,7 +96,7 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
   }
 }
 
-// In float32 the Node tests hold the bundled model, with the same graphs.
+// The Node tests compare the bundled model in float32, with the same graphs.
 test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('%s', async (name, repository) => {
   const run = await runCase(name, repository, 'float32')
   // The tolerances of docs/architecture.md for float32.

@@ -11,7 +11,7 @@ export const maxImageEdge = 8192
  */
 export function usualLatents({ sampleSize, patch }: DenoiserModel['latents'], scaleFactor: number): Extent {
   const most = Math.floor(maxImageEdge / (scaleFactor * patch))
-  // Rounds down to whole patches, as diffusers advises for such a size.
+  // Rounds down to whole patches, as diffusers advises for a size that is not a multiple of the patch.
   const edge = (value: number) => Math.min(most, Math.max(1, Math.floor(value / patch))) * patch
   return { height: edge(sampleSize.height), width: edge(sampleSize.width) }
 }

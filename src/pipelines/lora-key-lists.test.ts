@@ -36,7 +36,7 @@ function layersOf({ _class_name: className, config }: Published): AdaptableLayer
   return adaptableLayers(networkDefinition(className).fromConfig(config))
 }
 
-/** The header of a file with a branch of rank 1 for each of these layers. */
+/** Matches a file that has a branch of rank 1 for each of these layers. `branches`: the shapes of the layers' weights, by the names in the file. */
 async function match(
   component: LoraComponent,
   layers: AdaptableLayers,
@@ -88,7 +88,7 @@ describe.each(Object.entries(forms))('%s', (form, components) => {
   })
 })
 
-/** One of each structure. */
+/** One network of each structure. */
 const networks = [
   'sd15-unet',
   'sdxl-unet',

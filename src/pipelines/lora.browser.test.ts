@@ -64,7 +64,7 @@ test('streamed block by block, a LoRA gives the same result as on the CPU, as br
   }
 })
 
-/** The counting of the test that runs. */
+/** Counts the dispatches of the current test. */
 let counting: DispatchCount | undefined
 afterEach(() => counting?.end())
 
@@ -80,7 +80,7 @@ function counted({ dispatches }: DispatchCount): { readonly added: number; reado
 const item = cases[float16.case] as unknown as FixtureCase & { readonly weights: readonly number[] }
 
 test.for(['float32', 'float16'] as const)(
-  '%s: fused, it makes what diffusers makes, with the dispatches of a run without it',
+  '%s: fused LoRAs make what diffusers makes, with as many dispatches as a run without LoRAs',
   async (dtype, { skip }) => {
     const opened = await openPipeline(repository, { device: 'webgpu', dtype, offload: 'resident' }, families)
     const pipeline = createPipeline(opened)

@@ -43,12 +43,12 @@ test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => f
       return captured
     }
     const branches = await check()
-    // Biases beside a layer that has none cannot be fused, in diffusers neither.
+    // As in diffusers, a LoRA with biases cannot be fused into a layer that has no bias.
     const isRefused = item.loras.some(({ file }) => file === 'bias')
     if (isRefused) await expect(pipeline.adapters({ type: 'fuse' })).rejects.toMatchObject({ code: 'lora-fuse' })
     const fused = await pipeline.adapters({ type: 'fuse', options: isRefused ? { components: ['text_encoder'] } : {} })
     expect(fused.filter(({ active }) => active)).toEqual(fused.filter(({ fusedInto }) => fusedInto.length > 0))
-    // The sums have another order: were the branches still there, the values would be the same.
+    // With fused weights, sums are rounded in another order. Equal values would mean that the branches still ran.
     expect(await check()).not.toEqual(branches)
     await pipeline.adapters({ type: 'unfuse' })
   },

@@ -1,7 +1,7 @@
 /**
  * The adapters (LoRA) of one network. The factors of active ones are tensors of the network's own weight table, under names that the graph
- * writer's branches have, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. Of an adapter that is
- * fused, the table has weights with its changes instead, under other names than the checkpoint's, so that a device loads them in place of the checkpoint's.
+ * writer's branches have, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. For a
+ * fused adapter, the table has the changed weights in place of the checkpoint's, with other names, so that a device loads them instead.
  */
 
 import { fusedBias, fusedWeight, type LayerChange } from '../checkpoint/lora/fused-weight.js'
@@ -33,11 +33,11 @@ export interface NetworkAdapter {
 /** An adapter that runs, and how strongly. */
 export interface ActiveAdapter {
   readonly adapter: NetworkAdapter
-  /** The caller's weight. */
+  /** The weight that the caller gave the adapter. */
   readonly weight: number
 }
 
-/** The input with the product of an adapter's weight and a scaling: layers with equal scalings share one. */
+/** The name of the graph's input with an adapter's weight times a scaling. All layers with this scaling share the input. */
 function scaleName(id: number, scaling: number): string {
   return `lora_scale_${id}_${scaling}`
 }
@@ -54,7 +54,7 @@ export class NetworkAdapters {
   readonly #model: NamedClass
   #active: readonly ActiveAdapter[] = []
   #fused: readonly ActiveAdapter[] = []
-  /** The checkpoint's tensors that fused adapters have changed, and the names of those in their place. */
+  /** The checkpoint's tensors that fused adapters change, each with the name of the tensor that replaces it. */
   #replaced: readonly { readonly base: TensorEntry; readonly name: string }[] = []
   #inputs: Readonly<Record<string, HostTensor>> = {}
 
@@ -110,7 +110,7 @@ export class NetworkAdapters {
     )
   }
 
-  /** @throws UnsupportedError `lora-fuse` where a weight that an adapter changes is quantized, or a layer has no bias for a branch's */
+  /** @throws UnsupportedError `lora-fuse` if a weight that the adapter changes is quantized, or if a branch has a bias and its layer has none */
   checkFusable({ layers }: NetworkAdapter, network: string): void {
     const isQuantized = quantizedWeights(this.#model, this.#table)
     for (const [layer, { tensors }] of layers) {
@@ -126,7 +126,7 @@ export class NetworkAdapters {
     }
   }
 
-  /** The checkpoint's tensors that these adapters change, each once, with the changes in order. Their table has none of them. */
+  /** The checkpoint's tensors that these adapters change, each once, with the changes in order. The table must not contain changed tensors at this point. */
   #fusedTensors(fused: readonly ActiveAdapter[]): readonly FusedTensor[] {
     const found = new Map<string, FusedTensor>()
     const add = (layer: string, part: FusedTensor['part'], change: LayerChange) => {

@@ -357,7 +357,7 @@ test('old scheduler configs are corrected as StableDiffusionPipeline does', asyn
   expect(pipeline.info.scheduler.config).toMatchObject({ steps_offset: 1, clip_sample: false })
   const { captured = {} } = await pipeline.generate('a dog', { ...small, capture: ['timesteps'] })
   expect([...captured['timesteps']!.data]).toEqual([501, 1])
-  // A scheduler created from it uses its own defaults for keys that the file does not have.
+  // The other scheduler uses its own defaults for keys that the config file does not have.
   const other = await pipeline.generate('a dog', { ...small, capture: ['timesteps'], scheduler: { className: 'DDIMScheduler' } })
   expect([...other.captured!['timesteps']!.data]).toEqual([500, 0])
   await pipeline.dispose()

@@ -63,7 +63,7 @@ export interface PipelineSpec {
     | undefined
 }
 
-/** Whether a generation rounds the size that it is asked for. One that starts from an image has the size of the image, which must be one that can be generated. */
+/** Whether a generation rounds the requested size. One that starts from an image has the size of the image, which must be one that can be generated. */
 export function roundsSize(
   { roundsSize: rounds, takesReferences }: Pick<PipelineSpec, 'roundsSize' | 'takesReferences'>,
   hasImage: boolean,

@@ -82,7 +82,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     }
     if (kind === 'webgpu') {
       const { codeBytes, blocksPerRow, zeroPointBytes } = layout
-      // Codes, scales and bias in float32 (this device has no shader-f16), zero points: nothing of the float weight.
+      // The device has codes, zero points, and scales and a bias in float32 (it has no shader-f16). It does not have the float weight.
       expect(device.memory.snapshot().liveWeights).toBe(rows * (codeBytes + 4 * blocksPerRow + zeroPointBytes + 4))
     }
     await component.dispose()
@@ -172,7 +172,7 @@ describe('in the cache', () => {
     expect(await read(made)).toEqual(expected)
     expect(source.reads).toBe(0)
     release()
-    // From the beginning it would take more.
+    // Quantizing from the beginning takes more reads.
     const fresh = checkpoint()
     await make(fresh, 'q8')
     expect(again).toBeLessThan(fresh.source.reads)

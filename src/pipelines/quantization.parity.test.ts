@@ -66,8 +66,8 @@ async function meanQuality(dtype: 'q4') {
   }
 }
 
-// No bound follows from arithmetic (that of single blocks is in quantize-rows.test.ts): these limits keep the measured quality (q8: 43.3 dB and 1.4 % in
-// the first case; q4: 18.7 dB and 25 %, the means of 13, of the root mean square) from getting worse. Networks of a few dozen channels with random weights suffer most: nothing averages out.
+// Arithmetic bounds the error of a single block (quantize-rows.test.ts), but not that of an image. The limits here are a little beyond what was measured: q8 43.3 dB and 1.4 % in the first
+// case; q4 18.7 dB and 25 % (root mean square), the means of 13 cases. Networks of a few dozen channels with random weights suffer most, because their errors do not average out.
 describe('quality against diffusers in float32', () => {
   test('q8 gives the image within 40 dB, the noise within 2 %', async () => {
     const { image, noise, info } = await paint(diskRepository(repo), { dtype: 'q8' })
@@ -78,10 +78,10 @@ describe('quality against diffusers in float32', () => {
     expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q8', 423_028, undefined])
   })
 
-  test('q4 gives images within 17 dB, noise within 27 %', { timeout: 180_000 }, async () => {
+  test('q4 gives images within 17 dB, noise within 27 %', async () => {
     const { info, decibels, error } = await meanQuality('q4')
     expect(decibels).toBeGreaterThan(17)
-    // With scales by range it was 26.8 %.
+    // With scales that follow from the range of each block, the error was 26.8 %.
     expect(error).toBeLessThan(0.268)
     expect(decibels).toBeLessThan(60)
     const { unet, vae } = info.components
@@ -126,61 +126,52 @@ test('what `aquatint shard --dtype` wrote gives the same image, bit for bit', as
 })
 
 describe('the cache', () => {
-  test(
-    'keeps quantized copies, makes another one from the cached original, and downloads nothing twice',
-    { timeout: 180_000 },
-    async () => {
-      const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
-      try {
-        const hub = await Hub.open({ store: new MemoryStore() })
-        const load = async (dtype: 'q8' | 'q4') => {
-          server.clearLog()
-          const files: string[] = []
-          const onProgress = (progress: PipelineProgress) => {
-            if (progress.type === 'file' && progress.file.path.includes('('))
-              files.push(`${progress.file.path} ${progress.file.cached === progress.file.total ? 'cached' : progress.file.phase}`)
-          }
-          const painted = await paint('tiny/sdxl', { dtype, hub, endpoint: server.url, onProgress })
-          return {
-            ...painted,
-            requests: server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve').length,
-            files: new Set(files),
-          }
+  test('keeps quantized copies, makes another one from the cached original, and downloads nothing twice', async () => {
+    const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
+    try {
+      const hub = await Hub.open({ store: new MemoryStore() })
+      const load = async (dtype: 'q8' | 'q4') => {
+        server.clearLog()
+        const files: string[] = []
+        const onProgress = (progress: PipelineProgress) => {
+          if (progress.type === 'file' && progress.file.path.includes('('))
+            files.push(`${progress.file.path} ${progress.file.cached === progress.file.total ? 'cached' : progress.file.phase}`)
         }
-        const prepared = async () => (await hub.store.chunkFiles()).filter((key) => key.startsWith('prepared:')).length
-        const first = await load('q8')
-        expect(first.requests).toBeGreaterThan(7)
-        expect(first.files).toContain('unet (q8) complete')
-        expect(await prepared()).toBe(3)
-        const second = await load('q8')
-        expect(second.requests).toBe(0)
-        expect([...second.files].toSorted()).toEqual([
-          'text_encoder (q8) cached',
-          'text_encoder_2 (q8) cached',
-          'unet (q8) cached',
-        ])
-        expect(second.image.data).toEqual(first.image.data)
-        expect(await prepared()).toBe(3)
-        const other = await load('q4')
-        expect(other.requests).toBe(0)
-        expect(await prepared()).toBe(6)
-        const direct = await paint(diskRepository(repo), { dtype: 'q4' })
-        expect(other.image.data).toEqual(direct.image.data)
-        // The original can be deleted: the quantized copy is enough.
-        for (const { key, path } of await hub.cache.files())
-          if (path.endsWith('.safetensors') && !path.startsWith('vae/'))
-            expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
-        const small = await load('q8')
-        expect(small.requests).toBe(0)
-        expect(small.image.data).toEqual(first.image.data)
-      } finally {
-        await server.close()
+        const painted = await paint('tiny/sdxl', { dtype, hub, endpoint: server.url, onProgress })
+        return {
+          ...painted,
+          requests: server.log.filter((entry) => entry.kind === 'file' || entry.kind === 'resolve').length,
+          files: new Set(files),
+        }
       }
-    },
-  )
+      const prepared = async () => (await hub.store.chunkFiles()).filter((key) => key.startsWith('prepared:')).length
+      const first = await load('q8')
+      expect(first.requests).toBeGreaterThan(7)
+      expect(first.files).toContain('unet (q8) complete')
+      expect(await prepared()).toBe(3)
+      const second = await load('q8')
+      expect(second.requests).toBe(0)
+      expect([...second.files].toSorted()).toEqual(['text_encoder (q8) cached', 'text_encoder_2 (q8) cached', 'unet (q8) cached'])
+      expect(second.image.data).toEqual(first.image.data)
+      expect(await prepared()).toBe(3)
+      const other = await load('q4')
+      expect(other.requests).toBe(0)
+      expect(await prepared()).toBe(6)
+      const direct = await paint(diskRepository(repo), { dtype: 'q4' })
+      expect(other.image.data).toEqual(direct.image.data)
+      // The original can be deleted: the quantized copy is enough.
+      for (const { key, path } of await hub.cache.files())
+        if (path.endsWith('.safetensors') && !path.startsWith('vae/')) expect(await hub.cache.deleteFile(key)).toBeGreaterThan(0)
+      const small = await load('q8')
+      expect(small.requests).toBe(0)
+      expect(small.image.data).toEqual(first.image.data)
+    } finally {
+      await server.close()
+    }
+  })
 })
 
-test('without the original in the cache the next start makes no request', { timeout: 120_000 }, async () => {
+test('without the original in the cache the next start makes no request', async () => {
   const server = await startHubServer({ repositories: { 'tiny/sdxl': repo } })
   try {
     const hub = await Hub.open({ store: new MemoryStore() })
@@ -191,7 +182,7 @@ test('without the original in the cache the next start makes no request', { time
     const first = await load('q8', true)
     expect((await weights()).length).toBeGreaterThan(5)
     server.clearLog()
-    // It is deleted also if an earlier load kept it. The autoencoder is not quantized, so it has no copy.
+    // The original is deleted even if an earlier load kept it. That of the autoencoder stays: it is not quantized, so it has no copy.
     await load('q8')
     expect(await weights()).toEqual(['vae/diffusion_pytorch_model.safetensors'])
     const second = await load('q8')

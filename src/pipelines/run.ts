@@ -52,7 +52,7 @@ export class Run {
     this.report({ type: 'warning', code, message })
   }
 
-  /** Notes what loading ignored, assumed or replaced, and warns the caller. A note is given once, however often its file is read. */
+  /** Records what loading ignored, assumed or replaced, and warns the caller. A note is given once, however often its file is read. */
   note(component: string, { code, message, values }: CheckpointNote): void {
     if (this.notes.some((known) => known.component === component && known.code === code && known.message === message)) return
     this.notes.push({ component, code, message, values })

@@ -31,7 +31,7 @@ async function makePicture(name: keyof typeof repositories, device: 'webgpu' | '
     await pipeline.dispose()
     expect(warnings).toEqual([])
     if (prepared !== undefined) {
-      // Every kernel of the picture was there when the last byte arrived.
+      // Every kernel of the picture was compiled when the last byte arrived.
       expect(prepared.compiled().after).toEqual([])
       expect(prepared.compiled().before).toBeGreaterThan(10)
     }

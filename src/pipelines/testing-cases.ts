@@ -57,7 +57,7 @@ interface Entry {
   readonly data_offsets: readonly [number, number]
 }
 
-/** The tensors of a reference file, as float32. It is ours, so nothing of it is checked. */
+/** The tensors of a reference file, as float32. The file is not checked, because the fixtures' generator wrote it. */
 export function parseReference(file: Uint8Array): CapturedTensors {
   const begin = 8 + Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true))
   const { __metadata__: _, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, begin))) as Record<string, Entry>

@@ -32,9 +32,9 @@ export interface OddFilesCase {
   readonly text?: ByPath<string>
   readonly bytes?: ByPath<string>
   readonly before?: ByPath<string>
-  /** The image as that of the unchanged fixture, another one, or an error. */
+  /** What diffusers does: makes the image of the unchanged fixture, makes another image, or fails. */
   readonly judged: 'same' | 'other' | 'error'
-  /** The first latents and the first pixel values of the image, if it is another one. */
+  /** The first latents and the first pixel values of the image, if `judged` is `other`. */
   readonly values?: readonly number[]
 }
 

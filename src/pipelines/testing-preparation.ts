@@ -1,4 +1,4 @@
-/** For browser tests of `prepareFor`: a repository whose weights arrive only when all kernels are compiled, and the count of those. */
+/** For browser tests of `prepareFor`: a repository whose weights arrive only when all kernels are compiled, and the count of compiled kernels. */
 
 import { vi } from 'vitest'
 import type { Repository } from '../hub/types.js'
@@ -34,11 +34,11 @@ export function preparedCase(item: FixtureCase): PlannedSize {
   return { width, height, maxSequenceLength, guidanceScale, trueCfgScale, skipGuidanceLayers }
 }
 
-/** A load on a GPU that compiles first. */
+/** A load whose kernels are compiled before its weights arrive. */
 export interface PreparedLoad {
   readonly repository: Repository
   readonly options: Pick<OpenPipelineOptions, 'prepareFor' | 'onPreparation'>
-  /** How many kernels were compiled before the weights arrived, and the names of those since. */
+  /** How many kernels were compiled before the weights arrived, and the names of those compiled later. */
   readonly compiled: () => { readonly before: number; readonly after: readonly string[] }
   /** Ends the count. */
   readonly end: () => void

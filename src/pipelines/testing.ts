@@ -1,4 +1,4 @@
-/** For this folder's tests, in Node and in browsers: fixtures on the test server, and how far we are off. Not part of the library. */
+/** For this folder's tests, in Node and in browsers: fixtures on the test server, and measures of the error against diffusers. Not part of the library. */
 
 import { HubError } from '../errors.js'
 import type { Repository } from '../hub/types.js'
@@ -12,7 +12,7 @@ async function fetched(path: string): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await response.arrayBuffer())
 }
 
-/** A fixture's folder on the test server as a repository. `modules`: `import.meta.glob` of its files, whose names are all that is used. */
+/** A fixture's folder on the test server as a repository. `modules`: `import.meta.glob` of its files, of which only the names are used. */
 export function servedRepository(name: string, modules: Readonly<Record<string, unknown>>): Repository {
   const folder = `${name}/repo/`
   const paths = Object.keys(modules).map((path) => path.slice(path.indexOf(folder) + folder.length))
@@ -50,7 +50,7 @@ export function relativeError(actual: PlainTensor | undefined, expected: PlainTe
   return peak === 0 ? worst : worst / peak
 }
 
-/** The root of the mean square of the difference, as a part of the expected values' own. */
+/** The root mean square of the difference, relative to that of the expected values. */
 export function rms(actual: PlainTensor | undefined, expected: PlainTensor): number {
   let [difference, size] = [0, 0]
   for (const [i, value] of expected.data.entries()) {
@@ -81,11 +81,11 @@ export interface VaeCase {
   readonly height: number
   readonly strength: number | null
   readonly max_sequence_length?: number
-  /** `tile`: latent pixels, where they are not the autoencoder's own. */
+  /** `tile`: the edge of the tiles in latent pixels, if it is not the autoencoder's own. */
   readonly vae: { readonly tiling?: boolean; readonly slicing?: boolean; readonly tile?: number }
 }
 
-/** The options of `generate` for such a case. */
+/** The options of `generate` for a {@link VaeCase}. */
 export function vaeCaseOptions(item: VaeCase, input: PlainTensor | undefined): GenerateOptions {
   return {
     negativePrompt: item.negative_prompt,

@@ -52,7 +52,7 @@ test('an embedding that does not fit, or whose word is in use, changes nothing',
     pipeline.adapters({ type: 'load-embedding', source: source('my-words.safetensors', float32File(shapes)) })
   await add({ 'my-word': [32] })
   await expect(add({ 'my-word': [32] })).rejects.toMatchObject({ code: 'token' })
-  // diffusers refuses words of the vocabulary, and a word whose second token is one.
+  // diffusers refuses words of the vocabulary, and a word whose second token is in the vocabulary.
   await expect(add({ a: [32] })).rejects.toMatchObject({ code: 'token', details: { token: 'a' } })
   await expect(add({ emb_params: [2, 48] })).rejects.toMatchObject({
     code: 'not-an-embedding',

@@ -1,4 +1,4 @@
-/** The options and results of a pipeline, with diffusers' names. Only types; they are the public API's and cross the worker boundary as plain data. */
+/** The options and results of a pipeline, with diffusers' names. Only types: they are part of the public API, and cross the worker boundary as plain data. */
 
 import type { FileProgress } from '../hub/types.js'
 import type { MemorySnapshot } from '../runtime/types.js'
@@ -14,7 +14,7 @@ export interface ComponentReference {
   readonly repo: string
   /** Branch, tag or commit. Default `main`. */
   readonly revision?: string | undefined
-  /** The folder in the repository. Default: the component's name if there is such a folder, otherwise the top. */
+  /** The folder in the repository. Default: the component's name if there is such a folder, otherwise the root. */
   readonly subfolder?: string | undefined
   /** The variant of the weight files, such as `fp16`. */
   readonly variant?: string | undefined
@@ -34,13 +34,13 @@ export type CheckpointReference = RepositoryReference | SingleFileReference
 /** The type that a network computes in. */
 export type DTypeName = 'float32' | 'float16'
 
-/** Linear weights in blocks of 32, 8 or 4 bits each; the rest in float16. */
+/** Linear weights as codes of 8 or 4 bits, with a scale for each block of 32; all other weights in float16. */
 export type QuantizationName = 'q8' | 'q4'
 
 /** The types that weights can have on the device. */
 export type WeightsDType = DTypeName | QuantizationName
 
-/** Where a component's weights are, and when. */
+/** How long weights stay on the device. `resident`: always. `model`: while their component runs. `block`: as `model`, and what does not fit is streamed block by block. `auto`: the fastest that fits. */
 export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
 
 /** Options of `DiffusionPipeline.fromPretrained` that are plain data; callbacks and signals are in `FromPretrainedOptions`. */
@@ -75,16 +75,16 @@ export interface LoadPipelineOptions {
    * sums are in float16; for comparison, or if a GPU has a problem with the others.
    */
   readonly kernels?: KernelSource | undefined
-  /** Which weights are on the GPU, and when. Default `auto`. */
+  /** How long weights stay on the device. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or one by device, where that of `wasm` limits weights. Default: none; `auto` then plans with a guess. */
+  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or a budget for each device, of which `wasm`'s limits only weights. Default: none; `auto` then plans with a guess. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
   /** As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
    * The generation whose kernels a GPU compiles while weights download, so that its first step takes no longer than the second. A kernel for which
    * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
-   * in `maxMemory`, the load is planned for this one. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
+   * in `maxMemory`, the load is planned for these options. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
    */
   readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
@@ -107,7 +107,7 @@ export interface PlannedSize {
   readonly guidanceScale?: number | undefined
   /** FLUX.1: above 1, plans with a negative prompt, for which the transformer needs twice the memory. Default: without. */
   readonly trueCfgScale?: number | undefined
-  /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of its size. Default false. */
+  /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of the result's size. Default false. */
   readonly imageToImage?: boolean | undefined
   /** Stable Diffusion 3.5: the blocks that skip-layer guidance leaves out. By default no skip-layer guidance. */
   readonly skipGuidanceLayers?: readonly number[] | undefined
@@ -121,10 +121,10 @@ export interface SchedulerReference {
   readonly config?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** The prompt of a generation: a text, a text for each of several images, or null together with `promptEmbeds`. */
+/** The prompt of a generation: a text, a list of texts that each make images of their own, or null together with `promptEmbeds`. */
 export type PromptInput = string | readonly string[] | null
 
-/** Prompt embeddings: the result of `encodePrompt`, and in place of a prompt options of `generate`. The first axis counts prompts. */
+/** Prompt embeddings: the result of `encodePrompt`, and options of `generate` in place of a prompt. The first axis counts prompts. */
 export interface PromptEmbeddings {
   /** [prompts, tokens, width]; in place of the prompt, which is then null. */
   readonly promptEmbeds?: PlainTensor | undefined
@@ -178,13 +178,13 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly guidanceScale?: number | undefined
   /** FLUX.1: the weight of the prompt relative to the negative prompt. Above 1 and with `negativePrompt`, each step has a second prediction. Default 1. */
   readonly trueCfgScale?: number | undefined
-  /** Z-Image: the longest that guidance makes a prediction, relative to that with the prompt alone; true is 1. Default: no limit. */
+  /** Z-Image: limits the norm of the guided prediction to this factor times the norm of the prediction with the prompt alone; true is 1. Default: no limit. */
   readonly cfgNormalization?: boolean | number | undefined
-  /** Z-Image: the part of the noise whose removal ends guidance, 0 to 1. Default 1: no end. */
+  /** Z-Image: guidance ends when this fraction of the noise is removed, 0 to 1. Default 1: it does not end. */
   readonly cfgTruncation?: number | undefined
   /** 0 to 1: how much of the contrast that guidance adds is removed. Default 0. */
   readonly guidanceRescale?: number | undefined
-  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3 and Z-Image), at most 8192. FLUX and Chroma round down to one of 16, with a warning. Default: the model's size. */
+  /** In pixels, a multiple of 8 (16 for Stable Diffusion 3 and Z-Image), at most 8192. FLUX and Chroma round down to a multiple of 16, with a warning. Default: the model's size. */
   readonly width?: number | undefined
   /** As `width`. Default: the model's size. */
   readonly height?: number | undefined
@@ -199,7 +199,7 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly strength?: number | undefined
   /** The seed, as in `torch.Generator('cpu').manual_seed(seed)`. By default it is random; the result reports it. */
   readonly seed?: number | undefined
-  /** 0 to 1: how much noise DDIM adds in each step. Default 0. */
+  /** 0 to 1: how much noise DDIM and TCD add in each step. Default 0. */
   readonly eta?: number | undefined
   /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined
@@ -222,11 +222,11 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly skipLayerGuidanceStop?: number | undefined
   /** The fraction of the steps after which skip-layer guidance begins, 0 to 1. Default 0.01. */
   readonly skipLayerGuidanceStart?: number | undefined
-  /** SDXL's micro-conditioning: [height, width], as diffusers orders them. Default: the result's size. */
+  /** SDXL's micro-conditioning: the original size, [height, width] as in diffusers. Default: the result's size. */
   readonly originalSize?: readonly [number, number] | undefined
-  /** SDXL: [top, left]. Default [0, 0]. */
+  /** SDXL: the top left corner of the crop, [top, left]. Default [0, 0]. */
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
-  /** SDXL: [height, width]. Default: the result's size. */
+  /** SDXL: the target size, [height, width]. Default: the result's size. */
   readonly targetSize?: readonly [number, number] | undefined
   /** SDXL: `originalSize` for the negative prompt. Default: `originalSize`. From text, it counts only together with `negativeTargetSize`. */
   readonly negativeOriginalSize?: readonly [number, number] | undefined
@@ -258,9 +258,9 @@ export type CapturedTensorName =
 
 /** A float32 tensor on the host. */
 export interface PlainTensor {
-  /** Its shape. */
+  /** The shape of the tensor. */
   readonly dims: readonly number[]
-  /** Row-major, as many as the product of `dims`. */
+  /** The values in row-major order: as many as the product of `dims`. */
   readonly data: Float32Array<ArrayBuffer>
 }
 
@@ -361,7 +361,7 @@ export interface PipelineInfo {
       {
         readonly className: string
         readonly repo: string
-        /** The name of the device it is on. */
+        /** The name of the component's device. */
         readonly device: DeviceName
         readonly bytes: number
         readonly parameters: number
@@ -375,12 +375,12 @@ export interface PipelineInfo {
     readonly height: number
     readonly numInferenceSteps: number
     readonly guidanceScale: number
-    /** Of image to image. */
+    /** The defaults of image to image. */
     readonly fromImage: { readonly numInferenceSteps: number; readonly guidanceScale: number }
   }
   /** The scheduler, with its complete config. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
-  /** The budget in bytes of the denoiser's device: `maxMemory`, or a guess on a GPU without it. Undefined on a CPU without `maxMemory`. */
+  /** The budget in bytes of the denoiser's device: `maxMemory`, or a guess on a GPU without it. Undefined on a CPU without a `maxMemory` for all devices. */
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean
@@ -391,7 +391,7 @@ export interface PipelineInfo {
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
   readonly promptWeighting: boolean
-  /** Whether `image` are reference images, one or a list, rather than one to start from: FLUX.2-klein. */
+  /** Whether `image` are reference images, one or a list, rather than one image to start from: FLUX.2-klein. */
   readonly takesReferences: boolean
   /** Whether `negativePrompt` counts: with guidance, and for FLUX.1 with `trueCfgScale`. */
   readonly takesNegativePrompt: boolean

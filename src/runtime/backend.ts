@@ -19,7 +19,7 @@ export interface Backend {
   /** Whether the device holds weights of the network. */
   readonly isLoaded: boolean
   /**
-   * Loads the weights of `graph`. If it fails, the weights of the graph before are unchanged, or none are left. A device that
+   * Loads the weights of `graph`. If the load fails, the previous graph's weights are unchanged, or none are left. A device that
    * streams weights keeps those that `plan` says, and uploads the others with each run; the CPU ignores the plan.
    */
   load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void>

@@ -124,14 +124,14 @@ test('while a block runs, the next block’s weights are uploaded, and the run d
   const whole = await run(component)
   const plan = planWithin(Math.floor(total / 4), needs)
   await component.setPlan(plan)
-  // From the second run on it is known that another follows.
+  // From the second run on, the network expects a further run.
   for (let i = 0; i < 2; i++) await run(component)
   const streamed = stageNames.filter((_, index) => plan.blocks[index]?.place === 'streamed')
 
   const events: string[] = []
   const ended = new Map<string, () => void>()
   const ends = new Map(stageNames.map((name) => [name, new Promise<void>((resolve) => ended.set(name, resolve))]))
-  // Equal blocks share a session, so it is the calls that tell the stages.
+  // Equal blocks share a session, so the test distinguishes stages by the order of the calls.
   const { sessions } = device as WebGpuDevice
   const get = sessions.get.bind(sessions)
   let calls = 0

@@ -155,7 +155,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind: DeviceKind) => {
       source.onRead = onRead
       const running = component.run({ x }, { signal: controller.signal, variant: 'deeper' })
       await expect(running).rejects.toMatchObject(failure)
-      // What is still there can be given back.
+      // `isLoaded` says whether there are weights that `unload` can free.
       expect(component.isLoaded).toBe(device.memory.snapshot().liveWeights > 0)
       source.onRead = () => {}
       expect(await run(component, x)).toEqual(y)
@@ -238,7 +238,7 @@ describe('on a GPU', () => {
       await run(component, input())
       expect(device.memory.snapshot().live).toBe(live)
     }
-    // The staging buffers of the input and, later, of the output come and go.
+    // The staging buffers of the input and, later, of the output exist for a while only.
     const staging = 4 * rows * Math.max(towerSizes.input, towerSizes.output)
     expect(device.memory.snapshot().peak).toBeLessThanOrEqual(live + staging)
     await component.dispose()
@@ -288,7 +288,7 @@ describe('on a GPU', () => {
     const { component } = tower({ granularity: 'block' })
     const whole = await run(component, input())
     const x = gpu.upload(input(), 'test')
-    // Behind the account's back: the buffer is gone, and the GPU process says so when commands use it.
+    // Destroy the buffer without the account's knowledge: the GPU process reports an error when commands use it.
     GPUBuffer.prototype.destroy.call(x.buffer)
     await expect(component.run({ x })).rejects.toMatchObject({
       code: 'gpu-error',

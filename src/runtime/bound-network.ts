@@ -46,7 +46,7 @@ export interface RunOptions extends LoadOptions {
   readonly kept?: KeptValues | undefined
 }
 
-/** A network bound to a device: loads its weights, runs, and gives them back. Nothing is loaded when it is made. */
+/** A network bound to a device: loads its weights, runs, and frees them. The constructor loads nothing. */
 export class BoundNetwork {
   /** Name in the memory account and in messages, such as `unet`. */
   readonly name: string
@@ -57,7 +57,7 @@ export class BoundNetwork {
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads wait for each other. */
   readonly #lock = new Mutex()
-  /** The graph that is ready to run. Undefined while weights may be loaded: after another graph's load failed. */
+  /** The graph that is ready to run. Undefined after a failed load, even if the device still has weights of the graph before. */
   #loaded: ComponentGraph | undefined
   #disposed = false
 
@@ -115,7 +115,7 @@ export class BoundNetwork {
     await this.#lock.run(async () => {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // Kinds of devices get weights in different ways, for which graphs differ.
+      // A graph depends on how its kind of device takes weights.
       if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
@@ -175,7 +175,7 @@ export class BoundNetwork {
       for (const [name, tensor] of before ?? []) values.borrow(name, tensor)
       for (const info of graph.inputs) {
         const tensor = await this.#resolve(info, inputs[info.name])
-        // Several stages read it: one upload instead of one for each stage.
+        // Several stages read the input: upload it once instead of once for each stage.
         if (values.isShared(info.name) && !(tensor instanceof GpuTensor))
           values.own(info.name, this.#device.upload(tensor, this.name))
         else values.borrow(info.name, tensor)

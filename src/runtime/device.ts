@@ -11,7 +11,7 @@ import type { BufferPool, HostTensor, DeviceTensor, MemoryMeter, LinearTerm, Pie
 export interface Device {
   readonly info: DeviceInfo
   readonly memory: MemoryMeter
-  /** Undefined on the CPU, which keeps no buffers. */
+  /** The freed buffers that the device keeps for reuse; undefined on the CPU, which keeps none. */
   readonly buffers: BufferPool | undefined
   /** Settles with the reason when the GPU goes away on its own; never after `dispose()`. */
   readonly lost: Promise<Error>
@@ -43,7 +43,7 @@ export interface Device {
    */
   tally(tensor: DeviceTensor, owner: string): Promise<ValueTally>
   /**
-   * Compiles the kernels that runs of these graphs need, before their weights have arrived, within `room` bytes of buffers. Does nothing on a device whose sessions contain weights.
+   * Compiles the kernels that runs of these graphs need, before their weights have arrived, within `maxBytes` bytes of buffers. Does nothing on a device whose sessions contain weights.
    * @throws DeviceError, AbortError
    */
   prepare(graphs: readonly ComponentGraph[], options: PrepareOptions): Promise<void>
@@ -57,6 +57,7 @@ export interface Device {
 export interface PrepareOptions {
   /** The name in the memory account and in messages. */
   readonly owner: string
-  readonly room: number
+  /** The most bytes of buffers on the device while it compiles. */
+  readonly maxBytes: number
   readonly signal: AbortSignal
 }

@@ -15,10 +15,11 @@ interface Kept {
   readonly values: ReadonlyMap<string, DeviceTensor>
 }
 
+/** The results that one caller keeps, for each graph those of its last inputs. */
 export class KeptValues {
   readonly #kept = new Map<ComponentGraph, Kept>()
 
-  /** The results for these inputs of a run; undefined if they are not here. `usable`: whether the run's device can read a tensor. */
+  /** The results for these inputs of a run; undefined if there are none. `usable`: whether the run's device can read a tensor. */
   of(
     graph: ComponentGraph,
     inputs: Inputs,
@@ -38,7 +39,7 @@ export class KeptValues {
     this.#kept.set(graph, { inputs: new Map(given.map(({ name }) => [name, inputs[name]])), values })
   }
 
-  /** Frees everything. It can be used again. */
+  /** Frees all results. Later ones can still be kept. */
   dispose(): void {
     for (const graph of this.#kept.keys()) this.#drop(graph)
   }

@@ -1,5 +1,6 @@
 /**
- * The memory account of one device: how many bytes each component holds there, for what, now and at most. Pure bookkeeping: gpu-buffers.ts
+ * The memory account of one device: how many bytes each component has there and for which purpose, as the current and the peak number. Pure
+ * bookkeeping: gpu-buffers.ts
  * reports every GPU buffer that is made and destroyed, wasm-backend.ts the bytes of weights that it gives to onnxruntime.
  */
 
@@ -10,7 +11,7 @@ export interface Allocation {
   readonly bytes: number
   /** Counts the memory for another owner. */
   transfer(owner: string): void
-  /** Stops counting it. A second call changes nothing. */
+  /** Stops counting the memory. A second call changes nothing. */
   release(): void
 }
 
@@ -21,6 +22,7 @@ interface OwnerBytes {
   peakActivations: number
 }
 
+/** The account of one device, or of several if their accounts have this one as `total`. */
 export class MemoryAccount implements MemoryMeter {
   readonly #owners = new Map<string, OwnerBytes>()
   readonly #allocations = new Set<Allocation>()
@@ -96,22 +98,22 @@ export class MemoryAccount implements MemoryMeter {
   subscribe(listener: (snapshot: MemorySnapshot) => void, intervalMs = 100): () => void {
     let timer: ReturnType<typeof setTimeout> | undefined
     let due = false
-    const tell = () => {
+    const notify = () => {
       if (!due) return
       due = false
       clearTimeout(timer)
       listener(this.snapshot())
       timer = setTimeout(() => {
         timer = undefined
-        tell()
+        notify()
       }, intervalMs)
     }
     const onChange = (moved: boolean) => {
       due = true
       // Not synchronously: changes often come in groups, and the listener must not run inside the code that allocates. A timer would be too
       // late for weights that stay for one run only: on the CPU no timer fires during a run.
-      if (moved) queueMicrotask(tell)
-      else timer ??= setTimeout(tell, 0)
+      if (moved) queueMicrotask(notify)
+      else timer ??= setTimeout(notify, 0)
     }
     this.#listeners.add(onChange)
     return () => {

@@ -11,11 +11,13 @@ import { processorThreads } from '../util/processor-threads.js'
 import { isCrossOriginScript, unpackedWasm, wasmFiles } from './wasm-files.js'
 import type { DeviceKind } from '../memory/device-info.js'
 
+/** The module onnxruntime-web, in whichever build is loaded. */
 export type OnnxRuntime = typeof ort
+/** A compiled program. */
 export type Session = ort.InferenceSession
 export type OrtTensor = ort.Tensor
 
-/** The release that this code is written for. The code depends on how it treats buffers, so other releases are refused. */
+/** The release that this code is written for. The code depends on how this release treats buffers, so other releases are refused. */
 export const onnxruntimeVersion = '1.30.0'
 
 /** Locked during every call into onnxruntime-web. */
@@ -31,7 +33,7 @@ const importers: Record<Build, () => Promise<OnnxRuntime>> = {
 
 const loaded = new Map<Build, Promise<OnnxRuntime>>()
 
-/** The build for a kind of device: jspi if the browser can suspend WebAssembly, because it is smaller and starts faster. */
+/** The build for a kind of device. For a GPU `jspi`, which is smaller and starts faster, if the browser can suspend WebAssembly. */
 export function buildFor(kind: DeviceKind, scope: object = WebAssembly): Build {
   if (kind === 'wasm') return 'wasm'
   return 'Suspending' in scope ? 'jspi' : 'webgpu'
@@ -70,7 +72,7 @@ async function load(build: Build): Promise<OnnxRuntime> {
   // The build for GPUs needs no threads, and a browser starts no thread with a script of another origin.
   const foreign = isCrossOriginScript()
   runtime.env.wasm.numThreads = build === 'wasm' && !foreign ? processorThreads() : 1
-  // Otherwise it would download a module that it already contains (importWasmModule in its wasm-utils-import.ts).
+  // A script of another origin would otherwise download a module that it already contains (importWasmModule in onnxruntime's wasm-utils-import.ts).
   if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
   else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime

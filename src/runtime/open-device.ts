@@ -8,6 +8,7 @@ import { WebGpuDevice } from './webgpu/webgpu-device.js'
 import type { DeviceName, KernelSource } from '../memory/device-info.js'
 import type { Device } from './device.js'
 
+/** Options of {@link openDevice}. */
 export interface OpenDeviceOptions {
   /** `auto` (default): a real GPU if there is one, otherwise wasm. */
   readonly kind?: DeviceName | 'auto' | undefined

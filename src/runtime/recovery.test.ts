@@ -24,7 +24,7 @@ test('a loss that is reported several times counts once', () => {
   let now = 0
   const ladder = new RecoveryLadder(() => now)
   const [first, second, third] = [{}, {}, {}]
-  // No other device could be opened: the next generation uses the same one, and it is tried again.
+  // No other device could be opened: the next generation uses the same one, and opening is tried again.
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
   now += 100_000
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
@@ -41,7 +41,7 @@ test('a loss that is reported several times counts once', () => {
   expect(ladder.next(lost, resident, third)).toEqual({ action: 'rebuild' })
 })
 
-/** Every step of a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
+/** Every step that the ladder gives for a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
 function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error: DeviceError = full): RecoveryStep[] {
   const ladder = new RecoveryLadder()
   const steps: RecoveryStep[] = []

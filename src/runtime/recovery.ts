@@ -13,7 +13,7 @@ export interface Setup {
   readonly canStream: boolean
   /** Whether the network can run with fewer of its weights on the device at once. */
   readonly canShrink: boolean
-  /** Whether it can work in smaller tiles. */
+  /** Whether the network can work in smaller tiles. */
   readonly canTile: boolean
 }
 
@@ -25,9 +25,10 @@ export type RecoveryStep =
   | { readonly action: 'tile' }
   | { readonly action: 'fail'; readonly error: Error }
 
-/** A second loss within this time is not tried again. */
+/** Milliseconds after a loss within which a second loss is final. */
 const lossWindowMs = 120_000
 
+/** Chooses the steps of one pipeline. It remembers the last loss, so that a device which is lost again at once is not opened forever. */
 export class RecoveryLadder {
   readonly #now: () => number
   /** The device that was lost last, the time of the report, and the time since the previous loss. */

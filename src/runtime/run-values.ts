@@ -5,6 +5,7 @@ import type { StageInput } from './backend.js'
 import { CpuTensor, GpuTensor } from './tensors.js'
 import type { DeviceTensor } from './types.js'
 
+/** The values of one run, each by its component name. `dispose` ends the run, whether it succeeded or failed. */
 export class RunValues {
   readonly #graph: ComponentGraph
   /** How many reads of each value are left, by stages and as an output of the graph. */
@@ -60,7 +61,7 @@ export class RunValues {
     this.#values.delete(name)
   }
 
-  /** The graph's outputs, which become the caller's. */
+  /** Returns the graph's outputs, which the caller has to dispose. */
   takeOutputs(): Record<string, DeviceTensor> {
     const outputs: Record<string, DeviceTensor> = {}
     for (const { name } of this.#graph.outputs) {

@@ -3,6 +3,7 @@
 import type { Program } from '../onnx/types.js'
 import type { Session } from './onnxruntime.js'
 
+/** The sessions of one device by program, each with its users. */
 export class SessionCache {
   readonly #create: (program: Program, user: string) => Promise<Session>
   readonly #release: (session: Session) => Promise<void>
@@ -47,14 +48,14 @@ export class SessionCache {
     await this.#releaseAll(left)
   }
 
-  /** Releases all. */
+  /** Releases all sessions. */
   async clear(): Promise<void> {
     const all = [...this.#entries.values()].map((entry) => entry.session)
     this.#entries.clear()
     await this.#releaseAll(all)
   }
 
-  /** Forgets all without releasing them: their device was lost, and onnxruntime's calls on it may never return. */
+  /** Forgets all sessions without releasing them: their device was lost, and onnxruntime's calls on it may never return. */
   abandon(): void {
     this.#entries.clear()
   }

@@ -82,7 +82,7 @@ export class CpuTensor implements DeviceTensor {
 export class GpuTensor implements DeviceTensor {
   readonly type: ElementType
   readonly dims: readonly number[]
-  /** The buffers of the device that it lives on. */
+  /** The buffers of the tensor's device. */
   readonly buffers: GpuBuffers
   #buffer: GPUBuffer | undefined
 

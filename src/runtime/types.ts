@@ -22,7 +22,7 @@ export interface DeviceTensor {
 export interface ComponentMemory {
   /** Bytes of the component's parameters, at this moment. */
   readonly weights: number
-  /** Bytes of everything else that its runs hold, at this moment. */
+  /** Bytes of everything else that the component's runs hold, at this moment. */
   readonly activations: number
   /** The most that `weights` has been. */
   readonly peakWeights: number
@@ -30,7 +30,7 @@ export interface ComponentMemory {
   readonly peakActivations: number
 }
 
-/** The memory account at one moment: every GPU buffer that exists. Bytes. */
+/** The memory account at one moment: every GPU buffer that exists, in bytes. */
 export interface MemorySnapshot {
   /** All buffers, at this moment. */
   readonly live: number
@@ -40,7 +40,7 @@ export interface MemorySnapshot {
   readonly liveWeights: number
   /** The most that `liveWeights` has been. */
   readonly peakWeights: number
-  /** By component, such as `unet`. */
+  /** The memory of each component, by its name, such as `unet`. */
   readonly components: Readonly<Record<string, ComponentMemory>>
 }
 
@@ -73,7 +73,7 @@ export interface BufferPool {
 export interface LinearTerm {
   readonly tensor: DeviceTensor
   readonly scale: number
-  /** In elements. */
+  /** The first element that is read. Default 0. */
   readonly offset?: number | undefined
 }
 
@@ -83,14 +83,15 @@ export interface Piece {
   readonly tensor: DeviceTensor | HostTensor
   /** The position of the box's first element in the result. */
   readonly at: readonly number[]
-  /** Where the box begins in the tensor; at its first element unless set. */
+  /** Where the box begins in the tensor. Default: at its first element. */
   readonly from?: readonly number[] | undefined
-  /** The box's extent; everything from `from` on unless set. */
+  /** The box's extent. Default: from `from` to the end of each axis. */
   readonly size?: readonly number[] | undefined
 }
 
+/** Options of loads, and of runs, which load first if needed. */
 export interface LoadOptions {
   readonly signal?: AbortSignal | undefined
-  /** Gets the bytes of weights loaded so far, 0 at first, and the bytes of all of them. */
+  /** Receives the bytes of weights that are loaded, 0 at first, and the bytes of all weights. */
   readonly onProgress?: ((loaded: number, total: number) => void) | undefined
 }

@@ -1,4 +1,4 @@
-/** The WebAssembly files of onnxruntime-web's builds: their URLs, as expressions that bundlers recognise, and what the built site has compressed. */
+/** The WebAssembly files of onnxruntime-web's builds: their URLs, as expressions that bundlers recognise, and the unpacking of those that the built site has compressed. */
 
 /** The URL of a build's file. */
 export const wasmFiles = {

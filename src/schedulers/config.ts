@@ -13,7 +13,7 @@ interface Named {
   readonly key: string
 }
 
-/** The key that a reader reads. */
+/** A key of a scheduler's config that is being read. */
 interface Key extends Named {
   /** The config that the key is in. */
   readonly config: SchedulerConfig

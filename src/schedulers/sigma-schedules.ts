@@ -46,22 +46,26 @@ export function convertSigmas(config: SigmaScheduleConfig, { min, max }: SigmaRa
   return null
 }
 
+/** How the result of an operation is rounded: `Math.fround` where numpy computes in float32. */
+export type Rounding = (value: number) => number
+const inFloat64: Rounding = (value) => value
+
 /** Shifts σ towards noise: diffusers' `flow_shift`. */
-export function shiftSigma(sigma: number, shift: number): number {
-  return (shift * sigma) / (1 + (shift - 1) * sigma)
+export function shiftSigma(sigma: number, shift: number, round = inFloat64): number {
+  return round(round(round(shift) * sigma) / round(1 + round(round(shift - 1) * sigma)))
 }
 
 /** Shifts a flow's σ towards noise by `mu`, which grows with the image size: diffusers' `time_shift`. */
-export function timeShiftSigma(sigma: number, mu: number, kind: 'exponential' | 'linear'): number {
-  const weight = kind === 'exponential' ? Math.exp(mu) : mu
-  return weight / (weight + (1 / sigma - 1))
+export function timeShiftSigma(sigma: number, mu: number, kind: 'exponential' | 'linear', round = inFloat64): number {
+  const weight = round(kind === 'exponential' ? Math.exp(mu) : mu)
+  return round(weight / round(weight + round(round(1 / sigma) - 1)))
 }
 
 /** Stretches the sigmas' distances from 1 so that the last sigma is `terminal`. Returns them unchanged if `terminal` is null or 0. */
-export function stretchToTerminal(sigmas: number[], terminal: number | null): number[] {
+export function stretchToTerminal(sigmas: number[], terminal: number | null, round = inFloat64): number[] {
   if (terminal === null || terminal === 0) return sigmas
-  const factor = (1 - (sigmas.at(-1) ?? 0)) / (1 - terminal)
-  return sigmas.map((sigma) => 1 - (1 - sigma) / factor)
+  const factor = round(round(1 - (sigmas.at(-1) ?? 0)) / round(1 - terminal))
+  return sigmas.map((sigma) => round(1 - round(round(1 - sigma) / factor)))
 }
 
 /** The sigmas of a run of DEIS or DPM-Solver with `use_flow_sigmas`, in falling order. */

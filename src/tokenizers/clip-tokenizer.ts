@@ -153,7 +153,10 @@ function addedToken(content: string, id: number): AddedToken {
   return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false, searched: true }
 }
 
-/** Collapses white space, as the tokenizer does anyway, before the text is cut to its longest length. So the cut never removes words that matter. */
+/**
+ * Cuts a text to a length that 77 tokens never need. It collapses white space first, as the tokenizer does anyway, so that spaces do not use up this
+ * length.
+ */
 function shorten(text: string): string {
   return text.length <= maxTextLength ? text : text.replaceAll(/[ \t\n\r]+/g, ' ').slice(0, maxTextLength)
 }

@@ -1,6 +1,6 @@
 /**
  * Every key of a tokenizer's files, changed alone (fixtures/config-keys/tokenizers*.json): the ids are those of transformers, or the files are refused
- * by name. Nothing gives other ids in silence.
+ * by name. No change silently gives other ids.
  */
 
 import { readFileSync } from 'node:fs'
@@ -23,7 +23,7 @@ interface KeyCase {
   readonly folder: string
   readonly files: readonly string[]
   readonly output: Ids
-  /** What changes lead to: a change has an index of this list. */
+  /** The results of the changes; a change names its result by the index in this list. */
   readonly results: readonly ('same' | 'error' | Ids)[]
   readonly changes: readonly Change[]
 }
@@ -54,7 +54,7 @@ function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown 
   }
   const { [key]: own, ...others } = value as Json
   if (leftOut) return others
-  // Where the key was there, it keeps its place.
+  // An existing key keeps its place.
   return key in (value as Json)
     ? Object.fromEntries(Object.entries(value as Json).map(([k, v]) => [k, k === key ? changed(own, rest, change) : v]))
     : { ...others, [key]: changed(own, rest, change) }
@@ -112,7 +112,7 @@ function idsOf(item: Item, contents: Contents): readonly (readonly (readonly num
   ]
 }
 
-/** What is wrong with our answer to a change; null for nothing. */
+/** How Aquatint's result differs from the library's after a change; null if it does not differ. */
 function fault(item: Item, contents: Contents, change: Change): string | null {
   const [file, path, result] = change
   const judged = item.results[result] ?? 'same'

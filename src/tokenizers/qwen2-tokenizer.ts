@@ -8,8 +8,18 @@ import { toByteCharacters } from './byte-level.js'
 import { readBytePairs } from './byte-pairs.js'
 import { readChat } from './chat-template.js'
 import { createHfTokenizer, type HfTokenizer } from './hf-tokenizer.js'
+import { isTruthy } from '../util/truthy.js'
 import { readAddedTokens, roleId, type Vocabulary } from './special-tokens.js'
-import { padOrCut, readSides, type Chat, type EncodedText, type Sides, type Tokenizer, type TokenizerFiles } from './types.js'
+import {
+  padOrCut,
+  readSides,
+  settingsOf,
+  type Chat,
+  type EncodedText,
+  type Sides,
+  type Tokenizer,
+  type TokenizerFiles,
+} from './types.js'
 
 /** The longest text that is tokenized, in UTF-16 units. 512 tokens never need that much. */
 const maxTextLength = 50_000
@@ -48,19 +58,25 @@ function isText(piece: unknown): boolean {
   return typeof piece === 'object' && piece !== null && 'Sequence' in piece
 }
 
-/** @throws UnsupportedError `tokenizer-model` */
-function checkPostProcessor(value: unknown): void {
-  if (!changesIds(value)) return
-  const key = 'post_processor'
+/**
+ * Refuses files whose tokenizer adds tokens to each text. Without a tokenizer.json, the keys `add_bos_token` and `add_eos_token` of the settings
+ * decide whether transformers adds tokens.
+ * @throws UnsupportedError `tokenizer-model`
+ */
+function checkAddsNoTokens(files: TokenizerFiles): void {
+  const postProcessor = files.tokenizerJson?.['post_processor']
+  if (changesIds(postProcessor)) throw addsTokens('post_processor', postProcessor)
+  if (files.tokenizerJson !== undefined) return
+  const { add_bos_token: bos, add_eos_token: eos, bos_token: begin } = settingsOf(files)
+  // transformers compares both with True.
+  if (eos === true) throw addsTokens('add_eos_token', eos)
+  if (bos === true && isTruthy(begin, false)) throw addsTokens('add_bos_token', bos)
+}
+
+function addsTokens(key: string, value: unknown): UnsupportedError {
   const shown = JSON.stringify(value).slice(0, 100)
-  throw new UnsupportedError(
-    'tokenizer-model',
-    `${key} of the tokenizer is ${shown}; only one that adds no tokens is supported.`,
-    {
-      key,
-      value: shown,
-    },
-  )
+  const message = `${key} of the tokenizer is ${shown}; only a tokenizer that adds no tokens to a text is supported.`
+  return new UnsupportedError('tokenizer-model', message, { key, value: shown })
 }
 
 /** Qwen's tokenizer with its vocabulary. It adds no special tokens of its own: a chat template brings them. */
@@ -82,12 +98,15 @@ export class Qwen2Tokenizer implements Tokenizer {
       size: Object.keys(vocab).length,
       idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
     }
-    checkPostProcessor(files.tokenizerJson?.['post_processor'])
+    checkAddsNoTokens(files)
     const own = '<|endoftext|>'
     const special = readAddedTokens(files, { eos_token: own, unk_token: own, pad_token: own }, known, true)
     this.padTokenId = roleId(special, 'pad_token', known)
     this.#sides = readSides(files)
     this.chat = readChat(files, special.roles)
+    // Each word is split off first, so each gets a space.
+    const addsSpaces = isTruthy(settingsOf(files)['add_prefix_space'], false)
+    const spaced = (word: string) => (addsSpaces && !word.startsWith(' ') ? ` ${word}` : word)
     const json = {
       added_tokens: special.tokens,
       normalizer: null,
@@ -109,7 +128,7 @@ export class Qwen2Tokenizer implements Tokenizer {
     }
     this.#tokenizer = createHfTokenizer(json, {
       normalize: (text) => text.normalize('NFC'),
-      preTokenize: (text) => (text.match(words) ?? []).map(toByteCharacters),
+      preTokenize: (text) => (text.match(words) ?? []).map((word) => toByteCharacters(spaced(word))),
     })
   }
 

@@ -73,8 +73,8 @@ export class T5Tokenizer implements Tokenizer {
 }
 
 /**
- * The part of the words that determines the ids. A run of characters that are in no piece (`known` contains the others) becomes one id, so one of them is
- * kept. The text is cut to its longest length here, after white space was removed: so the cut is behind all ids that matter.
+ * The part of the words that determines the ids. A run of characters that are in no piece (`known` contains the others) becomes one id, so only one
+ * of them is kept. A very long text is cut here, after white space was removed, so that the cut is far behind the last id that is used.
  */
 function shorten(words: readonly string[], known: ReadonlySet<string>): string[] {
   let left = maxTextLength

@@ -57,7 +57,7 @@ function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string):
     if (asked === null) fail(detail)
   })
   // The height of the body: that of the document is never less than the height of the frame.
-  const tell = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
-  new ResizeObserver(tell).observe(document.body)
+  const sendHeight = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
+  new ResizeObserver(sendHeight).observe(document.body)
   send({ aquatint: 1, type: 'ready' })
 }

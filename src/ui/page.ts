@@ -55,7 +55,7 @@ startTheme(byId('theme'), () => box.redraw())
 startDrop({
   onSettings: (settings) => box.restore(settings),
   onPicture: (file) => {
-    // The box makes it a reference picture where the model takes them.
+    // With a model that takes reference pictures, the box makes the picture one of them.
     box.startImage = file
     return box.pipeline?.info.takesReferences === true ? 'a reference picture' : 'the start picture'
   },
@@ -90,7 +90,7 @@ async function keepPage(): Promise<void> {
   await new Promise((resolve) => window.addEventListener('load', resolve, { once: true }))
   try {
     const { active } = await serviceWorker.register('./service-worker.js')
-    // No more than three seconds: only offline use needs it.
+    // Wait at most three seconds, because only offline use needs the service worker.
     if (active === null) await Promise.race([controlled, new Promise((resolve) => setTimeout(resolve, 3000))])
   } catch {
     // The browser allows no service workers here. Only offline use needs one.

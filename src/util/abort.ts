@@ -1,6 +1,6 @@
 /** Abort signals: the error that callers receive, and waits that end when a signal fires. */
 
-/** The error of an aborted operation: the signal's own reason when it is an AbortError, else one with the reason as its message. */
+/** The error of an aborted operation: the signal's own reason when it is an AbortError, else an AbortError with the reason's message. */
 export function abortError(signal: AbortSignal): Error {
   const reason: unknown = signal.reason
   if (reason instanceof Error && reason.name === 'AbortError') return reason

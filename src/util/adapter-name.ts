@@ -1,6 +1,6 @@
-/** The name of a GPU, made of what its adapter reports of itself. Pure. */
+/** The name of a GPU for display, made of the strings of its `GPUAdapterInfo`. Pure. */
 
-/** What an adapter reports. Browsers may leave any of it empty or out. */
+/** The strings of a `GPUAdapterInfo`. Browsers may leave each of them empty or out. */
 export interface AdapterWords {
   readonly vendor?: string
   readonly architecture?: string
@@ -8,7 +8,7 @@ export interface AdapterWords {
   readonly description?: string
 }
 
-/** The words that are there, each once; '' where the adapter reports nothing, as in Firefox. */
+/** The strings that are not empty, each once, separated by spaces; '' if the adapter reports none, as in Firefox. */
 export function adapterName({ vendor, architecture, device, description }: AdapterWords): string {
   const words = [vendor, architecture, device, description].flatMap((word) => (word === undefined || word === '' ? [] : [word]))
   return [...new Set(words)].join(' ')

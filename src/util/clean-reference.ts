@@ -10,7 +10,7 @@ const named =
   /^[{,]?\s*["']?(?:model|model_id|repo|repo_id|id|pretrained_model_name_or_path)["']?\s*[:=]\s*["']?([\w.-]+\/[\w.-]+)["']?\s*[,}]?$/i
 /** A line of Python that loads a pipeline. */
 const loaded = /from_pretrained\(\s*["']([^"']+)["']([^)]*)/
-/** Another site's address that has one of the Hub in it: of an archive, a search engine or a translator. */
+/** An address of another site (an archive, a search engine, a translator) that contains an address of the Hub. */
 const wrapped =
   /^https?:\/\/(?!(?:www\.)?(?:huggingface\.co|hf\.co)\b).*?(https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/[^&\s]+)/i
 /** The name of a folder in the Hub's cache. */
@@ -18,7 +18,7 @@ const cacheFolder = /^models--([\w.-]+?)--([\w.-]+?)(?:\/snapshots\/([\da-f]{40}
 
 /** A pasted text without what surrounds a name: spaces, line breaks, quotes, brackets, a Markdown link, a command, a line of Python. */
 export function cleanReference(reference: string): string {
-  // Invisible characters come along from web pages and chats.
+  // Text copied from web pages and chats may contain invisible characters.
   let text = reference.replace(/[\p{Cc}\u200b-\u200f\u2028-\u202f\u2060\ufeff]/gu, '').trim()
   const [, source, options = ''] = loaded.exec(text) ?? []
   text = source === undefined ? text : withRevision(source, /\brevision\s*=\s*["']([^"']+)["']/.exec(options)?.[1])
@@ -49,7 +49,7 @@ export function cleanReference(reference: string): string {
   return text.replace(/^(?:ssh:\/\/)?git@(hf\.co|huggingface\.co)[:/]/, 'https://$1/')
 }
 
-/** A pasted name with a revision that stands apart from it. An address has its own. */
+/** Appends a revision that the pasted text gives in another place than the name. The address of a page already contains its revision. */
 function withRevision(name: string, revision: string | undefined): string {
   if (revision === undefined) return name
   const path = name.replace(/^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\//i, '').replace(/\/$/, '')

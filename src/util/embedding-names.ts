@@ -1,6 +1,6 @@
-/** How the file of a textual inversion is read by its names, for the loader and for the page, which sees only the header. Pure. */
+/** What the names of the tensors in a textual inversion's file mean: for the loader, and for the page, which reads only the header. Pure. */
 
-/** The text encoders that names of tensors say, in files for Stable Diffusion XL. All other names are words, for the first encoder. */
+/** Tensor name → text encoder, in files for Stable Diffusion XL. A tensor with any other name is for the first text encoder. */
 export const embeddingEncoders: Readonly<Record<string, string>> = {
   clip_l: 'text_encoder',
   clip_g: 'text_encoder_2',
@@ -8,15 +8,18 @@ export const embeddingEncoders: Readonly<Record<string, string>> = {
   text_encoders_1: 'text_encoder_2',
 }
 
-/** The most vectors of a word: more than a prompt has tokens cannot be used. */
+/** The most vectors that one word may have: a prompt has no more tokens. */
 export const mostEmbeddingVectors = 75
 
-/** Whether a tensor's name is no word: AUTOMATIC1111's `emb_params`, and the names of text encoders. */
+/** Whether a tensor's name is not the embedding's word: AUTOMATIC1111's `emb_params`, and the names of text encoders. */
 function isNoWord(tensor: string): boolean {
   return tensor === 'emb_params' || Object.hasOwn(embeddingEncoders, tensor)
 }
 
-/** The word of an embedding: its first tensor's name, or the file's in lower case if that is no word. As in diffusers, only a word in lower case has all of its vectors. */
+/**
+ * The word of an embedding: its first tensor's name, or the file's name if the tensor's name is not a word. The file's name is put in lower case, because
+ * in diffusers a word with capital letters stands for its first vector only.
+ */
 export function embeddingWord(tensor: string, file: string): string {
   return isNoWord(tensor) ? file.replace(/\.safetensors$/i, '').toLowerCase() : tensor
 }

@@ -16,7 +16,7 @@ export function freeBytes(...unread: readonly Uint8Array<ArrayBuffer>[]): void {
 }
 
 /** Bytes of a buffer that is large enough to start a garbage collection. It takes no memory, since nothing is written into it. */
-const bait = 64 << 20
+const triggerBytes = 64 << 20
 
 /**
  * Makes the browser collect garbage sooner, such as handles of Blobs, which keep their disk space until then. Called every half second, it
@@ -25,7 +25,7 @@ const bait = 64 << 20
 export function hurryCollector(): boolean {
   try {
     // The comparison keeps a bundler from removing the allocation.
-    return new ArrayBuffer(bait).byteLength === bait
+    return new ArrayBuffer(triggerBytes).byteLength === triggerBytes
   } catch {
     return false
   }

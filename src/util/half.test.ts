@@ -17,7 +17,7 @@ function byDefinition(pattern: number, exponentBits: number, mantissaBits: numbe
   return sign * (1 + mantissa / 2 ** mantissaBits) * 2 ** (exponent - bias)
 }
 
-/** Positions where two arrays differ, telling 0 from −0 and taking NaN as equal to NaN. */
+/** Positions where two arrays differ. 0 and −0 differ, and NaN equals NaN. */
 function differences(actual: ArrayLike<number>, expected: (index: number) => number): number[] {
   const found = []
   for (let i = 0; i < actual.length; i++) if (!Object.is(actual[i], expected(i))) found.push(i)

@@ -1,4 +1,4 @@
-/** What lies in place of configs and weights after the known accidents of copying and serving files, and what the errors say. */
+/** What configs and weights contain after the known accidents of copying and serving files, and what the errors say. */
 
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
@@ -47,7 +47,7 @@ describe('in place of a JSON file', () => {
   it('a byte order mark is skipped', () =>
     expect(parseJson(bytes('\ufeff{"a": 1}'), { file: 'c.json', maxBytes: 100, duplicateKeys: 'last' })).toEqual({ a: 1 }))
 
-  it('other text is a syntax error as before', () =>
+  it('any other text is a plain syntax error', () =>
     expect(() => parseJson(bytes('{a: 1}'), { file: 'c.json', maxBytes: 100, duplicateKeys: 'last' })).toThrow(
       expect.objectContaining({ code: 'json-syntax' }),
     ))

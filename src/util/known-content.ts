@@ -1,6 +1,7 @@
 /**
- * Recognizes by its first bytes what lies in place of a file: a Git LFS pointer, an HTML page, an archive, nothing. These are known
- * accidents of copying and serving files, and each has a sentence that says what to do. Pure.
+ * Recognizes by its first bytes that a file contains something else than its name says: a Git LFS pointer, an HTML page, an archive, nothing. These
+ * are
+ * known accidents of copying and serving files, and each has a sentence that says what to do. Pure.
  */
 
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js'
@@ -60,12 +61,12 @@ const signatures: readonly (readonly [string, KnownContent])[] = [
   ['\xfe\xff', other('text in UTF-16', 'Save it as UTF-8')],
 ]
 
-/** The texts that servers send, and download scripts store, in place of a file that they do not have or do not give. */
+/** The texts that servers send, and download scripts store, in place of a file that is missing or forbidden. */
 const answers =
   /^(?:entry not found|(?:404:? )?not found|repository not found|file not found|invalid username or password|access (?:denied|to [^\n]{1,200} restricted)|unauthorized|forbidden|too many requests)/i
 
 /**
- * What a file holds that has other bytes than its format begins with; undefined where the bytes are of no known kind.
+ * What a file contains that does not begin as its format does; undefined where the content is of no known kind.
  * @param head the file's first bytes, {@link recognizedBytes} or all
  */
 export function recognizeContent(head: Uint8Array): KnownContent | undefined {

@@ -91,7 +91,7 @@ class JsonParser {
   /** Bytes of memory that further values may take. */
   #memoryLeft: number
   readonly #maxTreeBytes: number
-  /** The items of all open arrays, one array after the other. An array that grows by itself reserves space for 17 items with the first one. */
+  /** The items of all open arrays, one array after the other. Separate arrays would each reserve space for 17 items with the first one. */
   readonly #items: JsonValue[] = []
 
   constructor(bytes: Uint8Array, { file, duplicateKeys, maxTreeBytes: allowed = maxTreeBytes }: ParseJsonOptions) {

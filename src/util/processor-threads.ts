@@ -4,15 +4,18 @@
 const most = 8
 
 /**
- * The processor's threads, in a page or a worker that is cross-origin isolated (COOP and COEP): only there do browsers share memory between threads.
- * Elsewhere 1. Reported cores count each hardware thread, and bench/RESULTS.md says what those gain.
+ * How many threads to use: as many as there are cores, at most 8, in a page or a worker that can share memory between threads; elsewhere 1. It can where it is
+ * cross-origin isolated (COOP and COEP) and has `SharedArrayBuffer`, which WebKitGTK lacks. The browser reports hardware threads as cores (measured in
+ * bench/RESULTS.md).
  */
-export function processorThreads({ crossOriginIsolated, navigator }: ThreadScope = globalThis): number {
-  return crossOriginIsolated ? Math.max(1, Math.min(navigator.hardwareConcurrency, most)) : 1
+export function processorThreads(scope: ThreadScope = globalThis): number {
+  const shares = scope.crossOriginIsolated && scope.SharedArrayBuffer !== undefined
+  return shares ? Math.max(1, Math.min(scope.navigator.hardwareConcurrency, most)) : 1
 }
 
-/** What {@link processorThreads} asks of a page or a worker. */
+/** What {@link processorThreads} reads of the global scope of a page or a worker. */
 export interface ThreadScope {
   readonly crossOriginIsolated: boolean
+  readonly SharedArrayBuffer?: unknown
   readonly navigator: { readonly hardwareConcurrency: number }
 }

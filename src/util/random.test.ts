@@ -47,7 +47,7 @@ test('draws the same numbers as torch, in single draws and in sequences', () => 
 
 const draw = (seed: number | bigint) => [...new TorchGenerator(seed).randn(17)]
 
-test('a seed counts by its low 32 bits, a negative one as 2^64 plus the seed', () => {
+test('only the low 32 bits of a seed count; a negative seed counts as 2^64 plus the seed', () => {
   expect(draw(2n ** 63n)).toEqual(draw(0))
   expect(draw(-1)).toEqual(draw(2n ** 64n - 1n))
   expect(draw(2 ** 32 + 5)).toEqual(draw(5))

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { deferred } from './deferred.js'
 import { SharedTask } from './shared-task.js'
 
-/** A task that a test ends, and how it ended. */
+/** A task that the test ends, and a record of how it ended. */
 function controlled() {
   const { promise, resolve } = deferred()
   const disposed: string[] = []
@@ -50,7 +50,7 @@ test('a caller that aborts leaves the task to the others; the last one stops it'
   last.abort()
   await expect(second).rejects.toMatchObject({ name: 'AbortError' })
   expect(task.stopped).toBe(true)
-  // The task finishes although it was stopped: nobody else would dispose its value.
+  // The task finishes although it was stopped. The shared task disposes the value, which no caller has received.
   finish()
   await task.stop()
   expect(disposed).toEqual(['value'])

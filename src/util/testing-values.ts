@@ -1,4 +1,4 @@
-/** For tests: numbers that a fixture's generator computes from a name too, so that no fixture has to store them (fixtures/generator/config_keys/config_keys.py). */
+/** For tests: numbers computed from a name. The generators of fixtures compute the same numbers, so that no fixture has to store them (fixtures/generator/config_keys/config_keys.py). */
 
 /** Numbers from −1 to 1 that depend on the name and the index: FNV-1a of the name, then a 32-bit mixer. */
 export function valuesFor(name: string, count: number): Float64Array {

@@ -5,7 +5,7 @@ import { chromiumLaunchOptions } from '../../../scripts/chromium.mjs'
 import { launchBrowser } from '../../hub/browser.js'
 import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
-/** `npm test` has a Chromium on every machine. */
+/** A Chromium is never missing, because `npm test` installs one. */
 export const chromiumEngine: Engine = {
   name: 'chromium',
   keepsProfile: true,
@@ -26,7 +26,7 @@ async function launch({ dark = false, isPrivate = false, profile, storage }: Lau
   }
   const { args, ...options } = chromiumLaunchOptions()
   const browser = await chromium.launch({ ...options, args: isPrivate ? [...args, '--incognito'] : args })
-  // As in the other browsers, the page has its service worker.
+  // Service workers are allowed, as in the other browsers.
   const context = await browser.newContext({
     colorScheme: dark ? 'dark' : 'light',
     reducedMotion: 'reduce',

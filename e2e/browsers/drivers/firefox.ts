@@ -25,9 +25,9 @@ async function launch({
   const preferences = {
     'layout.css.prefers-color-scheme.content-override': dark ? 0 : 1,
     'ui.prefersReducedMotion': 1,
-    // A page that is still scrolling moves what is clicked.
+    // While a page scrolls smoothly, a click can miss its element.
     'general.smoothScroll': false,
-    // In KiB for all sites together; a site may have a fifth of it, and at least 10 MB.
+    // The limit is in KiB for all sites together. A site may have a fifth of it, and at least 10 MB.
     ...(storage === undefined ? {} : { 'dom.quotaManager.temporaryStorage.fixedLimit': 5 * storage * 1024 }),
     'javascript.options.wasm_js_promise_integration': suspends,
     ...(isPrivate ? { 'browser.privatebrowsing.autostart': true } : {}),
@@ -38,7 +38,7 @@ async function launch({
     return {
       version: `Firefox ${String(capabilities['browserVersion'])}`,
       newTab: async () => {
-        // A window of its own is never in the background, where a browser slows its timers down.
+        // Each tab is a window of its own, because a browser slows down the timers of a tab in the background.
         const { context } = await connection.send<{ context: string }>('browsingContext.create', { type: 'window' })
         return new FirefoxTab(connection, context)
       },

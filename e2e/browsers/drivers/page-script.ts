@@ -5,7 +5,7 @@ export function callText(fn: (argument: never) => unknown, argument: unknown): s
   return `(async () => JSON.stringify(await (${fn.toString()})(${literal(argument)})))()`
 }
 
-/** The same for the promise that `fn` returns something true. It asks again every 20 ms. */
+/** An expression whose value is a promise that resolves when `fn` returns something true. It calls `fn` every 20 ms. */
 export function untilText(fn: (argument: never) => unknown, argument: unknown): string {
   return `(async () => {
     const fn = ${fn.toString()}

@@ -1,6 +1,6 @@
 /** The interface through which a spec drives any browser: the operations that Playwright, WebDriver BiDi and WebDriver have in common. */
 
-/** The engines, by the browser that represents each here. */
+/** The browser engines: `webkit` is WebKitGTK. */
 export type EngineName = 'chromium' | 'firefox' | 'webkit'
 
 /** A tab. Its methods are those of Playwright's `Page` of the same names. */
@@ -9,13 +9,13 @@ export interface Tab {
   goto(url: string): Promise<void>
   reload(): Promise<void>
   /**
-   * Runs a function in the page. It sees nothing of its surroundings in Node, and both sides get copies of values that JSON can write.
+   * Runs a function in the page. The function cannot use variables from around it in Node. Its argument and its result are copied as JSON.
    * @throws Error with the message of what it threw
    */
   evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
   /** Resolves when the function returns something true. */
   waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void>
-  /** In CSS pixels. WebKit makes a page narrower than its least window with the next `goto` or `reload`. */
+  /** In CSS pixels. In WebKit, a width below that of its narrowest window takes effect with the next `goto` or `reload`. */
   setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>
   /** The visible part of the page, as PNG. In WebKit a narrow page fills only the upper left corner of the picture. */
   screenshot(): Promise<Uint8Array>
@@ -32,7 +32,7 @@ export interface LaunchOptions {
   readonly dark?: boolean
   /** Private windows only. */
   readonly isPrivate?: boolean
-  /** MiB that a site may store, about, if the engine's driver can limit that. */
+  /** About how many MiB a site may store, if the engine's driver can limit this. */
   readonly storage?: number
   /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
   readonly profile?: string
@@ -53,7 +53,7 @@ export interface DrivenBrowser {
 /** How an engine is driven. */
 export interface Engine {
   readonly name: EngineName
-  /** The reason why this machine cannot run it; undefined if it can. */
+  /** The reason why this machine cannot run the engine; undefined if it can. */
   missing(): string | undefined
   /** Whether a profile is stored on disk: WebDriver starts WebKitGTK with one in memory only. */
   readonly keepsProfile: boolean

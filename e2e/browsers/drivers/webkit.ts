@@ -34,7 +34,7 @@ async function launch({ dark = false }: LaunchOptions = {}): Promise<DrivenBrows
       { capabilities: { alwaysMatch: wanted } },
     )
     const session = new Session(`${driver.url}/session/${sessionId}`)
-    // A new window is opened from this one, which stays.
+    // New windows are opened from the first window, which stays open.
     const first = await session.send<string>('', 'GET', 'window')
     return {
       version: `WebKitGTK ${capabilities.browserVersion}`,
@@ -62,7 +62,7 @@ async function call<R>(method: string, url: string, body?: object): Promise<R> {
   throw new Error(`${method} ${new URL(url).pathname}: ${error}: ${message}`)
 }
 
-/** A session. It has one current window, so the calls for one window after the other wait for each other. */
+/** A session. It has one current window, so calls for different windows wait for each other. */
 class Session {
   readonly #url: string
   #window = ''
@@ -91,7 +91,7 @@ interface Settled {
   readonly error?: string
 }
 
-/** The number of promises that pages were asked for. */
+/** The number of promises that pages have run: the last one's id. */
 let promises = 0
 
 class WebKitTab implements Tab {
@@ -133,7 +133,7 @@ class WebKitTab implements Tab {
     const wasFrame = this.#frame !== undefined
     const url = await this.evaluate(() => location.href, null)
     this.#frame = size.width < leastWidth ? size : undefined
-    // The next `goto` or `reload` fills the frame.
+    // The page is loaded in the frame by the next `goto` or `reload`.
     if (this.#frame !== undefined) return
     if (wasFrame) return this.goto(url)
     // The window's size includes its tool bar.
@@ -142,7 +142,7 @@ class WebKitTab implements Tab {
   }
 
   async screenshot(): Promise<Uint8Array> {
-    // Takes the whole window, whose upper left corner the frame fills. The driver's pictures of single elements have black bands.
+    // The screenshot is of the whole window, whose upper left corner the frame fills, because the driver's pictures of single elements have black bands.
     return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
   }
 
@@ -187,7 +187,7 @@ class WebKitTab implements Tab {
   }
 
   /**
-   * Waits for a promise in the page without a call that lasts as long: while one lasts, WebDriver does nothing else, in no window.
+   * Waits for a promise in the page by short calls: during a call, WebDriver does nothing else in any window.
    */
   async #run(expression: string): Promise<Settled> {
     const id = ++promises

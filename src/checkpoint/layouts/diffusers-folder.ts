@@ -49,8 +49,8 @@ export interface LoneComponent {
 }
 
 /**
- * Opens one component with a config of the name `config`: in `folder`; by default in the folder of its name, as in a pipeline's repository, else
- * in the root, as in the repository of a single model. @throws HubError; CheckpointError `json-*`, `config-not-object`
+ * Opens one component, whose config file is named `config`, in `folder`. By default this is the folder with the component's name, as in a pipeline's
+ * repository, or else the root, as in the repository of a single model. @throws HubError; CheckpointError `json-*`, `config-not-object`
  */
 export async function openFolderComponent(
   repository: Repository,

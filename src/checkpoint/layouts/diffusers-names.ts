@@ -99,7 +99,7 @@ function firstNames(component: ComponentClass | undefined): string[] {
   ]
 }
 
-/** The names to request once the first are known: only those that the files found leave open, since a browser reports each missing file. */
+/** The names to request once it is known which of the first exist: as few as possible, since a browser reports each missing file in its console. */
 async function furtherNames(
   component: ComponentClass | undefined,
   has: (name: string) => boolean,
@@ -107,10 +107,10 @@ async function furtherNames(
 ): Promise<string[]> {
   const { tokenizer, stems } = kindsOf(component)
   const names: string[] = []
-  // A repository with one component only is a tokenizer, or it is something else.
+  // A repository with one component only is not a tokenizer if it has another config.
   if (tokenizer !== undefined && !has('config.json') && !has('scheduler_config.json')) {
     const config = await json('tokenizer_config.json')
-    // Such a config already has the values of these files.
+    // A config with `added_tokens_decoder` already has the values of these files.
     if (!entriesOf(config).some(([key]) => key === 'added_tokens_decoder'))
       names.push('special_tokens_map.json', 'added_tokens.json')
     if (tokenizer.startsWith('Qwen') && !entriesOf(config).some(([key]) => key === 'chat_template'))
@@ -120,12 +120,12 @@ async function furtherNames(
       if (!tokenizer.startsWith('CLIP')) names.push('spiece.model')
     }
   }
-  // Weights in one file are not in shards.
+  // If the weights are in one file, there are no shards to ask for.
   for (const stem of stems) {
     if (has(`${stem}.safetensors`) || (component === undefined && !has('config.json'))) continue
     names.push(`${stem}.safetensors.index.json`)
     for (const variant of variants) {
-      // The second name is that of diffusers until 0.29.
+      // diffusers wrote the second name until 0.29.
       if (!has(`${stem}.${variant}.safetensors`))
         names.push(`${stem}.safetensors.index.${variant}.json`, `${stem}.safetensors.${variant}.index.json`)
     }

@@ -25,7 +25,7 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Entries of the checkpoint's list of components that are ignored. */
+  /** Notes about entries of the checkpoint's list of components that a load ignores. */
   readonly notes: readonly CheckpointNote[]
   /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>
@@ -70,7 +70,7 @@ export interface ComponentWeights {
   readonly index: string | null
   /** The transforms that make the component's weights from the tensors of the files. None if the files already have diffusers' names. */
   readonly transforms: readonly WeightTransform[]
-  /** The bits of Aquatint's form that is nearest to most quantized weights of a file with its own blocks (GGUF); absent for other files. */
+  /** For a GGUF file: the bits, 4 or 8, to which Aquatint converts most of its quantized weights. Absent for other files. */
   readonly stored?: 4 | 8 | undefined
   /** Paths of the weight files, sorted. @throws as {@link read} */
   files(options?: ReadOptions): Promise<readonly string[]>

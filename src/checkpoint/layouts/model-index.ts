@@ -19,7 +19,7 @@ export interface ModelIndex {
   readonly components: ReadonlyMap<string, ComponentClass | null>
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Components that are left out, because no folder can have their name. */
+  /** Notes about components that are left out, because no folder can have their name. */
   readonly notes: readonly CheckpointNote[]
 }
 
@@ -62,7 +62,7 @@ export function parseModelIndex(json: JsonObject): ModelIndex {
   return { className, components, options, notes }
 }
 
-/** The error for a pipeline that diffusers would load with Python code of the repository: the name of the file, then that of the class. */
+/** The error for a pipeline that diffusers would load with Python code of the repository. `className`: the names of the code's file and of the class. */
 function ownCode(className: readonly JsonValue[], file: string): UnsupportedError {
   const shown = JSON.stringify(className).slice(0, 200)
   return new UnsupportedError(

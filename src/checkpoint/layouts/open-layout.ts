@@ -1,6 +1,6 @@
 /**
- * Finds the layout of a repository. diffusers' folder is the only layout so far; a checkpoint in a single file would be recognized here,
- * by the files that a repository lists.
+ * Opens the checkpoint of a repository, which has diffusers' layout. A checkpoint in a single file is opened by the address of the file instead, see
+ * single-file/single-file.ts.
  */
 
 import type { ReadOptions, Repository } from '../../hub/types.js'
@@ -16,8 +16,8 @@ export function openLayout(repository: Repository, options: ReadOptions = {}): P
 }
 
 /**
- * One component, such as the autoencoder that replaces a pipeline's own. `config` is the name of its config. `folder` is where it lies; without
- * it, the layout finds it by name. @throws HubError; CheckpointError `json-*`, `config-not-object`
+ * Opens one component, such as the autoencoder that replaces a pipeline's own. `config` is the name of its config. `folder` is the folder that it is in;
+ * by default, it is found by its name. @throws HubError; CheckpointError `json-*`, `config-not-object`
  */
 export function openComponent(
   repository: Repository,

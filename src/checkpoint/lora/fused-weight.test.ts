@@ -9,7 +9,7 @@ import { fusedWeight, type LayerChange } from './fused-weight.js'
 function tensor(name: string, shape: readonly number[], values: readonly number[], type: 'F32' | 'F16' = 'F32'): TensorEntry {
   const wide = Float32Array.from(values)
   const bytes = bytesOf(type === 'F32' ? wide : float32ToFloat16(wide))
-  // Other bytes before and behind it, as in a file.
+  // Other bytes before and after the tensor, as in a file.
   const file = Uint8Array.of(...new Uint8Array(8).fill(255), ...bytes, ...new Uint8Array(8).fill(255))
   const source = {
     byteLength: file.length,
@@ -18,7 +18,7 @@ function tensor(name: string, shape: readonly number[], values: readonly number[
   return { name, dtype: type, shape, source, begin: 8, end: 8 + bytes.length }
 }
 
-/** Two convolutions' worth of exact numbers: [3, 1, 2, 2] with a product of rank 1. */
+/** The weight of a convolution, [3, 1, 2, 2], with numbers that float16 represents exactly. */
 const base = tensor('x.weight', [3, 1, 2, 2], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 'F16')
 const change: LayerChange = {
   form: { kind: 'low-rank', rank: 1 },
@@ -33,7 +33,7 @@ const expected = [0.5, 2, 3.5, 5, 4, 5, 6, 7, 7.5, 8, 8.5, 9]
 test.each([4, 12, 20, 48])('read in pieces of %i bytes', async (size) => {
   const fused = fusedWeight(base, [change], 'fused')
   expect(fused).toMatchObject({ name: 'fused', dtype: 'F32', shape: base.shape, begin: 0, end: 48 })
-  // Several pieces at a time, and all of them twice.
+  // Read all pieces at the same time, and all of them twice.
   for (let turn = 0; turn < 2; turn++) {
     const begins = Array.from({ length: Math.ceil(48 / size) }, (_, index) => index * size)
     const pieces = await Promise.all(begins.map((begin) => fused.source.read({ begin, end: Math.min(48, begin + size) })))

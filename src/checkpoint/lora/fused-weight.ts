@@ -1,5 +1,5 @@
 /**
- * Weights with the changes of LoRAs in them, as peft's `merge` computes them: a table of weights gets such a tensor in place of the checkpoint's. Its bytes are computed when they are
+ * Weights with the changes of LoRAs in them, as peft's `merge` computes them: a weight table has such a tensor in place of the checkpoint's. The bytes are computed when they are
  * read. A GPU adds plain products itself (runtime/webgpu/lora-upload.ts).
  */
 
@@ -18,7 +18,7 @@ export interface LayerChange {
   readonly scale: number
 }
 
-/** A layer's weight [out, …] with changes, one after the other. `name`: of the new tensor. */
+/** A layer's weight [out, …] with the changes applied in their order. `name` is that of the new tensor. */
 export function fusedWeight(base: TensorEntry, changes: readonly LayerChange[], name: string): TensorEntry {
   const products = changes.flatMap(productOf)
   const entry = changedTensor(base, name, (options) => Promise.all(changes.map((change) => weightChange(change, base, options))))
@@ -67,7 +67,7 @@ class FusedSource implements ByteSource {
   readonly #base: TensorEntry
   readonly #columns: number
   readonly #open: (options: ReadOptions) => Promise<readonly RowChange[]>
-  /** The tensors of the changes, from the first read to that of the last bytes. */
+  /** The changes with their factors in memory: kept from the first read until the last bytes were read. */
   #changes: Promise<readonly RowChange[]> | undefined
 
   constructor(base: TensorEntry, open: (options: ReadOptions) => Promise<readonly RowChange[]>) {
@@ -107,7 +107,7 @@ class FusedSource implements ByteSource {
     }
   }
 
-  /** The rows that a range of bytes is in: their number, and where the file has them. */
+  /** The rows that contain a range of the result's bytes: the index of the first one, and the bytes of all in the file. */
   #rowsOf(range: ByteRange): { readonly firstRow: number; readonly rows: ByteRange } {
     const { begin, end, shape } = this.#base
     const rowBytes = 4 * this.#columns
@@ -212,7 +212,7 @@ function product(
   }
 }
 
-/** A matrix of a Kronecker product, whole. */
+/** Reads a matrix of a Kronecker product, or multiplies its two factors. */
 async function kroneckerFactor(
   { rows, columns, rank }: KroneckerFactor,
   name: string,

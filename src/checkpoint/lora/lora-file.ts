@@ -1,5 +1,5 @@
 /**
- * Reads a LoRA file: the header, the alphas and the metadata. The factors themselves stay in the file; whoever loads a network reads them.
+ * Reads a LoRA file: the header, the alphas and the metadata. It does not read the factors; the code that loads a network does.
  */
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'
@@ -54,8 +54,8 @@ export async function readLoraFile(source: ByteSource, file: string, options: Re
 }
 
 /**
- * The branches of components with DoRA's magnitudes, as diffusers 0.42 makes them: each low-rank branch of such a component changes the lengths of rows, and
- * those without a magnitude get the lengths of the layer's own weight. It does not find the magnitudes of text encoders that do not end in `.weight`.
+ * Applies DoRA as diffusers 0.42 does. If a component has a magnitude in any branch, all its low-rank branches become DoRA branches: one without a magnitude
+ * gets the lengths of the rows of the layer's own weight. diffusers does not find a text encoder's magnitude if its name does not end in `.weight`: `lost` lists these.
  */
 function withLengths(
   modules: readonly LoraModule[],

@@ -14,7 +14,7 @@ function misfit(left: readonly number[], right: readonly number[]) {
 
 test('the right matrix of a Kronecker product has all pixels of a convolution', () => {
   expect(misfit([2, 2], [2, 1, 3, 3])).toBeUndefined()
-  // The product has as many columns, but its parts are no pixels.
+  // The product has the right number of columns, but the right matrix does not consist of whole kernels of 3 × 3.
   expect(misfit([2, 3], [2, 6])).toMatchObject({ expected: [4, 2, 3, 3] })
   expect(misfit([2, 2], [2, 1, 3, 5])).toMatchObject({ expected: [4, 2, 3, 3] })
 })

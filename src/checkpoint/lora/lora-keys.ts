@@ -22,7 +22,7 @@ export type BranchTensor =
  */
 export type LoraPart = BranchTensor | 'alpha' | 'dora-scale' | 'ignored' | 'other'
 
-/** A tensor's place. */
+/** Which part of which layer of which component a tensor is. */
 export interface LoraKey {
   readonly component: LoraComponent
   /** The layer as the file names it, without the component: with dots, or, from kohya's scripts, with underscores. */
@@ -57,7 +57,7 @@ const parts: readonly (readonly [RegExp, LoraPart])[] = [
   [/\.lora_A(?:\.[^.]+)?\.bias$/, 'other'],
 ]
 
-/** The end of a tensor's name, as it is in this table; peft adds the name of an adapter. */
+/** An entry for names that end in `.part`, after which peft may add the name of an adapter. */
 function endsWith(part: BranchTensor): readonly [RegExp, LoraPart] {
   return [new RegExp(`\\.${part}(?:\\.[^.]+)?$`), part]
 }
@@ -82,7 +82,7 @@ export function parseLoraKey(name: string): LoraKey | undefined {
   return { component, layer: path.replace(prefix, ''), part: end.part }
 }
 
-/** A layer's name without the difference between dots and underscores, which kohya's scripts do not keep. */
+/** A layer's name with underscores in place of dots: kohya's scripts write underscores for both. */
 export function flatName(layer: string): string {
   return layer.replaceAll('.', '_')
 }

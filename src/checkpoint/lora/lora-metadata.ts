@@ -26,7 +26,10 @@ function isPatternOf(key: string, layer: string): boolean {
   return key.startsWith('^') ? layer === key.slice(1) : layer === key || layer.endsWith(`.${key}`)
 }
 
-/** Words for the prompt: modelspec's trigger phrase, else the tags that every training image had. */
+/**
+ * Words for the prompt: modelspec's trigger phrase, otherwise the most frequent tags of the training images (those that every image has, if there are
+ * any).
+ */
 export function triggerWords(metadata: Metadata): readonly string[] {
   const phrase = metadata.get('modelspec.trigger_phrase') ?? ''
   if (phrase.trim() !== '')

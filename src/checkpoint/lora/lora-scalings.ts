@@ -17,8 +17,10 @@ export interface LoraScalings {
 
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
- * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file without alphas, peft's config decides; so it does where
- * diffusers drops all alphas ({@link hasMixedNames}).
+ * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names it is
+ * the first alpha in the file's data, because diffusers counts the alphas there as tensor objects, and no two of these are equal. If a file has no
+ * alphas, or diffusers drops all of them
+ * ({@link hasMixedNames}), peft's config decides.
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
@@ -31,15 +33,18 @@ export async function readScalings(
     return firstNumber(await source.read({ begin: alpha.begin, end: alpha.end }, options), alpha.dtype)
   }
   const alphas = new Map(await Promise.all(modules.map(async (module) => [module, await read(module)] as const)))
+  const hasUNet = kind === 'unet'
+  const inFile = modules.toSorted((a, b) => (a.alpha?.begin ?? 0) - (b.alpha?.begin ?? 0))
   const usual = new Map(
-    [...new Set(modules.map(({ component }) => component))].map((component) => [
-      component,
-      mostCommon(modules.flatMap((module) => (module.component === component ? (alphas.get(module) ?? []) : []))),
-    ]),
+    [...new Set(modules.map(({ component }) => component))].map((component) => {
+      const own = (hasUNet ? modules : inFile).flatMap((module) =>
+        module.component === component ? (alphas.get(module) ?? []) : [],
+      )
+      return [component, hasUNet ? mostCommon(own) : own[0]]
+    }),
   )
   // diffusers refuses files of other methods, so it has no alphas for them.
   const isLora = modules.every(({ form }) => form.kind === 'low-rank')
-  const hasUNet = kind === 'unet'
   const hasNoAlphas = hasMixedNames({ modules }, kind)
   const overruled: LoraModule[] = []
   const factorOf = (module: LoraModule): number => {
@@ -47,8 +52,9 @@ export async function readScalings(
     // A Kronecker product of two whole matrices has no alpha.
     if (rank === undefined) return 1
     const own = alphas.get(module)
-    const common = hasUNet ? usual.get(component) : undefined
-    const alpha = hasNoAlphas ? undefined : hasUNet && isLora && isMissed(module) ? common : (own ?? common)
+    const common = hasUNet || (kind === 'flux1' && hasOwnNames(module)) ? usual.get(component) : undefined
+    const isOverruled = hasUNet ? isLora && isMissed(module) : common !== undefined && hasOldPath(module)
+    const alpha = hasNoAlphas ? undefined : isOverruled ? common : (own ?? common)
     if (own !== undefined && alpha !== own) overruled.push(module)
     return alpha === undefined ? trainedScaling(metadata, component, layer, rank) : alpha / rank
   }
@@ -74,14 +80,20 @@ function firstNumber(bytes: Uint8Array<ArrayBuffer>, dtype: SafetensorsDType): n
 }
 
 /**
- * Whether diffusers 0.42 does not find the alpha of a layer beside a UNet: those of attentions, whose names it changes, and those of a CLIPTextModel, whose layers
- * have no `text_model` around them since transformers 5. The second encoder is a CLIPTextModelWithProjection.
+ * Whether diffusers 0.42 misses the alpha of a layer in a file for a pipeline with a UNet. It misses those of attention layers, whose names it changes, and all those of the first
+ * text encoder, a CLIPTextModel, whose layers have no `text_model` before their names since transformers 5. The second one is a CLIPTextModelWithProjection.
  */
 function isMissed({ component, layer }: LoraModule): boolean {
   const name = flatName(layer)
   if (component === 'denoiser') return /_attn[12]_to_(?:q|k|v|out_0)$/.test(name)
   return component === 'text_encoder' || /_self_attn_\w+_proj$/.test(name)
 }
+
+/** Whether a layer has diffusers' name, with its component in front. */
+const hasOwnNames = ({ first }: LoraModule) => /^(?:transformer|text_encoder)\./.test(first.name)
+
+/** Whether a text encoder's layer has the path that it had before transformers 5. diffusers 0.42 does not find the alpha of such a layer. */
+const hasOldPath = ({ first }: LoraModule) => first.name.startsWith('text_encoder.text_model.')
 
 /** The number that occurs most often, the first of several; undefined for none. */
 function mostCommon(numbers: readonly number[]): number | undefined {

@@ -28,7 +28,7 @@ export interface MatchedLora {
   readonly unread: readonly LoraModule[]
 }
 
-/** A layer of a network, or one of the layers that are one in a file. */
+/** A layer of a network: a whole layer of a file, or one of several that a file has as one. */
 interface Target extends Omit<MatchedBranch, 'module'> {
   readonly layer: string
 }

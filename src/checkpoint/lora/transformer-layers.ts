@@ -35,7 +35,7 @@ const fluxOutside: Names = {
   ...Object.fromEntries(Object.entries(timeNames).map(([own, name]) => [`time_guidance_embed.${own}`, name])),
 }
 
-/** Layers of a FLUX block with two streams: the original's, without those that are one matrix. */
+/** Layers of a FLUX block with two streams, without queries, keys and values, which are one matrix in the original. */
 const fluxDouble: Names = {
   'attn.to_out.0': 'img_attn.proj',
   'attn.to_add_out': 'txt_attn.proj',
@@ -65,7 +65,7 @@ const added = ['add_q_proj', 'add_k_proj', 'add_v_proj']
 
 /**
  * The names of a layer in the original code of the families. Empty for a layer that has none.
- * @param layer its name in diffusers @param isFlux2 whether the network is FLUX.2's. FLUX.1's last norm has other rows there, and diffusers does not read it
+ * @param layer its name in diffusers @param isFlux2 whether the network is FLUX.2's. In FLUX.1's original code the last norm has its rows in another order, and diffusers does not read it
  */
 export function originalLayers(layer: string, isFlux2: boolean): readonly OriginalLayer[] {
   const outside = layer === 'norm_out.linear' && !isFlux2 ? undefined : lookUp(fluxOutside, layer)
@@ -96,7 +96,7 @@ export function originalLayers(layer: string, isFlux2: boolean): readonly Origin
   return [...inAttention(inner, '', own, [`${path}.qkv`]), ...(inner === 'to_out.0' ? whole(`${path}.out`) : [])]
 }
 
-/** A layer of its own in the original. */
+/** A layer that has a matrix of its own in the original. */
 function whole(name: string | undefined): readonly OriginalLayer[] {
   return name === undefined ? [] : [{ name, place: 0 }]
 }

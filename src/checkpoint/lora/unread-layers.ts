@@ -1,12 +1,13 @@
 /**
  * The layers of LoRA files that diffusers 0.42 leaves out although the network has them, because its converters do not know their names. Aquatint leaves them
- * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`. Pure.
+ * out too, so that images are the same. Source: `lora_state_dict` of diffusers' `SD3LoraLoaderMixin`, `FluxLoraLoaderMixin` and `Flux2LoraLoaderMixin`, and its
+ * `_convert_unet_lora_key`. Pure.
  */
 
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 
-/** The networks whose files have such layers, and the UNets of Stable Diffusion. */
+/** The networks whose files can have layers that diffusers leaves out, and `other`. */
 export type NetworkKind = 'unet' | 'sd3' | 'flux1' | 'flux2' | 'other'
 
 /** The kind of a network, recognized by its layers. Chroma's transformer counts as FLUX.1's, because diffusers reads its files in the same way. */
@@ -24,8 +25,8 @@ export function isOtherOriginal(layer: string): boolean {
 }
 
 /**
- * Whether a file for FLUX.1 has `lora_down` and names with `transformer.` in front. diffusers reads only these tensors of it, without their alphas. Its text
- * encoders' tensors are among those that it leaves out.
+ * Whether a file for FLUX.1 has both `lora_down` and names that begin with `transformer.`. diffusers then reads only the tensors with this prefix, without their
+ * alphas, and so none of the text encoders' tensors.
  */
 export function hasMixedNames({ modules }: Pick<LoraFile, 'modules'>, kind: NetworkKind): boolean {
   const has = (test: (name: string) => boolean) => modules.some(({ first }) => test(first.name))
@@ -62,6 +63,7 @@ export function isUnread(module: LoraModule, kind: NetworkKind, isOriginal: bool
   const { name } = module.first
   const layer = flatName(module.layer)
   const isInBlock = /^(?:double|single)_blocks_\d/.test(layer)
+  if (kind === 'unet') return name.startsWith('lora_unet_') && /^(?:add_embedding_|time_embedding_cond_proj$)/.test(layer)
   if (kind === 'sd3') return isOriginal || name.startsWith('lora_')
   if (module.component !== 'denoiser') return false
   if (kind === 'flux1') return isOriginal && !(isKohya ? isInBlock : /\.processor\.|^base_model\./.test(name))

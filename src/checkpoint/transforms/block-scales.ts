@@ -1,14 +1,15 @@
 /**
  * Chooses the scales of 4-bit blocks by least squared error. Pure functions over arrays.
  *
- * Given the codes q of a block, the scale with the least squared error is Σwq / Σq². The codes depend on the scale in turn, so three scales are tried, in
- * which the weight of largest magnitude has the code −8, −7.2 or −8.8 before it is rounded and clamped. More scales would gain less than 0.1 dB of normally
+ * Given the codes q of a block, the scale with the least squared error is Σwq / Σq². The codes depend on the scale in turn, so three scales are
+ * tried: they map the weight of largest magnitude to −8, −7.2 and −8.8 before rounding and clamping. More scales would gain less than 0.1 dB of
+ * normally
  * distributed weights.
  */
 
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 
-/** The factors by which codes grow with the two other scales that are tried, compared with the scale that gives the weight of largest magnitude the code −8. */
+/** The codes with the two other tried scales, divided by those with the scale that gives the weight of largest magnitude the code −8. */
 const wider = 7.2 / 8
 const narrower = 8.8 / 8
 
@@ -50,7 +51,7 @@ export function leastSquaresScales(weights: Float32Array, byRange: Uint16Array<A
   for (let block = 0; block < scales.length; block++) {
     const scale = rounded[block] as number
     const error = scale * (scale * (squares[block] as number) - 2 * (products[block] as number))
-    // A value that is not a number compares as false.
+    // A comparison with NaN is false, so such a block keeps its scale by range.
     if (!(scale !== 0 && error < (errors[block] as number))) scales[block] = byRange[block] as number
   }
   return scales
@@ -73,7 +74,7 @@ function addProducts(weights: Float32Array, begin: number, end: number, scale: n
   let b2 = 0
   for (let i = begin; i < end; i++) {
     const weight = (weights[i] as number) * inverse
-    // No weight is beyond the largest one, whose code is −8, −7.2 or −8.8 before it is rounded.
+    // The weight of largest magnitude has the code −8, −7.2 or −8.8 before rounding, so only the codes clamped here can be out of range.
     let code = weight + noFraction - noFraction
     if (code > 7) code = 7
     a0 += weight * code

@@ -2,10 +2,10 @@
 
 import type { ByteRange } from '../../hub/types.js'
 
-/** Elements that are processed at a time: 4 MiB as float32, and at most as much again for the stored and for the converted elements. */
+/** Elements that are processed at a time. They take 4 MiB as float32, and at most 4 MiB each in the stored and in the converted type. */
 export const pieceElements = 1 << 20
 
-/** Copies the bytes that two stretches of one file have in common: `source` begins at `sourceBegin`, `target` at `targetBegin`. */
+/** Copies the bytes that two ranges of one file have in common: `source` begins at `sourceBegin`, `target` at `targetBegin`. */
 export function copyOverlap(target: Uint8Array, targetBegin: number, source: Uint8Array, sourceBegin: number): void {
   const begin = Math.max(targetBegin, sourceBegin)
   const end = Math.min(targetBegin + target.byteLength, sourceBegin + source.byteLength)

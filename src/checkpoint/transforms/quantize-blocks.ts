@@ -11,7 +11,7 @@ import type { WeightTransform } from './transform-table.js'
 /** Called once for each block type whose weights change, with the error of its first weights: the root of the mean square error, relative to that of the weights. */
 export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
 
-/** The transform. Tensors that `sensitive` keeps are not quantized. `onRequantized` is called when tensors are read. */
+/** The transform. Tensors whose names match `kept` are not quantized. `onRequantized` is called when tensors are read. */
 export function quantizeBlocks(kept: SensitiveWeights['kept'], onRequantized: OnRequantized = () => {}): WeightTransform {
   return {
     description: { name: 'quantize-blocks', version: quantizeVersions[4], kept: kept?.source },

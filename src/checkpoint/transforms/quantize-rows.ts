@@ -95,7 +95,7 @@ export function quantizedLayout(shape: readonly number[], options: QuantizeOptio
   }
 }
 
-/** Tables whose rows are looked up. They have two dimensions too, but nothing multiplies with them. */
+/** Tables whose rows are looked up. They have two dimensions, as Linear weights have, but nothing multiplies with them. */
 const embeddings =
   /(?:^|\.)(?:shared|embed_tokens|token_embedding|position_embedding|word_embeddings|relative_attention_bias|class_embedding)\.weight$/
 
@@ -130,7 +130,7 @@ export interface QuantizedRows {
 
 /**
  * Quantizes whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
- * and a scale can be negative; in 4 bits it only does where no other scale has a smaller squared error (block-scales.ts). With zero points
+ * and a scale can be negative. With 4 bits, a block gets another scale if that has a smaller squared error (block-scales.ts). With zero points
  * the block's range, zero included, is spread over the codes. Scales are rounded to float16 first and the codes are computed with the rounded
  * scales, so rounding a scale adds no error.
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`

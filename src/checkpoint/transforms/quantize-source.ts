@@ -23,7 +23,7 @@ interface Kept {
  * one, of bounded size.
  */
 export class ScaleMemory {
-  /** In the order of their first rows. */
+  /** What is kept of each weight, in the order in which their first rows were quantized. */
   readonly #kept = new Map<QuantizedTensor, Kept>()
   readonly #most: number
   #bytes = 0
@@ -143,7 +143,7 @@ export class QuantizedTensor {
     const values = decodeFloats(raw, dtype)
     const rows = quantizeRows(values, this.layout, name)
     this.#onRows?.(values, rows, this.layout)
-    // Decoded float32 is a view of `raw`; freeBytes takes the same memory twice.
+    // Decoded float32 is a view of `raw`; freeBytes accepts the same memory twice.
     freeBytes(bytesOf(values), raw)
     return { codes: rows.codes, scales: bytesOf(rows.scales), zeroPoints: rows.zeroPoints }
   }

@@ -175,7 +175,7 @@ describe.each([4, 8] as const)('quantizing to int%i', (bits) => {
 
   it('reads a weight again for scales that it no longer keeps', async () => {
     const layout = quantizedLayout([2, 64], { bits })
-    // There is room for the scales of two weights: the third displaces the first.
+    // The memory can hold the scales of two weights: those of the third replace those of the first.
     const memory = new ScaleMemory(2 * 2 * layout.scaleBytes)
     const raw = ['a', 'b', 'c'].map(small)
     const tensors = raw.map((entry) => new QuantizedTensor(entry, layout, memory))
@@ -235,7 +235,7 @@ it('applies transforms in order, and names each of them in the recipe', () => {
   expect(recipeOf([])).toBe('[]')
 })
 
-it('keeps the recipe that caches of users hold quantized weights under', () => {
+it('keeps the recipe under which the caches of users hold quantized weights', () => {
   const recipe = recipeOf([quantize({ bits: 4, blockSize: 32 }), castWeights('F16')])
   expect(recipe).toBe('{"kind":"quantize","version":2,"rest":"F16","bits":4,"blockSize":32}')
 })

@@ -1,8 +1,8 @@
 /**
  * Transforms of a checkpoint's weights: each takes a weight table and returns another one, whose bytes are computed when they are read.
- * A list of transforms is applied in order. No tensor is read or computed before that, and a read works through its source in pieces, so
- * that memory is bounded whatever the size of a tensor. Where the bytes go (a GPU buffer, a prepared file in the cache, a file on disk)
- * is the business of whoever reads the table.
+ * A list of transforms is applied in order. No tensor is read or computed before a reader of the new table asks for its bytes. A read works
+ * through its source in pieces, so memory is bounded whatever the size of a tensor. The reader decides where the bytes go: to a GPU buffer,
+ * a prepared file in the cache or a file on disk.
  */
 
 import type { WeightTable } from '../types.js'
@@ -16,7 +16,7 @@ export interface TransformDescription {
 
 /** One step from the weights of a checkpoint to the weights that a network is loaded with. */
 export interface WeightTransform {
-  /** Two transforms with equal descriptions make equal tables, byte for byte, of equal tables. Prepared files are cached by it. */
+  /** From equal tables, two transforms with equal descriptions make equal tables, byte for byte. The key of a prepared file contains the description. */
   readonly description: TransformDescription
   /** Returns a new table and leaves the given one as it is. Tensors that do not change keep their source. */
   readonly apply: (table: WeightTable) => WeightTable

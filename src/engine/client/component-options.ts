@@ -10,7 +10,7 @@ export type ComponentOptions = {
 
 /**
  * Moves every component to `components`, where the engine expects it, and resolves the repositories with `address`. If a component is
- * given twice, its own key wins.
+ * given both ways, the option with its name counts.
  */
 export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
   options: Options,

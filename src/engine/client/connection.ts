@@ -3,10 +3,11 @@
  * even if the worker dies. It does not restart the worker; the client does.
  */
 
-import { proxy, releaseProxy, wrap, type Remote } from 'comlink'
+import { proxy, releaseProxy, transfer, wrap, type Remote } from 'comlink'
 import { DeviceError } from '../../errors.js'
 import { watchLifeLock } from '../life-lock.js'
 import type { CallId, EngineApi, EngineEvent } from '../protocol.js'
+import { HelperWorkers } from './helper-workers.js'
 import type { EngineWorker } from './spawn-worker.js'
 
 /** The options of a call. */
@@ -27,6 +28,7 @@ type Invoke<T> = (engine: Remote<EngineApi>, call: CallId, onEvents: (events: re
 export class Connection {
   readonly #worker: EngineWorker
   readonly #engine: Remote<EngineApi>
+  readonly #helpers: HelperWorkers
   readonly #pending = new Set<(error: Error) => void>()
   readonly #watch = new AbortController()
   #death: DeviceError | undefined
@@ -41,11 +43,18 @@ export class Connection {
       const { message } = event as Partial<ErrorEvent>
       if (message !== undefined && message !== '')
         return this.#die(`The engine stopped: its worker failed (${message}).`, message)
+      const { navigator } = globalThis as { navigator?: { readonly onLine?: boolean } }
+      if (navigator?.onLine === false) {
+        const offline = 'The script of Aquatint’s worker could not be fetched, because the browser is offline.'
+        return this.#end(new DeviceError('engine-not-fetched', offline, {}))
+      }
       const blocked =
-        'The engine’s worker could not be started: its script did not load, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
+        'Aquatint’s worker could not be started: its script could not be fetched, or the page’s Content-Security-Policy refuses it. A policy must allow blob: and the host of the script in worker-src.'
       return this.#end(new DeviceError('engine-blocked', blocked, {}))
     })
-    void this.#guard(locks)
+    const { port1, port2 } = new MessageChannel()
+    this.#helpers = new HelperWorkers(port1)
+    void this.#guard(port2, locks)
   }
 
   get isAlive(): boolean {
@@ -54,7 +63,7 @@ export class Connection {
 
   /**
    * Makes a call. Rejects at once when `signal` aborts; the client also asks the worker to cancel, which the worker does at its next check.
-   * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` when it does not start
+   * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` or `engine-not-fetched` when it does not start
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
@@ -88,9 +97,9 @@ export class Connection {
     this.#die('The engine was terminated.')
   }
 
-  async #guard(locks: LockManager | undefined): Promise<void> {
+  async #guard(helpers: MessagePort, locks: LockManager | undefined): Promise<void> {
     try {
-      const name = await this.#engine.hello()
+      const name = await this.#engine.hello(transfer(helpers, [helpers]))
       if (name === null || !this.isAlive) return
       await watchLifeLock(locks, name, this.#watch.signal, () => this.#die('The engine stopped: its worker is gone.'))
     } catch {
@@ -107,6 +116,7 @@ export class Connection {
     this.#death = death
     this.#watch.abort()
     this.#worker.terminate()
+    this.#helpers.terminate()
     for (const fail of this.#pending) fail(death)
     this.#pending.clear()
     this.#engine[releaseProxy]()

@@ -80,7 +80,7 @@ export class DiffusionPipeline {
   readonly #options: LoadPipelineOptions
   #loaded: Loaded
   #reloading: SharedTask<void, PipelineProgress> | undefined
-  /** The commands that made the LoRAs what they are, for a worker that replaces a lost one. */
+  /** The commands that loaded and changed LoRAs and embeddings, to be repeated in a worker that replaces a lost one. */
   #commands: readonly AdapterCommand[] = []
   #loras: readonly LoraInfo[] = []
   #disposed = false
@@ -107,8 +107,8 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of Stable Diffusion 1, 2, XL, 3, 3.5 or FLUX.1, under the names
-   * of the code that trained it. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
+   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of a family in docs/single-files.md, with the tensor names
+   * of the models' original code. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
    * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
    * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
    * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
@@ -215,7 +215,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each, 1 without. A change of weights alone
+   * Makes these LoRAs the active ones, as `set_adapters` in diffusers. `weights`: one for all or one for each, by default 1. A change of weights alone
    * loads and compiles nothing. A fused LoRA that is not among them, or gets another weight, is no longer fused. @throws InputError `adapter-name`, `adapter-weights`
    */
   async setAdapters(names: string | readonly string[], weights?: number | readonly number[]): Promise<void> {
@@ -223,9 +223,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step costs what it costs without LoRAs. A GPU computes them while the next generation
+   * Adds the changes of LoRAs to the weights of the model, as `fuse_lora` in diffusers, so that a step takes as long as without LoRAs. A GPU computes the changes while the next generation
    * loads the weights. docs/lora.md says when this is worth it.
-   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` where a weight is quantized. Nothing has changed then.
+   * @throws InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` if a weight is quantized, or a layer lacks the bias that a LoRA changes. An error leaves everything unchanged.
    */
   async fuseLora(options: FuseLoraOptions = {}): Promise<void> {
     checkOptionNames(options, fuseLoraOptionNames)
@@ -249,7 +249,7 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a textual inversion, as `load_textual_inversion` in diffusers: a word that prompts can then have. A file for Stable Diffusion XL has
+   * Loads a textual inversion, as `load_textual_inversion` in diffusers: a word that prompts can then contain. A file for Stable Diffusion XL has
    * embeddings for both text encoders. `source`: as in `loadLoraWeights`.
    * @throws InputError `token`, `bad-url`; HubError; CheckpointError `not-an-embedding`; UnsupportedError `pickle-weights`; AbortError
    */
@@ -271,7 +271,7 @@ export class DiffusionPipeline {
     if (!this.#loaded.connection.isAlive) await this.#reload(hooks)
     this.#assertUsable()
     const loras = await adapt(this.#loaded, command, hooks)
-    // What is removed need not be loaded again, and only the last weights count.
+    // Removed LoRAs and embeddings need not be loaded again. Of several `set` commands in a row, only the last one counts.
     if (command.type === 'set' && this.#commands.at(-1)?.type === 'set') this.#commands = this.#commands.slice(0, -1)
     this.#commands = [...this.#commands, command].filter((one) =>
       isEmbedding(one) ? command.type !== 'delete-embeddings' : loras.length > 0,
@@ -335,7 +335,7 @@ async function load(
   const loaded = await connection.call((remote, call, onEvents) => remote.load(call, repo, options, onEvents), {
     signal,
     onEvent: (event) => (event.type === 'progress' ? onProgress?.(event.progress) : undefined),
-    // Nobody else would dispose it. A worker that has died meanwhile holds no memory, so errors do not matter.
+    // No other code would dispose this pipeline. A worker that has died meanwhile holds no memory, so errors do not matter.
     onLate: ({ pipeline }) => void connection.call((remote) => remote.dispose(pipeline)).catch(() => {}),
   })
   return { connection, ...loaded }

@@ -5,7 +5,7 @@ import { deferred } from '../../util/deferred.js'
 
 /**
  * Await it for the result, iterate over it for the steps, or do both: `for await (const step of generation)` yields every step from the
- * first one, ends with the generation, and throws what the generation throws. To leave the loop does not cancel; a `signal` does.
+ * first one, ends with the generation, and throws what the generation throws. Leaving the loop does not cancel the generation; a `signal` does.
  */
 export type Generation<Output> = Promise<Output> & AsyncIterable<StepInfo>
 

@@ -23,7 +23,7 @@ export type ImageInput =
   | URL
   | string
 
-/** The pixels, and whether they are a copy of this function's, whose memory may be given away. */
+/** The pixels. `isCopy`: {@link readImage} made them, so their memory may be transferred to the worker. */
 export interface ReadImage {
   readonly image: PixelImage
   readonly isCopy: boolean
@@ -37,7 +37,7 @@ export interface ReadImageOptions {
 }
 
 /**
- * The pixels of a picture. Pixels stay as they are. Any other picture is scaled to `width` × `height` (in pixels), where both are given, and
+ * Reads the pixels of a picture. An input of pixels is returned unchanged. Any other picture is scaled to `width` × `height` (in pixels), where both are given, and
  * cropped at its longer sides; transparent parts become white.
  * @throws InputError `image` if the browser cannot read the picture, or may not
  */

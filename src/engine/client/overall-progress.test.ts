@@ -40,7 +40,7 @@ test('a load counts the bytes of all files together', () => {
   expect(seen[4]).toMatchObject({ type: 'file', component: 'unet', totalBytes: 400, fraction: 0.99 / 2 })
 })
 
-test('a load is not almost done while a component has not named its files, though all known files are complete', () => {
+test('a load has the fraction 0 until each component has named its files, even if all known files are complete', () => {
   const seen = reports(loadMeter(), [downloading, file('vae', 'a', 100, { cached: 100, phase: 'complete' })])
   expect(seen.map(({ fraction, secondsLeft }) => [fraction, secondsLeft])).toEqual([
     [0, undefined],
@@ -87,7 +87,7 @@ const generation: readonly PipelineProgress[] = [
   { type: 'status', phase: 'complete' },
 ]
 
-test('a generation rises through its phases, and every step is as much as another', () => {
+test('the fraction rises through the phases of a generation, by the same amount in each step', () => {
   const seen = reports(generationMeter(4), generation)
   const fractions = seen.map(({ fraction }) => fraction)
   expectToRise(fractions)

@@ -37,10 +37,10 @@ interface FileBytes {
   readonly cached: number
 }
 
-/** Follows a load: the weight files are almost all of it. */
+/** Measures a load by the bytes of its weight files, which take almost all of its time. */
 export function loadMeter(): OverallMeter {
   const files = new Map<string, FileBytes>()
-  /** Components that have not named a file: until they have, the total is not known. */
+  /** Components of which no file has been reported yet. The total is unknown as long as there are any. */
   let unknown: ReadonlySet<string> = new Set()
   let fraction = 0
   let loadedBytes = 0
@@ -58,7 +58,7 @@ export function loadMeter(): OverallMeter {
     if (isReady) fraction = 1
     else if (unknown.size === 0 && sums.total > 0) fraction = Math.max(fraction, (filesEnd * sums.loaded) / sums.total)
     if (event.type === 'file') {
-      // One sample older than the window stays, so that a slow download has two as well.
+      // Keep one sample that is older than the window, so that a slow download has two samples too.
       const older = samples.findLast(([at]) => at < now - window)
       const recent = samples.filter(([at]) => at >= now - window)
       samples = [...(older === undefined ? [] : [older]), ...recent, [now, sums.loaded - sums.cached]]
@@ -95,8 +95,8 @@ const shares: Readonly<Partial<Record<PipelinePhase, readonly [begin: number, en
 const decodingPerDenoising = 0.1 / 0.85
 
 /**
- * Follows a generation of `steps` denoising steps. In each phase the loading of weights counts as one part; every step is one more, and each
- * of the other phases has one more.
+ * Measures a generation of `steps` denoising steps. Each phase has one part for the loading of its weights. The denoising phase has one more part
+ * for each step; each of the other phases has one more part for its work.
  */
 export function generationMeter(steps: number): OverallMeter {
   let fraction = 0
@@ -111,7 +111,7 @@ export function generationMeter(steps: number): OverallMeter {
       ;[parts, done] = [phase === 'denoising' ? steps + 1 : 2, 0]
       secondsLeft = phase === 'complete' ? 0 : undefined
     } else if (event.type === 'weights') {
-      // Weights that are loaded once more, as those of blocks in every step, are no progress.
+      // Weights that are loaded again, as those of a streamed network are in each step, are no progress.
       if (done < 1 && event.total > 0) done = Math.max(done, event.loaded / event.total)
     } else if (event.type === 'step') {
       ;[parts, done] = [event.total + 1, event.step + 2]

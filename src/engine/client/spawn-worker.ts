@@ -56,7 +56,8 @@ function trusted(url: string): string {
   return policy.createScriptURL(url)
 }
 
-function newWorker(url: string, options: WorkerOptions): Worker {
+/** Starts a worker from a URL. @throws DeviceError `engine-blocked` if the page does not allow it */
+export function newWorker(url: string, options: WorkerOptions): Worker {
   try {
     return new globalThis.Worker(trusted(url), options)
   } catch (cause) {

@@ -1,6 +1,6 @@
 /**
- * The cache as a user manages it: it lists models and files with their sizes and last use, deletes, verifies and exports them. A file that
- * any tab has in use is not deleted.
+ * What a user can do with the cache: list models and files with their sizes and last use, delete, verify and export them. A file that any
+ * tab has in use is not deleted.
  */
 
 import type { ChunkStore } from './chunk-store.js'
@@ -20,15 +20,15 @@ export interface CachedFile {
   readonly path: string
   /** Bytes of the whole file. */
   readonly size: number
-  /** Bytes of it that are stored. */
+  /** Bytes of the file that are stored. */
   readonly stored: number
-  /** Whether the whole file is stored, or else every part of it that a loaded model has needed. */
+  /** True if the whole file is stored, or every part of it that a loaded model has needed. */
   readonly complete: boolean
   /** Whether the whole file was compared with a hash that its host published. False if only parts of it are stored. */
   readonly verified: boolean
-  /** Keys of the files that it was made from, as quantized weights are; absent for a downloaded file. */
+  /** Keys of the files that this file was made from, as quantized weights are; absent for a downloaded file. */
   readonly madeFrom?: readonly string[] | undefined
-  /** When it was last opened. */
+  /** When the file was last opened. */
   readonly lastUsed: Date
 }
 
@@ -36,15 +36,15 @@ export interface CachedFile {
 export interface CachedModel {
   /** `owner/name`; empty when the base URL is the only name. */
   readonly id: string
-  /** Base URL of the Hub that it came from; base URL of the files when they did not come from a Hub. */
+  /** Base URL of the Hub that the model came from; base URL of the files when they did not come from a Hub. */
   readonly endpoint: string
-  /** The commit, or a word for hosts without commits. */
+  /** The commit, or another identifier on hosts without commits. */
   readonly revision: string
-  /** Its files that are stored at least in part. */
+  /** The model's files that are stored at least in part. */
   readonly files: readonly CachedFile[]
-  /** Bytes stored for its files, including those that it shares with other models. */
+  /** Bytes stored for the model's files, including those that it shares with other models. */
   readonly stored: number
-  /** When one of its files was last opened. */
+  /** When one of the model's files was last opened. */
   readonly lastUsed: Date
 }
 

@@ -10,13 +10,13 @@ import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
-/** A file of the cache. Reads restore a chunk that the browser has lost, and fetch one that was not wanted before. @throws as {@link ByteSource.read} */
+/** A file of the cache. A read downloads a chunk again that the browser has lost, or one that no earlier opening wanted. @throws as {@link ByteSource.read} */
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
   readonly #path: string
   readonly #chunkBytes: number
-  /** By index. Undefined for a chunk that has to be read from the store again. */
+  /** The Blob of each chunk, by index. Undefined for a chunk that has to be read from the store again. */
   readonly #blobs: (Blob | undefined)[]
   readonly #repair: RepairChunk
   #keepsBlobs = true
@@ -95,7 +95,8 @@ export function checkReadRange({ begin, end }: ByteRange, byteLength: number, pa
 }
 
 /**
- * The Blobs of a file in order, without those that are missing or have the wrong length. Undefined when one of these is wanted; by default all chunks are.
+ * The Blob of each chunk of a file, in order; undefined for a chunk that is missing or has the wrong length. Returns undefined if that is so for a
+ * chunk of `wanted` (by default every chunk).
  */
 export function storedChunks(
   chunks: ReadonlyMap<number, Blob>,

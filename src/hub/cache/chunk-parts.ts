@@ -1,6 +1,6 @@
 /**
- * Parts of chunks: when a download is aborted, what has arrived of a chunk is stored under the chunk's index, its ranges joined, and the file's
- * record lists the ranges. Such a Blob is shorter than the chunk, so it never counts as the chunk.
+ * Parts of chunks. When a download is aborted, the ranges of a chunk that have arrived are joined into one Blob, which is stored under the chunk's
+ * index; the file's record lists the ranges. This Blob is shorter than the chunk, so it never counts as the chunk.
  */
 
 import { readBlob } from './cached-source.js'

@@ -14,7 +14,7 @@ export async function isIntact(store: ChunkStore, key: string, index: number): P
   return digest === '' || digest === (await digestOf(blob))
 }
 
-/** Deletes a damaged chunk, unless it is intact after all: another tab may have replaced the file. Whether the chunk was deleted. */
+/** Deletes a damaged chunk, unless it is intact after all: another tab may have replaced the file. Returns whether it deleted the chunk. */
 export async function deleteDamaged(store: ChunkStore, locks: Locks, key: string, index: number): Promise<boolean> {
   const deleted = await locks.ifFree(downloadLock(key), async () => {
     if ((await isIntact(store, key, index)) !== false) return false

@@ -61,7 +61,7 @@ export async function evictOldest(store: ChunkStore, locks: Locks): Promise<numb
   return undefined
 }
 
-/** Deletes chunks without a record, which a browser leaves that was killed between two writes. Returns the number of their files. */
+/** Deletes chunks without a record, which remain when a browser is killed between two writes. Returns the number of files that had such chunks. */
 export async function deleteOrphans(store: ChunkStore, locks: Locks): Promise<number> {
   // Read the records after the chunks: a download that begins meanwhile stores its record before its first chunk.
   const files = await store.chunkFiles()

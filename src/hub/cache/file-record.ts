@@ -3,7 +3,7 @@
 import { chunkCount } from '../chunk-layout.js'
 import type { StoredFile } from '../stored-file.js'
 
-/** Raised when the meaning of a record changes. Records of other versions count as absent. */
+/** The version of the format, which increases when the meaning of a record changes. Records of other versions count as absent. */
 const version = 1
 
 /** The record of one file. The field names are part of what is stored in users' browsers. */
@@ -19,7 +19,7 @@ export interface FileRecord {
   readonly digests: readonly string[]
   /** What an aborted download left of further chunks; chunk-parts.ts checks it. */
   readonly parts?: unknown
-  /** Indexes of the chunks that openings of parts of the file chose, once all of these were stored. Absent: no part was opened. */
+  /** Indexes of the chunks that callers chose when they opened parts of the file; set once all of these are stored. Absent if no part was opened. */
   readonly chosen?: readonly number[] | undefined
   /** The state of the whole-file hash after `chunks` chunks, from which hashing resumes. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined

@@ -21,8 +21,8 @@ export class FilesInUse {
   }
 
   /**
-   * Marks a file as in use. Returns the release. The last release frees what only this worker's memory has of the file, and drops the Blobs
-   * of its sources: the browser cannot reclaim the disk space of a deleted Blob while someone references it.
+   * Marks a file as in use. Returns the release. The last release frees the chunks that are in this worker's memory only, and drops the Blobs
+   * of the file's sources: the browser cannot reclaim the disk space of a deleted Blob while someone references it.
    */
   async use(key: string): Promise<() => void> {
     const unlock = await this.#locks.share(useLock(key))
@@ -35,7 +35,7 @@ export class FilesInUse {
       isReleased = true
       if (--use.count === 0) {
         this.#uses.delete(key)
-        // Bytes in memory can be read from these Blobs only, so a source of them keeps its Blobs.
+        // The sources of a file in memory keep their Blobs, which will then be the only copy of its bytes.
         if (!this.#store.isInMemory(key)) for (const source of use.sources) source.releaseBlobs()
         this.#store.releaseMemory(key)
       }

@@ -10,16 +10,16 @@ afterEach(() => {
 
 /** A browser's store that accepts a limited number of chunks of any size. */
 class SmallStore extends MemoryStore {
-  room: number
-  /** Whether it rejects records too. */
+  freeChunks: number
+  /** Whether the store rejects records too. */
   isFull = false
-  constructor(room: number) {
+  constructor(freeChunks: number) {
     super()
-    this.room = room
+    this.freeChunks = freeChunks
   }
   override putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    if (this.room === 0) return Promise.reject(new StorageError('quota-exceeded', 'full'))
-    this.room--
+    if (this.freeChunks === 0) return Promise.reject(new StorageError('quota-exceeded', 'full'))
+    this.freeChunks--
     return super.putChunk(file, index, bytes)
   }
   override putRecord(key: string, value: unknown): Promise<void> {
@@ -69,7 +69,7 @@ describe('the layered store', () => {
     let evictions = 0
     const evict = async () => {
       evictions++
-      kept.room += 3
+      kept.freeChunks += 3
       return 9
     }
     const store = new LayeredStore(kept, { evict })
@@ -125,7 +125,7 @@ describe('the layered store', () => {
     vi.useFakeTimers({ toFake: ['setTimeout'] })
     const kept = new SmallStore(0)
     const evict = async () => {
-      setTimeout(() => (kept.room = 1), 3000)
+      setTimeout(() => (kept.freeChunks = 1), 3000)
       return 4 << 20
     }
     const store = new LayeredStore(kept, { evict })

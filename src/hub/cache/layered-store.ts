@@ -13,11 +13,11 @@ import { QuotaWriter } from './quota.js'
 export interface LayeredStoreOptions {
   /** Receives each error of the browser's store. */
   readonly onTrouble?: ((error: StorageError) => void) | undefined
-  /** Evicts one file from the store it is given, as {@link QuotaWriter} needs. Default: nothing can be evicted. */
+  /** Evicts one file from the store that it receives, as {@link QuotaWriter} needs. Default: nothing can be evicted. */
   readonly evict?: ((store: ChunkStore) => Promise<number | undefined>) | undefined
 }
 
-/** The browser's store with memory behind it. Its writes never fail. */
+/** The browser's store, and memory for what it cannot store. Writes never fail. */
 export class LayeredStore implements ChunkStore {
   /** The browser's store. */
   readonly #persistent: ChunkStore | undefined
@@ -41,7 +41,7 @@ export class LayeredStore implements ChunkStore {
     return this.#persistent === undefined || this.#inMemory.has(file) || this.#isolated.has(file)
   }
 
-  /** Empty also when the browser's store cannot be read: then its chunks are downloaded again. */
+  /** Every stored chunk; none from the browser's store when it cannot be read, so its chunks are downloaded again. */
   async chunks(file: string): Promise<Map<number, Blob>> {
     const found = new Map(await this.#read(file, (store) => store.chunks(file)))
     for (const [index, blob] of await this.#memory.chunks(file)) found.set(index, blob)
@@ -54,7 +54,7 @@ export class LayeredStore implements ChunkStore {
     return [...new Set([...persistent, ...(await this.#memory.chunkIndexes(file))])].sort((a, b) => a - b)
   }
 
-  /** Undefined also when the chunk cannot be read. */
+  /** The chunk; undefined also when it cannot be read. */
   async chunk(file: string, index: number): Promise<Blob | undefined> {
     return (await this.#memory.chunk(file, index)) ?? (await this.#read(file, (store) => store.chunk(file, index)))
   }
@@ -92,7 +92,7 @@ export class LayeredStore implements ChunkStore {
     return [...new Set([...(await this.#memory.chunkFiles()), ...((await this.#persistent?.chunkFiles()) ?? [])])]
   }
 
-  /** Undefined also when the record cannot be read, for callers that can do without it. */
+  /** The record; undefined also when it cannot be read, for callers that can do without it. */
   async record(key: string): Promise<unknown> {
     return (await this.#memory.record(key)) ?? (await this.#read(key, (store) => store.record(key)))
   }
@@ -129,7 +129,7 @@ export class LayeredStore implements ChunkStore {
     await this.#read(key, (store) => store.deleteRecord(key))
   }
 
-  /** @throws StorageError when they cannot be read: callers delete what has no record */
+  /** Every record whose key starts with `prefix`. @throws StorageError when records cannot be read, because callers delete chunks without a record */
   async records(prefix: string): Promise<[string, unknown][]> {
     const found = new Map(await this.#persistent?.records(prefix))
     for (const [key, value] of await this.#memory.records(prefix)) found.set(key, value)
@@ -139,7 +139,7 @@ export class LayeredStore implements ChunkStore {
   /**
    * Writes to the browser's store; false when that failed and the value has to go to memory.
    * @param name the file or the record's key
-   * @param bytes the room to make when the quota is used up; undefined evicts nothing
+   * @param bytes how many bytes to free if the quota is used up; undefined evicts nothing
    */
   async #write(name: string, bytes: number | undefined, put: (store: ChunkStore) => Promise<void>): Promise<boolean> {
     const store = this.#persistentFor(name)

@@ -65,7 +65,7 @@ describe('storage that is cleared while a file is written', () => {
     expect(fetched()).toBeGreaterThanOrEqual(weights.size + stored * chunkBytes)
   })
 
-  it('again and again: an error', async () => {
+  it('again and again ends the download with an error', async () => {
     class LeakyStore extends MemoryStore {
       override async putRecord(key: string, value: unknown) {
         await super.putRecord(key, value)
@@ -143,7 +143,7 @@ describe('a lost chunk of a complete file', () => {
 })
 
 describe('a file that was opened in part', () => {
-  /** Chooses the fifth chunk, from a first byte that must be right. */
+  /** Chooses a byte of the sixth chunk, after it has checked the first byte of the file. */
   const begin = 5 * chunkBytes + 1
   const choose = async (source: ByteSource) => {
     const [byte] = await source.read({ begin: 0, end: 1 })
@@ -174,7 +174,7 @@ describe('a file that was opened in part', () => {
     await expect(repository.open(path, { choose: () => Promise.reject(error) })).rejects.toBe(error)
   })
 
-  it('and that was replaced on its host is downloaded in chunks of the size that is set now', async () => {
+  it('and that was replaced on its host is downloaded again in chunks of the current settings', async () => {
     const store = new MemoryStore()
     const { hub } = await setUp(store)
     const base = server.staticUrl('owner/name')

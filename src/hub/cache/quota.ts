@@ -6,14 +6,17 @@ import { hurryCollector } from '../../util/free-bytes.js'
 /** Evicts one file. Returns the bytes freed, as far as known; undefined when there is none to evict. */
 export type Evict = () => Promise<number | undefined>
 
-/** Deleted bytes count against the quota until the browser has collected them: it is given this many milliseconds, this often at most. */
+/**
+ * Deleted bytes count against the quota until the browser has collected them as garbage. A write waits this many milliseconds for that, at most this many
+ * times.
+ */
 const waitMs = 500
 const maxWaits = 10
 
 /** Bytes that the browser may count for a stored value in addition to the value's own. */
 const overheadBytes = 1 << 20
 
-/** One write that may need room. */
+/** One write that may need more space than there is. */
 export interface QuotaWrite {
   readonly put: () => Promise<void>
   /** Bytes to store. */
@@ -35,7 +38,7 @@ export class QuotaWriter {
   }
 
   /**
-   * Writes, and retries as long as room can be made. It evicts no more than the write needs: if the write still fails then, something
+   * Writes, and retries as long as files can be evicted. It evicts no more than the write needs: if the write still fails then, something
    * references the deleted bytes, and evicting more would not help.
    * @throws StorageError the last failure
    */
@@ -56,7 +59,7 @@ export class QuotaWriter {
         continue
       }
       if (isEnough) {
-        // Other pages have used the room, or something references the deleted bytes.
+        // Other pages have used the freed space, or something references the deleted bytes.
         this.#freed = 0
         throw failure
       }
@@ -67,8 +70,8 @@ export class QuotaWriter {
   }
 
   /**
-   * Evicts one file. When many writes fail at once, the evictions run one after the other, and a write that failed before another's eviction
-   * does not evict again but is tried first.
+   * Evicts one file; false if that is impossible. When many writes fail at once, the evictions run one after the other: a write that failed before another
+   * write's eviction is retried before it evicts a file itself.
    */
   #makeRoom(evictionsBefore: number): Promise<boolean> {
     const next = this.#evicting.then(async () => {

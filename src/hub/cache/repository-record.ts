@@ -74,7 +74,7 @@ export async function opensFromCache(store: ChunkStore, record: RepositoryRecord
   return keys.length > 0
 }
 
-/** Records a repository as its host has just listed it, which ends a required revalidation. Which files were opened stays recorded. */
+/** Records the listing that a host has just sent, and ends a required revalidation. The record keeps which files were opened. */
 export async function recordListing(store: ChunkStore, fresh: RepositoryRecord): Promise<void> {
   await store.updateRecord(repositoryKey(fresh.endpoint, fresh.id, fresh.revision), (old) => {
     const known = asRepositoryRecord(old)

@@ -188,8 +188,8 @@ async function set(database: UseStore, key: IDBValidKey, value: unknown): Promis
 }
 
 /**
- * Puts a value and waits until it is stored. Over the quota, Firefox fails the request, and the transaction has no error of its own yet when
- * its listeners hear of that; Chromium fails only the transaction.
+ * Puts a value and waits until it is stored. It waits for the request too: over the quota, Firefox fails the request while the transaction has
+ * no error yet; Chromium fails only the transaction.
  */
 async function putAndCommit(store: IDBObjectStore, value: unknown, key: IDBValidKey): Promise<void> {
   await Promise.all([promisifyRequest(store.put(value, key)), promisifyRequest(store.transaction)])

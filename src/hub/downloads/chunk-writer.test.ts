@@ -129,7 +129,7 @@ it('releases chunks that the hash cannot reach, because one before them is not w
   const writer = await ChunkWriter.open({ store, file, chunkBytes: 4, now: 0, wanted: new Set([0, 1, 3, 4]) })
   const released: number[] = []
   for (const index of [1, 3, 4, 0]) await writer.put(index, first.slice(), () => released.push(index))
-  // 1 waits until 0 is here.
+  // Chunk 1 waits until chunk 0 has arrived.
   expect(released).toEqual([3, 4, 0, 1])
   writer.close()
 })

@@ -58,7 +58,7 @@ export class ChunkWriter {
   /** The parts of chunks that an aborted download left, by the chunk's index. */
   readonly #parts: Map<number, ChunkPart>
   readonly #early = new EarlyChunks()
-  /** Ends the queue of work that must run one at a time. */
+  /** Settles with the last queued task: tasks of one writer run one at a time. */
   #tail: Promise<void> = Promise.resolve()
   /** Receives the index of each chunk that was stored. */
   onStored: (index: number) => void = () => {}
@@ -132,7 +132,7 @@ export class ChunkWriter {
     return (await restoreRanges(joined, ranges, target, begin)) ? ranges : []
   }
 
-  /** Stores what has arrived of chunks when a download is aborted, for the next one to take. Does nothing where the browser cannot store it. */
+  /** Stores what has arrived of chunks when a download is aborted, for the next download. Does nothing if the browser cannot store the file. */
   async keepParts(parts: readonly (ChunkPart & { readonly bytes: Uint8Array })[]): Promise<void> {
     const { key, size } = this.#file
     if (this.isRepairing || this.#store.isInMemory(key)) return
@@ -149,7 +149,8 @@ export class ChunkWriter {
   /**
    * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs them, which may
    * be after the promise has resolved.
-   * @throws HubError `hash-mismatch` when the file was complete before and had another chunk at this index
+   * @throws HubError `hash-mismatch` when the record has the chunk's digest, because the file was complete or the chunk was chosen before, and the bytes
+   *   have another one
    */
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
@@ -176,7 +177,7 @@ export class ChunkWriter {
     if (!isChecked) await this.#serially(() => this.#hashPresent())
   }
 
-  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet, or removes that mark. */
+  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet; or removes this mark. */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
       this.#record = { ...this.#record, provisional: provisional ? true : undefined }
@@ -214,7 +215,7 @@ export class ChunkWriter {
     else await this.#store.putRecord(fileRecordKey(key), complete)
   }
 
-  /** Stores that everything wanted is present. */
+  /** Stores in the record that every wanted chunk is present. */
   async #finishPart(now: number): Promise<void> {
     const { key } = this.#file
     const chosen = [...new Set([...(this.#record.chosen ?? []), ...(this.#wanted ?? [])])].sort((a, b) => a - b)
@@ -310,7 +311,7 @@ function firstGap(present: ReadonlySet<number>): number {
   return index
 }
 
-/** The one place where a hash decides. @throws HubError `hash-mismatch` */
+/** Compares a file's hash with the one that its repository lists. @throws HubError `hash-mismatch` */
 function checkHash(file: StoredFile, expected: string, actual: string): void {
   if (actual === expected) return
   const { repository, path } = file

@@ -58,7 +58,7 @@ export async function completeFile(
       const restarts = restartsDownload.has(error.code)
       if (!restarts && !resumesDownload.has(error.code)) throw error
       downloading?.fail(downloadRestarted(file))
-      // Wrong bytes put every chunk in doubt, except those of a file that was verified before. The writer has deleted a lost chunk itself.
+      // After wrong bytes any chunk may be wrong, except in a file that was complete before. A chunk that the storage lost needs no deletion: the writer has deleted it.
       if (restarts && writer?.isRepairing !== true) {
         await store.deleteRecord(fileRecordKey(file.key))
         await store.deleteChunks(file.key)

@@ -10,7 +10,7 @@ export interface SharedProgress {
   readonly key: string
   /** Bytes present so far. */
   readonly loaded: number
-  /** Bytes to have at the end: of the file, or of the parts that the other tab gets. */
+  /** Bytes present at the end: of the whole file, or of the parts of it that the sending tab gets. */
   readonly total: number
   readonly phase: FileProgress['phase']
 }
@@ -24,7 +24,7 @@ export function shareProgress(key: string): { post: (progress: FileProgress) => 
   }
 }
 
-/** Calls `onProgress` with what other tabs send about a file. The function returned ends that. */
+/** Calls `onProgress` with what other tabs send about a file. Returns a function that ends these calls. */
 export function followProgress(key: string, onProgress: (progress: SharedProgress) => void): () => void {
   const channel = new BroadcastChannel(channelName)
   channel.addEventListener('message', ({ data }: MessageEvent<unknown>) => {

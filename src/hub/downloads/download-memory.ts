@@ -2,7 +2,7 @@
 
 /** Counts claimed bytes against a limit. A claim waits until it fits; claims are served in the order in which they were made. */
 export class DownloadMemory {
-  /** In bytes. */
+  /** The limit in bytes. */
   readonly limit: number
   #claimed = 0
   #peak = 0

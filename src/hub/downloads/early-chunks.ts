@@ -23,7 +23,7 @@ export class EarlyChunks {
     return this.#chunks.get(index)?.bytes
   }
 
-  /** Frees the bytes of a chunk, if it is here. */
+  /** Frees the bytes of a chunk, if it waits here. */
   release(index: number): void {
     const chunk = this.#chunks.get(index)
     if (chunk === undefined) return

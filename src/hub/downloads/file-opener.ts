@@ -1,4 +1,4 @@
-/** Opens files: from the cache, or by completing them, or by waiting for another tab that does. Repairs cached files whose chunks are lost. */
+/** Opens files: from the cache, by completing them, or by waiting for another tab that completes them. Repairs cached files whose chunks are lost. */
 
 import { CheckpointError, StorageError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
@@ -20,7 +20,7 @@ import type { DownloadingFile } from './downloading-file.js'
 import { ProgressMeter } from './progress-meter.js'
 import { canResume, hasSameContent } from './stored-progress.js'
 
-/** How often a file is completed that is gone again right afterwards, since users may clear the browser's storage at any time. */
+/** The most times that one opening completes a file. Users may clear the browser's storage at any time, so a file may be gone right after it was completed. */
 const maxCompletions = 3
 
 /** A file in use. */
@@ -136,7 +136,7 @@ export class FileOpener {
     const read = new Set<number>()
     const source: ByteSource = opened === undefined ? head() : watched(opened, chunkBytes, read)
     const ranges = await choose(source, { signal }).catch(async (error: unknown) => {
-      // No hash covers the bytes of a file that is here in part: the cached header may be damaged.
+      // No hash covers the bytes of a file that is stored in part: the cached header may be damaged.
       if (!(error instanceof CheckpointError) || !(await this.#deleteDamaged(file.key, read))) throw error
       return choose(head(), { signal })
     })
@@ -146,7 +146,7 @@ export class FileOpener {
     return { chunks, bytes: chunkSum(chunks, file.size, chunkBytes) }
   }
 
-  /** Deletes those of the chunks that are damaged. Whether there was one. */
+  /** Deletes the chunks among `indexes` that are damaged. Returns whether there was one. */
   async #deleteDamaged(key: string, indexes: Iterable<number>): Promise<boolean> {
     let deleted = false
     for (const index of indexes) if (await deleteDamaged(this.#services.store, this.#locks, key, index)) deleted = true
@@ -256,7 +256,7 @@ function isFixed(file: StoredFile): boolean {
   return contentName(file) !== undefined
 }
 
-/** The source, which writes down the chunks that are read. */
+/** The same source. Each read adds the indexes of its chunks to the set `read`. */
 function watched(source: ByteSource, chunkBytes: number, read: Set<number>): ByteSource {
   const { byteLength, contentKey } = source
   return {

@@ -79,7 +79,7 @@ export class HashThread {
     return !this.#unavailable
   }
 
-  /** The worker did not start, or it died. */
+  /** Stops using the worker, which did not start or has died. */
   #lose(): void {
     this.#unavailable = true
     this.#worker?.terminate()

@@ -1,6 +1,6 @@
 /**
- * A file on a server of which only the bytes that are read are fetched, to look at its header. Nothing is stored or verified. To load a
- * model's weights, open the file itself instead.
+ * Reads the header of a file on a server without downloading the whole file. Nothing is stored or verified. To load a model's weights, open
+ * the file itself instead.
  */
 
 import { HubError } from '../../errors.js'
@@ -13,7 +13,7 @@ import type { RemoteFile } from '../http/file-location.js'
 /** Bytes that the first read fetches. Most safetensors headers are shorter, so that one request suffices. */
 const firstBytes = 256 << 10
 
-/** A server's file that fetches the bytes it is asked for and remembers only the first 256 KiB. */
+/** A file on a server. A read within the first 256 KiB fetches all of them, once; any other read fetches its own bytes each time. */
 export class HeaderOnlyFile implements ByteSource {
   readonly byteLength: number
   readonly #transport: Transport
@@ -24,7 +24,7 @@ export class HeaderOnlyFile implements ByteSource {
 
   constructor(transport: Transport, file: RemoteFile) {
     this.#transport = transport
-    // Nothing of the header is kept, so that it need not be of the same version as other reads. Some hosts send another validator with every answer.
+    // Validators are not compared: nothing that is read here is stored, and some hosts send another validator with every answer.
     this.#file = { ...file, validator: undefined }
     this.byteLength = file.size
   }
@@ -74,7 +74,7 @@ export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, 
     const known = opened.get(path)
     if (known !== undefined) return known
     const source = await openHeaderOnly(path, options)
-    // Another caller may have opened it meanwhile.
+    // Another caller may have opened the file meanwhile.
     const first = opened.get(path)
     if (first !== undefined) return first
     opened.set(path, source)

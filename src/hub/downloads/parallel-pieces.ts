@@ -14,11 +14,11 @@ interface ChunkInMemory {
   /** Where the chunk begins in the file. */
   readonly begin: number
   readonly bytes: Uint8Array<ArrayBuffer>
-  /** Returns the chunk's bytes to the download memory. */
+  /** Releases the memory that was claimed for the chunk. */
   readonly release: () => void
   /** Bytes that have not arrived. */
   missing: number
-  /** What has arrived, in order: what an earlier download left, and the begin of each piece. */
+  /** The ranges of the file that have arrived: those that an earlier download left, and one for each piece, whose end grows. */
   readonly arrived: { readonly begin: number; end: number }[]
 }
 

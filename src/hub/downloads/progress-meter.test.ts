@@ -27,7 +27,7 @@ it('progress never falls, never exceeds the total, and is not reported for every
   }
 })
 
-it('a tab that gets other parts of the file is awaited without a number of bytes', () => {
+it('while another tab gets other parts of the file, the file counts as queued and its bytes do not grow', () => {
   const seen: FileProgress[] = []
   const meter = new ProgressMeter('x', 1000, (progress) => seen.push(progress))
   meter.mirror({ loaded: 5000, total: 9000, phase: 'downloading' })

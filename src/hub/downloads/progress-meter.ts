@@ -66,7 +66,7 @@ export class ProgressMeter {
     this.#show('complete')
   }
 
-  /** Another tab reports the progress of the same file. Where it gets other parts of the file, its bytes say nothing about these. */
+  /** Another tab reports the progress of the same file. If that tab gets other parts of the file, this file counts as queued. */
   mirror({ loaded, total, phase }: Pick<FileProgress, 'loaded' | 'total' | 'phase'>): void {
     if (total !== this.#total) return this.queued()
     this.#present = loaded

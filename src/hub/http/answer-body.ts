@@ -8,7 +8,7 @@ import { nameOf, type Requested } from './http-errors.js'
 /** The most bytes of a body that one read returns. */
 const readBytes = 256 << 10
 
-/** Takes consecutive bytes of a body. The memory is reused after it returns. While a promise it returns is pending, the body is not read. */
+/** Receives consecutive bytes of a body, in memory that is reused once the sink has returned. While the sink's promise is pending, the body is not read. */
 export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
 
 /** Reports that the request makes progress, and sets for how many milliseconds it may be silent from now on. */
@@ -16,13 +16,13 @@ export type Alive = (allowance?: number) => void
 
 /** What is known about a body before it is read. */
 export interface BodyChecks {
-  /** Bytes at its beginning that were not requested. */
+  /** Bytes at the body's beginning that were not requested. */
   readonly skip: number
-  /** Bytes after those that it must have, when known. */
+  /** Bytes that the body must have after the skipped ones, when known. */
   readonly expected: number | undefined
-  /** Whether more bytes follow that were not requested. */
+  /** Whether bytes that were not requested follow in the body. */
   readonly hasMore: boolean
-  /** Whether its first byte is the file's. */
+  /** Whether the body's first byte is the file's first byte. */
   readonly isFileStart: boolean
   readonly requested: Requested
   readonly signal: AbortSignal
@@ -31,7 +31,7 @@ export interface BodyChecks {
 
 /**
  * Passes the requested bytes of a body to the sink.
- * @throws HubError `short-body`, `size-mismatch`, `range-not-honoured`; `html-page`, `lfs-pointer` where that came in place of the file
+ * @throws HubError `short-body`, `size-mismatch`, `range-not-honoured`; `html-page`, `lfs-pointer` if the body is one of these instead of the file
  */
 export async function readBody(response: Response, sink: Sink, checks: BodyChecks): Promise<void> {
   const { expected, hasMore, isFileStart, requested, signal, alive } = checks
@@ -61,7 +61,7 @@ export async function readBody(response: Response, sink: Sink, checks: BodyCheck
       let part = value.subarray(begin)
       count += part.length
       if (expected !== undefined && count > expected) {
-        // More bytes than requested and announced: whatever they are, they are not the range.
+        // A body with more bytes than requested and announced is not the requested range.
         if (!hasMore) throw fail(tooLong(response, requested, expected, count))
         part = part.subarray(0, part.length - (count - expected))
         count = expected
@@ -84,7 +84,7 @@ export function isPage(headers: Headers): boolean {
   return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
 }
 
-/** Fewer bytes arrived than the answer announced, or too few to be of use. */
+/** The error for an answer that ended after `actual` of `expected` bytes. */
 export function shortBody(requested: Requested, expected: number, actual: number): HubError {
   return new HubError('short-body', `${nameOf(requested)}: the answer ended after ${actual} of ${expected} bytes.`, {
     path: requested.path ?? '',
@@ -93,7 +93,7 @@ export function shortBody(requested: Requested, expected: number, actual: number
   })
 }
 
-/** The file has another size than the repository lists. */
+/** The error for a file that has another size than the repository lists. */
 export function sizeMismatch(requested: Requested, expected: number, actual: number): HubError {
   return new HubError('size-mismatch', `${nameOf(requested)} has ${actual} bytes; the repository lists ${expected}.`, {
     path: requested.path ?? '',

@@ -8,7 +8,7 @@ afterEach(() => {
 
 const never = () => new AbortController().signal
 
-/** Simulates a host with its own clock: each open connection brings `rate(open)` bytes per millisecond, for `steps` times 10 ms. */
+/** Simulates a host with its own clock: each open connection delivers `rate(open)` bytes per millisecond, for `steps` times 10 ms. */
 async function run(
   pool: ConnectionPool,
   clock: { now: number },

@@ -9,7 +9,7 @@ import type { TransferSettings } from '../settings.js'
 const windowMs = 400
 /** Milliseconds during which the limit does not grow again, after more connections brought no more bytes. */
 const holdMs = 5000
-/** The same after the server was overloaded. */
+/** Milliseconds during which the limit does not grow again after the server was overloaded. */
 const overloadHoldMs = 10_000
 /** A higher limit is kept when the throughput grows at least by this factor. */
 const gain = 1.05
@@ -42,7 +42,7 @@ export class ConnectionPool {
   #multiplexed: boolean | undefined
   #windowStart = 0
   #windowBytes = 0
-  /** Whether a connection was unused in the current window, which then says nothing about the limit. */
+  /** Whether a connection was unused in the current window. If so, the window's throughput says nothing about the limit. */
   #idleInWindow = true
   /** The limit before the current one, and its throughput in bytes per millisecond; set while a higher limit is tried. */
   #previous: { limit: number; rate: number } | undefined
@@ -189,7 +189,7 @@ export class ConnectionPool {
     this.#previous = { limit: this.#limit, rate }
     this.#limit = next
     this.#wake()
-    // New connections bring nothing at first: measure them from the next window on.
+    // New connections deliver no bytes at first: measure them from the next window on.
     this.#idleInWindow = true
   }
 
@@ -198,7 +198,7 @@ export class ConnectionPool {
     const { maxConnections, maxStreams } = this.#settings
     if (this.#limit < maxConnections) return Math.min(maxConnections, this.#limit + 2)
     if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
-    // The request above HTTP/1.1's connections was not answered beside the others: do not try it again.
+    // The one request more than HTTP/1.1 allows was not answered while the others ran: do not try it again.
     if (this.#limit > maxConnections) this.#multiplexed = false
     return this.#multiplexed === undefined && maxStreams > maxConnections ? maxConnections + 1 : maxConnections
   }

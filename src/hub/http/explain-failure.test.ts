@@ -1,5 +1,5 @@
 /**
- * The causes that a failed request is explained by: in a page whose facts the test states, and in Node with the errors of real connections.
+ * The causes that {@link FailureExplainer} finds for a failed request: in a page, from facts that the test states; in Node, from real errors.
  */
 
 import { createServer, type Server } from 'node:http'
@@ -92,7 +92,7 @@ describe('in a page', () => {
     expect(error.code).toBe('cors')
   })
 
-  test('the host is asked once for any answer and once for one to read, and only where that can tell more', async () => {
+  test('the host is asked once for any answer and once for a readable one, and not at all if the cause is known already', async () => {
     const { asked } = await explain(models, { reachable: true })
     expect(asked.map(({ method, mode, credentials }) => [method, mode, credentials])).toEqual([
       ['HEAD', 'no-cors', 'omit'],
@@ -140,7 +140,7 @@ describe('in Node', () => {
     expect(error.message).toMatch(/it ended the connection \((?:UND_ERR_SOCKET|ECONNRESET)\)\.$/)
   })
 
-  // What a look-up answers depends on the network of the machine, so these errors are those that Node throws, without a look-up.
+  // The result of a DNS look-up depends on the network of the machine, so the test creates the errors that Node throws.
   test.each([
     ['ENOTFOUND', 'no-such-host', 'there is no such host'],
     ['EAI_AGAIN', 'unreachable', 'its name cannot be looked up'],

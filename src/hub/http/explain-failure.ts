@@ -1,7 +1,7 @@
 /**
- * Finds out why a request failed. A browser says nothing about a failed `fetch`: not that the server is unknown, that it allows no other
- * origins, that the page's policy or the browser blocked the request. This file asks what can be asked: the page's own state, and the same
- * host once more in a way that needs no permission.
+ * Finds out why a request failed. A browser gives no cause for a failed `fetch`: the server may be unknown or allow no other origins, or the
+ * page's policy or the browser may have blocked the request. This file looks at the page's own state, and asks the same host once more in a
+ * way that needs no permission.
  */
 
 import { HubError, type ErrorDetail } from '../../errors.js'
@@ -34,7 +34,7 @@ export interface Surroundings {
 /** The most milliseconds that asking a host again may take. */
 const askingMs = 5000
 
-/** The words for the error codes of Node's network, and whether the same request may succeed later. */
+/** For the error codes of Node's network: the `details.reason` of the error, and the words of its message. */
 const nodeReasons: readonly (readonly [RegExp, 'no-such-host' | 'certificate' | 'unreachable', string])[] = [
   [/^ENOTFOUND$/, 'no-such-host', 'there is no such host. Check the address'],
   [/^EAI_AGAIN$/, 'unreachable', 'its name cannot be looked up. Check the connection'],
@@ -81,7 +81,7 @@ export class FailureExplainer {
     const [, reason, words] = known
     const { host } = new URL(failed.url)
     const message = `${nameOf(failed.requested)}: the connection to ${host} failed: ${words} (${code}).`
-    // A host that has answered before was not unreachable for long.
+    // A host that has answered before is reachable in general, so retries are worthwhile.
     const details = reason === 'unreachable' && this.#answered.has(host) ? {} : { reason }
     return new HubError('network', message, { ...detailsOf(failed), ...details }, failed.error)
   }

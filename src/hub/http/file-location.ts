@@ -28,7 +28,7 @@ export class FileLocation {
   #delivered = false
   /** Whether a redirect's target has answered a second request. */
   #reused = false
-  /** How many targets in a row had expired before a second request. */
+  /** How many targets in a row have expired after only one request. */
   #singleUses = 0
 
   /** @param headers sent to `origin`, and to a redirect's target on the same origin */
@@ -56,7 +56,7 @@ export class FileLocation {
         const settle = (answeredAt?: string) => void (this.#reused ||= answeredAt !== undefined)
         return { url: current, headers: same ? this.#headers : {}, redirected: current !== this.origin, settle }
       }
-      // Each target answers one request, so each request follows the redirect itself.
+      // Two addresses in a row have expired after one request, so each request follows the redirect itself from now on.
       if (this.#singleUses >= 2) return { url: this.origin, headers: this.#headers, redirected: false, settle: () => {} }
       if (this.#resolving === undefined) return this.#resolve()
       await orAbort(this.#resolving, signal)

@@ -99,7 +99,7 @@ function reasonOf(headers: Headers): string {
   return plain.length > 300 ? `${plain.slice(0, 300)}…` : plain
 }
 
-/** The size that a 416 answer states, which is put into `details`. */
+/** The end of a sentence with the size that a 416 answer states, '' if it states none. Also puts the size into `details`. */
 function shorter(headers: Headers, details: Record<string, ErrorDetail>): string {
   const { total } = parseContentRange(headers.get('content-range') ?? '') ?? {}
   if (total === undefined) return ''
@@ -107,7 +107,7 @@ function shorter(headers: Headers, details: Record<string, ErrorDetail>): string
   return total < 200 ? `: it has ${total} bytes, as Git LFS pointers do` : `: it has ${total} bytes`
 }
 
-/** Codes of the errors after which what is cached is used: the host did not answer, or not so that the page could read it. */
+/** Codes of the errors after which cached files are used instead: the host did not answer, or the page could not read its answer. */
 export const unreachableCodes = ['network', 'stalled', 'cors', 'blocked-by-page'] as const
 
 /** The signed address that the repository redirected to is no longer valid. */

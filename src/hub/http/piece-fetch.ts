@@ -27,7 +27,7 @@ export function mayLackRanges(error: unknown, { location }: RemoteFile): boolean
 /** The piece is whole, and the rest of the answer is not needed. */
 class PieceReceived extends PassOn {}
 
-/** The most bytes before a piece that are received in vain. */
+/** The most bytes before a piece that are received and dropped. */
 const mostSkipped = 1 << 20
 
 /** A request that the browser may queue may be silent for this many times `stallMs` before its first byte. */
@@ -40,7 +40,7 @@ const progressBytes = 64 << 10
 export interface FilePiece {
   readonly file: RemoteFile
   readonly range: ByteRange
-  /** As long as `range`. */
+  /** The memory for the piece, as long as `range`. */
   readonly target: Uint8Array
   readonly signal: AbortSignal
   /** Receives the number of bytes that arrived; a negative number when bytes were discarded. */
@@ -106,7 +106,7 @@ class PieceFetch {
     return this.#received - this.#before >= Math.min(progressBytes, this.#length)
   }
 
-  /** Checks the headers of an answer, and returns what takes its bytes. */
+  /** Checks the headers of an answer, and returns the function that receives its bytes. */
   #accept(answer: RangeAnswer, slot: ConnectionSlot): Sink {
     const { file, range, fromWhole } = this.#piece
     checkAnswer(answer, file)
@@ -158,7 +158,7 @@ export interface FileRequest {
   /** Undefined requests the whole file. */
   readonly range: ByteRange | undefined
   readonly signal: AbortSignal
-  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
+  /** Called once the headers are checked. Returns the function that receives the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink
 }
 

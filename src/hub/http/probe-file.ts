@@ -1,4 +1,4 @@
-/** Asks a plain web server how long a file is, and by which validator (ETag or Last-Modified) a change of its content shows. */
+/** Asks a plain web server how long a file is, and for the validator (ETag or Last-Modified) that shows a change of its content. */
 
 import { HubError, isAquatintError } from '../../errors.js'
 import { formatBytes } from '../../util/format-bytes.js'
@@ -13,7 +13,7 @@ import type { Transport } from './transport.js'
 
 /** What a server says about a file. */
 export interface ProbedFile {
-  /** In bytes. */
+  /** The file's size in bytes. */
   readonly size: number
   readonly validator: string | undefined
 }
@@ -21,13 +21,13 @@ export interface ProbedFile {
 /** Ends a request once enough of its answer was received. */
 class EnoughReceived extends PassOn {}
 
-/** The longest file whose bytes are counted where the server does not say how many there are. Configs are often compressed and sent so. */
+/** The longest file, in bytes, that is received to count its bytes when the server does not state its length, as for compressed configs. */
 const countedBytes = 64 << 20
 
 /** The answer to a probe. */
 interface Probe {
   readonly answer: RangeAnswer
-  /** Whether an HTML page came. Servers may give files this type too, so its first byte decides. */
+  /** Whether the answer is an HTML page. Servers may send files with this type too, so the first byte decides. */
   readonly isPage: boolean
 }
 
@@ -41,7 +41,7 @@ export async function probeFile(
   const ask = { transport, location, requested, signal }
   const { answer, isPage } = await retrying(transport, signal, () => probeOnce(ask, { begin: 0, end: 1 })).catch(
     (error: unknown) => {
-      // A browser cannot read the compressed answer of some servers to a range, but one to a request for the whole file. Others forbid ranges, or fail.
+      // Some servers compress every answer: a browser rejects a compressed range, but not a compressed whole file. Others forbid ranges, or fail.
       if (isAquatintError(error, 'range-not-honoured', 'server-error') || isRangeFailure(error) || isForbidden(error))
         return probeOnce(ask, undefined)
       throw error
@@ -96,7 +96,7 @@ async function probeOnce({ transport, location, requested, signal }: Ask, range:
   } catch (error) {
     const emptyFile = isAquatintError(error, 'size-mismatch') && error.details['status'] === 416
     if (emptyFile) {
-      // An empty file has no first byte. Another file has, whatever the server says; then its answer states the length.
+      // An empty file has no first byte. For any other file a server may wrongly answer 416 too, but states its length.
       const total = error.details['actual']
       return { answer: partOf(target.url, typeof total === 'number' ? total : undefined), isPage: false }
     }
@@ -117,7 +117,7 @@ function partOf(url: string, total: number | undefined): RangeAnswer {
   return { kind: 'part', skip: 0, url, total, validator: undefined, headers: new Headers() }
 }
 
-/** The size by receiving the whole file, unless it is long. */
+/** Finds a file's size by downloading and counting its bytes; undefined if the file is longer than {@link countedBytes}. */
 async function sizeByCounting({ transport, location, requested, signal }: Ask): Promise<number | undefined> {
   const count = async () => {
     const target = await location.requestTarget(signal)
@@ -172,7 +172,7 @@ async function sizeByHead(
     })
     const length = response.headers.get('content-length')
     const isReported = response.ok && !isEncoded(response.headers) && length !== null && /^\d+$/.test(length)
-    // Servers that make their answers while they send them say 0 here.
+    // Servers that generate an answer while they send it report 0 here.
     return isReported && length !== '0' ? Number(length) : undefined
   } catch {
     signal.throwIfAborted()

@@ -41,7 +41,7 @@ export interface RangeRequest {
   readonly signal: AbortSignal
   /** Receives the address that answered, after redirects, before the answer is checked. */
   readonly onAnswer?: ((url: string) => void) | undefined
-  /** Called once the headers are checked; returns what takes the bytes, or throws to refuse the answer. */
+  /** Called once the headers are checked. Returns the function that receives the bytes, or throws to refuse the answer. */
   readonly accept: (answer: RangeAnswer) => Sink
 }
 
@@ -89,7 +89,7 @@ function isWhole({ status, headers }: Response, range: ByteRange | undefined): b
 
 /**
  * Whether a status says, as 200 does, that the content follows. 203: a proxy changed the answer on its way. 204: some servers answer so for an empty
- * file. 226 and others: servers and proxies with words of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
+ * file. 226 and others: servers and proxies with statuses of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
  */
 function isSuccess(status: number): boolean {
   return status >= 200 && status < 300 && ![202, 205, 206, 207].includes(status)
@@ -108,7 +108,7 @@ function wholeLength(response: Response): number | undefined {
   return length !== null && !isEncoded(response.headers) && /^\d{1,16}$/.test(length) ? Number(length) : undefined
 }
 
-/** The encodings that browsers decode. They pass on the bytes of others, such as `aws-chunked` and `utf-8`, which careless uploads leave behind. */
+/** The encodings that browsers decode. A body with another one, such as `aws-chunked` or `utf-8` after a careless upload, is passed on as it is. */
 const compressions = /(?:^|,)\s*(?:(?:x-)?gzip|(?:x-)?compress|deflate|br|zstd|dcb|dcz)\s*(?:,|$)/i
 
 /** Whether the body was compressed on its way, as far as the page can read that. */
@@ -138,7 +138,7 @@ interface Part {
   /** Whether bytes follow that were not requested. */
   readonly hasMore: boolean
   readonly total: number | undefined
-  /** Whether the answer is all of a small file where a larger one is listed, so that its bytes may say what it is. */
+  /** Whether the answer is all of a small file where a larger one is listed: its bytes may be an error page or a Git LFS pointer. */
   readonly isShorterFile: boolean
 }
 
@@ -186,7 +186,7 @@ function refusal(response: Response, { range, size, requested }: RangeRequest): 
   if (range !== undefined) {
     if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
       return notHonoured(requested, range, 'status 416, although the file has them')
-    // Servers that know no ranges. If the file itself is the problem, a request for the whole file shows it.
+    // The server may only lack ranges. If the file itself is the problem, a request for the whole file shows that.
     if (rangeRefusals.has(status)) return notHonoured(requested, range, `status ${status}`, { status })
   }
   return errorForAnswer(response, requested, Date.now())
@@ -242,7 +242,7 @@ async function watched(request: RangeRequest, run: (signal: AbortSignal, alive: 
 class SilenceWatch {
   readonly #stallMs: number
   readonly #onSilence: () => void
-  /** The silence lasts too long at this time. */
+  /** From this time on the server has been silent for too long, unless bytes arrive before. */
   #deadline: number
   /** The timer is due at this time: at the deadline, or earlier. */
   #due = 0

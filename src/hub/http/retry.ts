@@ -8,7 +8,7 @@ import type { Transport } from './transport.js'
 /** The longest wait that a server may request, in milliseconds. */
 export const longestWait = 300_000
 
-/** Codes of failures that the same request may not meet again. */
+/** Codes of failures after which the same request may succeed. */
 const temporary = new Set([
   'network',
   'stalled',
@@ -46,8 +46,8 @@ export function requestedWait(failure: unknown): number | undefined {
 }
 
 /**
- * Milliseconds to wait after `failures` failures in a row. A wait that the server requested is kept. Otherwise the wait is between half and
- * all of base · 2^(failures − 1), so that many clients do not return at the same moment. `random` is in [0, 1).
+ * Milliseconds to wait after `failures` failures in a row. A wait that the server requested is kept, up to {@link longestWait}. Otherwise the wait is
+ * between half and all of base · 2^(failures − 1), at most `retryMaxMs`, so that many clients do not return at the same moment. `random` is in [0, 1).
  */
 export function retryDelay(error: unknown, failures: number, settings: TransferSettings, random: number): number {
   const requested = isAquatintError(error) ? error.details['wait'] : undefined

@@ -42,7 +42,7 @@ export class HubRepository implements Repository {
   readonly #locations = new Map<string, FileLocation>()
   readonly #openFiles = new OpenFiles()
 
-  /** @param options with a commit as revision */
+  /** @param options whose `revision` is a commit */
   private constructor(hub: Hub, { endpoint, id, revision, token }: HubRepositoryOptions, files: readonly RepositoryFile[]) {
     this.id = id
     this.revision = revision

@@ -86,7 +86,7 @@ describe('a file of any other host', () => {
     expect((await openFile(hub, `${started.staticUrl('a/b')}api/download/models/128713`)).path).toBe('128713.safetensors')
   })
 
-  it('asks the server again when told to', async () => {
+  it('asks the server again with the option revalidate', async () => {
     const { server: started, hub } = await start()
     const url = `${started.staticUrl('a/b')}x.safetensors`
     const first = await openFile(hub, url)

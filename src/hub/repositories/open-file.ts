@@ -17,7 +17,7 @@ export interface RepositoryFileSource {
 
 /**
  * Opens a file. `https://huggingface.co/owner/name/blob/main/model.safetensors`, and the same with `resolve`, are read through the Hub's
- * API, which gives their hashes; a token goes to the Hub only.
+ * API, which gives the file's hash; a token goes to the Hub only.
  * @throws InputError `bad-url`, `bad-token`; HubError
  */
 export async function openFile(
@@ -41,7 +41,7 @@ const folderWeights = /^(?:diffusion_pytorch_model|pytorch_model|model)(?:\.[\w-
 
 /**
  * Whether a text is the address of a checkpoint in one file: a URL or a path that ends in `.safetensors`, `.gguf` or `.ckpt`, or a download link of
- * Civitai. Weights with the names of diffusers' folders are not. Pure.
+ * Civitai. The address of weights in a folder of diffusers' layout, such as `unet/diffusion_pytorch_model.safetensors`, is not. Pure.
  */
 export function isSingleFileAddress(text: string): boolean {
   const address = cleanReference(text)

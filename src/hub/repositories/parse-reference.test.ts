@@ -1,4 +1,4 @@
-/** What names and addresses mean, as people type and paste them, and the words for those that mean no model. */
+/** What names and addresses mean, as people type and paste them, and what the errors say about those that name no model. */
 
 import { describe, expect, it } from 'vitest'
 import { parseReference, type Named } from './parse-reference.js'
@@ -160,9 +160,9 @@ describe('a repository of the Hub', () => {
     ['https://mirror.example/hub/a/b', 'a/b'],
     ['http://www.mirror.example/hub/a/b/blob/main/unet/config.json', 'a/b@main:unet'],
     ['mirror.example/hub/a/b', 'a/b'],
-    // The page of the Hub itself, where a mirror takes its place.
+    // The address of a page on the Hub means the repository on the mirror.
     ['https://huggingface.co/a/b/tree/v1', 'a/b@v1'],
-    // Other folders of the mirror's host are folders.
+    // Any other path on the mirror's host is a folder of files.
     ['https://mirror.example/hub/static/a/b', 'https://mirror.example/hub/static/a/b/'],
     ['https://mirror.example/a/b', 'https://mirror.example/a/b/'],
   ])('%j with a mirror as endpoint', (reference, meant) => expect(parse(reference, mirror)).toBe(meant))

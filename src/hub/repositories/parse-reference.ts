@@ -11,7 +11,7 @@ import { cleanReference } from '../../util/clean-reference.js'
 export interface NamedRepository {
   /** `owner/name`. */
   readonly id: string
-  /** Base URL of the Hub with a slash at its end: the one that the caller set, or the mirror that the address is of. */
+  /** Base URL of the Hub with a slash at its end: the one that the caller set, or the mirror that the address belongs to. */
   readonly endpoint: string
   /** The branch, tag or commit that the address names. */
   readonly revision: string | undefined
@@ -63,7 +63,7 @@ const sites: readonly (readonly [RegExp, string])[] = [
 /** The files by which a folder is recognized. The address of one means its folder. */
 const folderFiles =
   /\/(?:model_index\.json|files\.json|config\.json|index\.html?|[\w.-]+\.safetensors\.index(?:\.[\w-]+)?\.json)$/
-/** Names of files of checkpoints, which no folder has. */
+/** Endings of the files of checkpoints. The names of folders do not end like this. */
 const modelFile = /\.(?:json|safetensors|gguf|md|txt|bin|ckpt)$/i
 const weightFile = /\.(?:safetensors|ckpt|bin|pth?|gguf|onnx)$/i
 
@@ -92,7 +92,7 @@ function parseUrl(text: string, endpoint: string): Named {
   const hub = new URL(endpoint)
   if (plainHost(url) === plainHost(hub) && `${path}/`.startsWith(hub.pathname)) {
     const rest = path.slice(hub.pathname.length)
-    // A host that the caller set may have other folders beside the Hub's addresses.
+    // A host that the caller set may serve plain folders of files beside the Hub's addresses.
     if (hubHosts.has(plainHost(url)) || isRepositoryPath(rest)) return parseHubPath(rest, { endpoint, text, isPage: true })
   } else if (hubHosts.has(plainHost(url))) return parseHubPath(path.slice(1), { endpoint, text, isPage: true })
   else if (mirrorHosts.has(plainHost(url)))

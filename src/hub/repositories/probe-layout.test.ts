@@ -24,11 +24,11 @@ describe('a host without a listing', () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings })
     const repository = await openRepository(hub, `${url}/static/a/b`, { layout })
     const expected = Object.entries(files).map(([path, bytes]) => ({ path, size: bytes.length }))
-    // Not needed beside tokenizer.json and a tokenizer_config.json with `added_tokens_decoder`, so not requested.
+    // These files are not needed beside tokenizer.json and a tokenizer_config.json with `added_tokens_decoder`, so they are not requested.
     const unneeded = new Set(['tokenizer_3/spiece.model', 'tokenizer_3/special_tokens_map.json'])
     const needed = expected.filter(({ path }) => !unneeded.has(path))
     expect(await repository.files()).toEqual(needed.sort((a, b) => (a.path < b.path ? -1 : 1)))
-    // A browser reports each missing file in its console. Nothing says whether these exist.
+    // A browser reports each missing file in its console: a missing file may be requested only if no other file says whether it exists.
     const open =
       /(?:^|\/)(?:files\.json|aquatint-asks.*|.*\.(?:fp16|bf16|non_ema)\.(?:safetensors|index\.json)|.*\.index\.(?:fp16|bf16|non_ema)\.json|tokenizer\.json|(?:model|diffusion_pytorch_model)\.safetensors|added_tokens\.json|special_tokens_map\.json)$/
     const missing = log.filter(({ status }) => status === 404).map(({ path }) => path)

@@ -1,6 +1,6 @@
 /**
- * Finds the files of a checkpoint on a host that cannot list them: it requests them one by one, by the names that a layout gives them. It
- * sends no request itself: see {@link LayoutProbe}.
+ * Finds the files of a checkpoint on a host that cannot list them, by asking for each name that a layout gives. A {@link LayoutProbe} sends
+ * the requests.
  */
 
 import type { LayoutNames, RepositoryFile } from '../types.js'
@@ -25,8 +25,8 @@ const atOnce = 6
 const absentNames = ['aquatint-asks-whether-this-is-there.safetensors', 'aquatint-asks-this.safetensors'] as const
 
 /**
- * The files found, sorted by path. None when the host has no checkpoint. Where a host answers paths that it does not have with a text, which is known
- * by its length, the text is no file; where that has another length for each path, there are no files.
+ * The files found, sorted by path. None when the host has no checkpoint. A host may answer every missing path with a text: answers of the same length
+ * as that text do not count as files. If the text has another length for each path, no files are returned.
  */
 export async function probeLayout(probe: LayoutProbe, layout: LayoutNames): Promise<RepositoryFile[]> {
   const found = new Map<string, number>()

@@ -10,6 +10,8 @@ import { openRepository } from './open-repository.js'
 import { openPrepared } from '../prepared-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2 }
+/** A day: the server does not answer before its connections are dropped. */
+const unanswered = 86_400_000
 let server: HubServer | undefined
 let plain: Server | undefined
 afterEach(async () => {
@@ -72,7 +74,7 @@ describe('a static host', () => {
         'a/evil': { 'files.json': listing([{ path: '../x.json', size: 5 }]) },
         'a/broken': { 'files.json': '{"files": [' },
         'a/half': { 'files.json': listing([{ path: 'half \ud83d.json', size: 5 }]) },
-        'a/hoard': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
+        'a/objects': { 'files.json': `{"files": [${'{},'.repeat(400_000)}{}]}` },
       },
     })
     const open = (name: string) => openRepository(hub, server?.staticUrl(`a/${name}`) ?? '')
@@ -81,7 +83,7 @@ describe('a static host', () => {
     await expect(open('endless')).rejects.toMatchObject({ code: 'bad-answer' })
     // A file that cannot be requested is left out.
     for (const name of ['evil', 'half']) expect(await (await open(name)).files()).toEqual([])
-    for (const name of ['broken', 'hoard']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
+    for (const name of ['broken', 'objects']) await expect(open(name)).rejects.toMatchObject({ code: 'bad-answer' })
     expect(await text(await (await open('right')).open('x.json'))).toBe('right')
   })
 
@@ -133,7 +135,7 @@ describe('a static host', () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 100 } })
     const started = createServer((request, response) => {
       if (request.url === '/m/files.json') response.writeHead(404).end()
-      // Answers without a length, and does not answer HEAD requests.
+      // The server answers without a length, and does not answer HEAD requests.
       else if (request.method === 'GET') response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('x')
     })
     plain = started
@@ -146,11 +148,13 @@ describe('a static host', () => {
     const store = new MemoryStore()
     server = await startHubServer({ repositories: { 'a/b': version('first') } })
     const base = server.staticUrl('a/b')
-    server.setFaults({ rules: [{ match: { path: 'files.json' }, times: 1, delayMs: 300 }] })
+    server.setFaults({ rules: [{ match: { path: 'files.json' }, times: 1, delayMs: unanswered }] })
     const late = openRepository(await Hub.open({ store, settings }), base)
     await expect.poll(() => server?.log.length, { interval: 5 }).toBe(1)
     const hub = await Hub.open({ store, settings })
     await (await openRepository(hub, base)).open('x.json')
+    // The first tab asks again.
+    server?.dropConnections()
     await late
     server.clearLog()
     await (await openRepository(hub, base)).open('x.json')

@@ -51,11 +51,11 @@ export class StaticRepository implements Repository {
   readonly #options: StaticRepositoryOptions
   /** The listed files; null when the host has no listing. */
   readonly #files: ReadonlyMap<string, RepositoryFile> | null
-  /** The files that were found by requesting them, or will be. */
+  /** Resolves to the files that were found by requesting them one by one; undefined before the first probe and after a failed one. */
   #probed: Promise<readonly RepositoryFile[]> | undefined
   readonly #closing = new AbortController()
   readonly #openFiles = new OpenFiles()
-  /** Whether another validator means other content. Some hosts send another one with every answer. */
+  /** Whether a changed validator means changed content. Some hosts send another validator with every answer. */
   #validatorsHold = true
 
   private constructor(hub: Hub, base: string, { files, probed }: Listing, options: StaticRepositoryOptions) {
@@ -87,7 +87,7 @@ export class StaticRepository implements Repository {
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
-    // A required revalidation also asks for files without a hash again.
+    // Where an earlier error requires revalidation, the server is asked about files without a hash again, too.
     return new StaticRepository(hub, base, { files }, { revalidate: revalidate || known?.doubted === true, layout })
   }
 
@@ -232,7 +232,7 @@ function whyNone({ sawPage, sawDenial }: HostProbe): string {
   return ''
 }
 
-/** Bytes that some hosts send with status 200, and any content type, in place of a missing file. */
+/** Kinds of content that some hosts send with status 200, and any content type, in place of a missing file. */
 const notFoundWords = new Set(['html-page', 'other-format', 'empty-file'])
 
 /** The files that files.json lists, or null when the host has no files.json, or has one of another kind. */

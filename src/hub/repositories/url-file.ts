@@ -38,7 +38,7 @@ export class UrlFile implements OpenRepository {
   readonly #options: UrlFileOptions
   readonly #openFiles = new OpenFiles()
   #remote: Promise<RemoteFile> | undefined
-  /** Whether another validator means other content. Some hosts send another one with every answer. */
+  /** Whether a changed validator means changed content. Some hosts send another validator with every answer. */
   #validatorsHold = true
 
   constructor(hub: Hub, url: string, options: UrlFileOptions) {

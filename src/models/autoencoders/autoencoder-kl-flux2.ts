@@ -17,11 +17,11 @@ import { klWeightNames, writeKlDecoder, writeKlEncoder, type LatentForm } from '
 import { readDecoderChannels, readKlSettings, type KlSettings } from './kl-settings.js'
 
 interface AutoencoderKLFlux2Config extends KlSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
-  /** Added to the variances. */
+  /** The number that is added to the variances. */
   readonly epsilon: number
 }
 
@@ -39,7 +39,7 @@ function readConfig(config: Config): AutoencoderKLFlux2Config {
   })
   const decoderChannels = readDecoderChannels(reader, settings)
   const epsilon = reader.number('batch_norm_eps', 1e-4, { min: 0, max: Number.MAX_VALUE })
-  // Training alone uses it.
+  // Only training uses this key.
   reader.unused('batch_norm_momentum', 0.1)
   // The published configs have this key of an older release of the class; this network always computes in float32.
   reader.unused('force_upcast', true)
@@ -47,7 +47,7 @@ function readConfig(config: Config): AutoencoderKLFlux2Config {
   return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** Only the product of the two counts: it decides how many statistics there are. */
+/** Checks `patch_size`. Only the product of its two numbers has an effect: it decides how many statistics there are. */
 function readPatchSize(reader: ConfigReader): void {
   const value = reader.raw('patch_size') ?? [pack, pack]
   const numbers = Array.isArray(value) ? value : [value]
@@ -79,7 +79,7 @@ function packedLatents({ latentChannels, epsilon }: AutoencoderKLFlux2Config): L
       const rows = transpose(graph, squares, [0, 3, 1, 4, 2])
       return reshape(graph, rows, [batch, latentChannels, height * pack, width * pack])
     },
-    // The mean alone: the pipelines do not draw from the distribution.
+    // Only the mean: the pipelines do not draw from the distribution.
     fromMoments: (graph, moments) => {
       const [batch, height, width] = [dimension(moments, 0), dimension(moments, 2), dimension(moments, 3)]
       const mode = slice(graph, moments, 1, 0, latentChannels)
@@ -105,9 +105,9 @@ const facts = {
   role: 'autoencoder',
   weights: {
     ...klWeightNames,
-    unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'training alone counts batches']],
+    unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'only training uses it']],
   },
-  // As in AutoencoderKL.
+  // The autoencoder's few Linear weights are in the attention of the middle blocks, on which every pixel depends.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 
@@ -135,7 +135,7 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
         if (part === 'encoder') checkMultiples({ height, width }, scaleFactor)
         return (part === 'encoder' ? writeKlEncoder : writeKlDecoder)(config, { batch, height, width }, options, form)
       },
-      // The decoder was trained in bfloat16, which has float32's range. The class no longer has the key `force_upcast`, which would say so.
+      // The decoder was trained in bfloat16, which has float32's range, so float16 may overflow. AutoencoderKL's configs say this by `force_upcast`; this class has no such key.
       upcast: true,
       latentChannels,
       scaleFactor,

@@ -1,6 +1,6 @@
 /**
- * AutoencoderKL of diffusers: the encoder (image to moments) and the decoder (latents to image) as two components. Scaling and shifting
- * of latents, and drawing from the moments, are the pipeline's.
+ * AutoencoderKL of diffusers: the encoder (image to moments) and the decoder (latents to image) as two graphs. The pipeline scales and shifts
+ * latents, and draws them from the moments.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -12,7 +12,7 @@ import { klWeightNames, writeKlDecoder, writeKlEncoder } from './kl-encoder-deco
 import { readKlSettings, type KlSettings } from './kl-settings.js'
 
 interface AutoencoderConfig extends KlSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly upcast: boolean
   readonly scaling: LatentStatistics
@@ -26,7 +26,7 @@ function readConfig(config: Config): AutoencoderConfig {
   return { ...settings, upcast, scaling, ignoredKeys: reader.finish() }
 }
 
-/** The statistics are read when a pipeline class asks for them: a class that does not use one, as in diffusers, runs whatever it is. */
+/** The statistics are checked when a pipeline class reads them: as in diffusers, a pipeline class that does not use one runs whatever its value is. */
 function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
   const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   const factor = reader.number('scaling_factor', 0.18215, bounds)
@@ -59,11 +59,11 @@ const facts = {
   library: 'diffusers',
   role: 'autoencoder',
   weights: klWeightNames,
-  // Its few Linear weights are a hundredth of it, and are in the middle of the image.
+  // The autoencoder's few Linear weights are a hundredth of its size, and are in the attention of the middle blocks, on which every pixel depends.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 
-/** The autoencoder of all Stable Diffusion models. */
+/** The autoencoder of all Stable Diffusion models, FLUX.1, Chroma and Z-Image. */
 export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
   ...facts,
   fromConfig: (given) => {

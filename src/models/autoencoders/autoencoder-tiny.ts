@@ -1,6 +1,6 @@
 /**
  * AutoencoderTiny of diffusers (TAESD, TAESDXL, TAESD3): a small autoencoder of convolutions and ReLU, the encoder (image to latents) and the
- * decoder (latents to image) as two components. Its encoder gives the latents themselves, not moments to draw them from.
+ * decoder (latents to image) as two graphs. Its encoder gives the latents themselves, not moments to draw them from.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -15,16 +15,16 @@ import { conv2d, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { currentNames, type AutoencoderDefinition } from '../types.js'
 
-/** One half: as many blocks at each resolution as `blocks` says, all with the same channels. */
+/** The encoder or the decoder: `blocks` has the number of blocks at each resolution, all with the same channels. */
 interface TinyHalf {
   readonly channels: number
   readonly blocks: readonly number[]
 }
 
 interface AutoencoderTinyConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly outChannels: number
@@ -79,7 +79,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   reader.requireActivation('act_fn', 'relu')
   reader.require('upsample_fn', 'nearest')
   reader.require('upsampling_scaling_factor', 2)
-  // diffusers uses the first two to store latents as bytes, and sets the others itself.
+  // diffusers uses the two keys of latents only to store latents as bytes, and overwrites the other two.
   reader.unused('latent_magnitude', 3)
   reader.unused('latent_shift', 0.5)
   reader.unused('force_upcast', null)
@@ -97,7 +97,7 @@ function block(component: ComponentBuilder, name: string, hidden: ValueInfo): Va
   }).hidden
 }
 
-/** A layer that is one convolution, after `before` and before `after`. Its weights are those of `layers.<index>`. */
+/** A stage for the layer `name`, `….layers.<index>`, whose only weights are those of a convolution: `conv` is its name, the index. */
 function convolution(
   component: ComponentBuilder,
   name: string,

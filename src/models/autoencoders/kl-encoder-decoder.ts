@@ -26,9 +26,9 @@ export interface AutoencoderShape {
 export interface LatentForm {
   /** Channels of the graph's input `latents`. */
   readonly channels: number
-  /** From that input to the latents that the decoder takes. */
+  /** Converts the input `latents` to the latents on which the decoder runs. */
   readonly toDecoder: (graph: GraphBuilder, latents: ValueInfo) => ValueInfo
-  /** From the moments, [batch, 2 · latent channels, height, width], to the encoder's output `latents`. */
+  /** Converts the moments, [batch, 2 · latent channels, height, width], to the encoder's output `latents`. */
   readonly fromMoments: (graph: GraphBuilder, moments: ValueInfo) => ValueInfo
 }
 
@@ -82,7 +82,7 @@ export function writeKlDecoder(
   return component.finish()
 }
 
-/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or with a form of its own `latents`. @throws InputError */
+/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or → the `latents` that `form` makes of them. @throws InputError */
 export function writeKlEncoder(
   vae: KlSettings,
   shape: AutoencoderShape,
@@ -191,7 +191,7 @@ function renameLayer(name: string, [from, to]: readonly [string, string]): strin
 /** How checkpoints name the tensors of these classes. */
 export const klWeightNames: WeightNames = {
   aliases: (name) => renamedLayers.flatMap(([former, current]) => renameLayer(name, [current, former]) ?? []),
-  // Source: diffusers' `_convert_deprecated_attention_blocks`, which puts the tensors of the former names in place of others.
+  // Source: diffusers' `_convert_deprecated_attention_blocks`. It replaces tensors under current names by those under former names.
   aliasesFirst: true,
   currentName: (name) => renamedLayers.flatMap((layer) => renameLayer(name, layer) ?? [])[0] ?? name,
   unused: [

@@ -10,14 +10,14 @@ export interface KlSettings {
   readonly latentChannels: number
   /** Widths of the encoder's levels, from the image to the latents. */
   readonly channels: readonly number[]
-  /** Widths of the decoder's levels in the same order. */
+  /** Widths of the decoder's levels, in the encoder's order. */
   readonly decoderChannels: readonly number[]
   readonly layers: number
   readonly groups: number
   readonly quantConv: boolean
   readonly postQuantConv: boolean
   readonly midAttention: boolean
-  /** The edge that it was trained for, in image pixels. */
+  /** The edge of the images that the autoencoder was trained for, in pixels. */
   readonly sampleSize: number
 }
 
@@ -61,7 +61,7 @@ export function readKlSettings(reader: ConfigReader, defaults: KlDefaults): KlSe
   return result
 }
 
-/** Reads widths of the decoder that differ from the encoder's, in the same order; null, 0 and nothing mean that there are none. */
+/** Reads widths of the decoder that differ from the encoder's, in the same order. If the key is missing, null or 0, they do not differ. */
 export function readDecoderChannels(reader: ConfigReader, settings: KlSettings): readonly number[] {
   const key = 'decoder_block_out_channels'
   if (!reader.boolean(key, false)) return settings.channels

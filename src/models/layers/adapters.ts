@@ -45,7 +45,7 @@ class Branch {
     return cast(this.#graph, this.#graph.weight(adapterTensorName(this.#layer, part, this.#id), dims), this.#type)
   }
 
-  /** The bias of a branch, scaled, with further dimensions of 1 behind it. */
+  /** The scaled bias of a branch, with dimensions of 1 appended. */
   bias(rows: number, trailing: readonly number[]): ValueInfo {
     return reshape(this.#graph, mul(this.#graph, this.tensor('lora_B_bias', [rows]), this.scale), [rows, ...trailing])
   }
@@ -125,7 +125,7 @@ export function addConvBranches(
 
 /**
  * DoRA: the result of a layer and its branch, without the bias, times the trained length of each row of the changed weight divided by its length. As in peft, the
- * length depends on the scale. It is computed in float32, in every run.
+ * length depends on the scale. The length is computed in float32, in every run.
  */
 function withMagnitude(
   graph: GraphBuilder,
@@ -166,7 +166,7 @@ function kroneckerLinear(graph: GraphBuilder, x: ValueInfo, form: FormOf<'kronec
   return slice(graph, reshape(graph, product, [rows, left.rows * right.rows]), 1, firstRow, firstRow + out)
 }
 
-/** LoKr beside a convolution: the right matrix is a convolution of the parts of the channels, the left one adds them up. */
+/** LoKr beside a convolution: the right matrix convolves each part of the channels, and the left one sums the results. */
 function kroneckerConv(
   graph: GraphBuilder,
   x: ValueInfo,

@@ -7,7 +7,7 @@ import { dimension, reshape } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { toCompute } from './layers.js'
 
-/** Added to the scores of a token that is not attended to: its softmax is 0 in float32 and in float16. */
+/** Subtracted from the scores of a token that is not attended to: its softmax is 0 in float32 and in float16. */
 const never = 10_000
 
 /** The bias of an `attention_mask` [batch, tokens], as [batch, 1, 1, tokens]: 0 where it is 1, −10000 where it is 0. */

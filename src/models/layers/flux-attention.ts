@@ -18,6 +18,7 @@ export interface FluxTokens {
   readonly context: ValueInfo
 }
 
+/** The attention of a block. Queries, keys and values are heads · headSize wide. */
 export interface FluxAttentionSettings {
   readonly heads: number
   readonly headSize: number

@@ -4,7 +4,7 @@
  * [batch, tokens, channels].
  *
  * Between blocks the tokens are float32, also in a float16 graph: the network was trained in bfloat16, and its prompt tokens leave float16's range.
- * diffusers clips them to ±65504 in float16; in float32 nothing is clipped, there and here.
+ * diffusers clips them to ±65504 in float16. In float32 neither diffusers nor this graph clips.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'

@@ -3,8 +3,8 @@
  * Flux2SingleTransformerBlock, in which attention and feed-forward are side by side. Weight names are relative to the block. No Linear has a bias. Tokens are
  * [batch, tokens, channels].
  *
- * Between blocks the tokens are float32, also in a float16 graph: the networks were trained in bfloat16, and leave float16's range. diffusers bounds them in
- * float16 instead.
+ * Between blocks the tokens are float32, also in a float16 graph: the networks were trained in bfloat16, and their tokens leave float16's range. diffusers
+ * clips the tokens in float16 instead.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -33,7 +33,7 @@ export interface Flux2BlockSettings extends Omit<FluxAttentionSettings, 'bias'> 
 
 const noBias = { bias: false } as const
 
-/** Results up to 16 times float16's largest number are computed. */
+/** A float16 graph divides gated units by 2 to this power, so that results up to 16 times float16's largest number can be computed. */
 const exponent = 4
 
 /** SiLU(first half) · second half, times 2^−{@link exponent} in a float16 graph. */

@@ -54,8 +54,8 @@ export function gatedFeedForward(
 }
 
 /**
- * {@link gatedFeedForward} for networks in which the unit or the result leaves float16's range. In a float16 graph the result is 2^−exponent times that of a float32 graph,
- * as an RMS norm behind it takes it; the gate is scaled down, so no product between is too large.
+ * {@link gatedFeedForward} for networks in which the unit or the result leaves float16's range. In a float16 graph the result is 2^−exponent times that of a float32 graph:
+ * an RMS norm after it undoes the factor, or the caller multiplies it back. The gate is scaled down, so that no product in between is too large.
  */
 export function scaledGatedFeedForward(
   graph: GraphBuilder,

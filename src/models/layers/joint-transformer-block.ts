@@ -21,6 +21,7 @@ import {
 } from './modulation.js'
 import { headNorm } from './rms-norm.js'
 
+/** How one block is built. Queries, keys and values are heads · headSize wide; with `qkNorm`, queries and keys have RMS norms. */
 export interface JointBlockSettings {
   readonly heads: number
   readonly headSize: number

@@ -32,11 +32,11 @@ interface CaseOptions {
   readonly dtype?: WriteOptions['dtype']
   /** Inputs that are not the case's tensors. */
   readonly given?: Readonly<Record<string, PlainTensor>>
-  /** Put before the names of the weights: a layer alone has none of its own. */
+  /** A prefix for the names of the weights: those of a layer alone have none. */
   readonly below?: string
 }
 
-/** The result of a layer for a case's inputs, as a part of its largest value away from the reference. */
+/** The largest error of a layer's result for a case's inputs, relative to the largest value of the reference. */
 async function errorOf(
   name: string,
   inputs: readonly string[],

@@ -132,8 +132,8 @@ export function addToResidual(graph: GraphBuilder, residual: ValueInfo, update: 
 }
 
 /**
- * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization, Reshape, and Mul and Add or on the CPU one operator: ai.onnx GroupNormalization would
- * run partly on the CPU, and com.microsoft's has no WebGPU kernel.
+ * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization and Reshape, then Mul and Add (on the CPU, one operator for the two). ai.onnx's
+ * GroupNormalization would run partly on the CPU, and com.microsoft's has no WebGPU kernel.
  */
 export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
   const channels = dimension(x, 1)

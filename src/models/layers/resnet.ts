@@ -38,8 +38,8 @@ export function resnetBlock2D(
 }
 
 /**
- * Adds `shift` [batch, channels] to each pixel of a convolution's result. onnxruntime has channels last around its GPU's convolutions: the Transposes here cancel its
- * own ones, and `shift` needs none.
+ * Adds `shift` [batch, channels] to each pixel of a convolution's result. onnxruntime's convolutions on a GPU have channels last between two Transposes of its own. The Transposes
+ * here cancel those, and `shift` needs none.
  */
 function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo): ValueInfo {
   const [batch, channels] = [dimension(shift, 0), dimension(shift, 1)]
@@ -48,7 +48,7 @@ function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo):
   return transpose(graph, add(graph, last, reshape(graph, shift, [batch, 1, 1, channels])), [0, 3, 1, 2])
 }
 
-/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. On the CPU, both are one where the size is twice that of x. */
+/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. On the CPU, both are one convolution if the size is twice that of x. */
 export function upsample2D(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
   const channels = dimension(x, 1)
   const kernel = [channels, channels, 3, 3]

@@ -14,8 +14,8 @@ export interface TimestepSettings {
 }
 
 /**
- * diffusers' `get_guidance_scale_embedding`: sines, then cosines, and a last 0 for odd widths. Latent consistency models take it of the guidance
- * scale minus 1. Returns [width].
+ * diffusers' `get_guidance_scale_embedding`: sines, then cosines, and a last 0 for odd widths. For latent consistency models, pass the guidance scale
+ * minus 1. Returns [width].
  */
 export function guidanceScaleEmbedding(guidanceScale: number, width: number): Float32Array<ArrayBuffer> {
   const half = Math.floor(width / 2)

@@ -45,8 +45,8 @@ export interface KeysAndValues {
 }
 
 /**
- * BasicTransformerBlock with layer norms and GEGLU, on `hidden` [batch · tokens, channels]. The second attention is to the prompt; the first is to
- * `hidden` itself, or where `first` is given to the prompt too (`only_cross_attention`).
+ * BasicTransformerBlock with layer norms and GEGLU, on `hidden` [batch · tokens, channels]. The second attention is to the prompt. The first is to
+ * `hidden` itself or, if `first` is given, to the prompt too (`only_cross_attention`).
  */
 export function basicTransformerBlock(
   graph: GraphBuilder,

@@ -1,6 +1,6 @@
 /**
  * CLIPTextModel and CLIPTextModelWithProjection of transformers. The graph begins at the token embeddings, whose rows the host reads
- * (the table is large and a prompt needs 77 rows of it), and pools by a row choice that the host makes from the token ids.
+ * (the table is large and a prompt needs 77 rows of it), and the pooled output is the row that the host chooses from the token ids.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -28,7 +28,7 @@ interface ClipTextShape {
 
 /** The values of a CLIP text config, checked. */
 interface ClipTextConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
@@ -45,7 +45,7 @@ interface ClipTextConfig {
   readonly endOfText: number
 }
 
-/** The config of the text encoder in that of a whole CLIPModel. transformers reads nothing else of it, and in old files the second key wins. */
+/** The text encoder's part of the config of a whole CLIPModel; transformers reads nothing else of that config. Old files have both keys: `text_config_dict` has priority. */
 function textConfig(config: Config): Config {
   const parts = [config['text_config'], config['text_config_dict']].filter((part) => part !== undefined)
   return parts.length === 0 ? config : Object.assign({}, ...parts.map((part) => (isConfig(part) ? part : {})))
@@ -168,7 +168,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
   return component.finish()
 }
 
-/** The attention bias of all layers with an input `attention_mask`: causal, and without the padding. */
+/** The attention bias of all layers with an input `attention_mask`: causal, and masking the padding. */
 function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: ClipTextShape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask }, (graph, inputs) => ({
@@ -204,8 +204,8 @@ function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig[
 }
 
 /**
- * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first
- * highest id, else the first `eos_token_id` (row 0 where there is none, as argmax of zeros is).
+ * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first row
+ * with the highest id, else the first row with `eos_token_id` (row 0 if none has it, as argmax of zeros gives).
  */
 function poolingOf(
   { endOfText }: ClipTextConfig,
@@ -285,7 +285,7 @@ function define(
   }
 }
 
-/** The first text encoder of Stable Diffusion 1.x, 2.x and SDXL. */
+/** The text encoder of Stable Diffusion 1.x and 2.x, and the first one of SDXL and FLUX.1. */
 export const CLIPTextModel = define(
   'CLIPTextModel',
   ['CLIPModel', 'CLIPTextModelWithProjection'],

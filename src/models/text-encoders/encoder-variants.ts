@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.js'
 import type { HiddenState, TextEncoderDefinition } from '../types.js'
 
-/** A class for pipeline classes in which no token attends to padding: its plain graph has the input `attention_mask`. */
+/** The same class for pipelines in which no token attends to padding: its plain graph has the input `attention_mask`. */
 export function maskingPadding<NetworkConfig>(
   definition: TextEncoderDefinition<NetworkConfig>,
 ): TextEncoderDefinition<NetworkConfig> {

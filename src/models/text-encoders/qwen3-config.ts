@@ -5,11 +5,12 @@ import { ConfigReader } from '../config-reader.js'
 import type { GateActivation } from '../layers/gated-feed-forward.js'
 import { shapeLimits } from '../layers/shape.js'
 
+/** The values of a Qwen3 config, checked. */
 export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
@@ -66,7 +67,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }
-  // Keys for the head, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded all the same.
+  // Keys for `lm_head`, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded like all others.
   reader.neutral('max_position_embeddings')
   for (const key of ['tie_word_embeddings', 'use_cache', 'return_dict']) reader.unused(key, true)
   reader.unused('attention_dropout', 0)
@@ -93,6 +94,9 @@ function readTheta(reader: ConfigReader): number {
 
 const isType = (type: unknown) => type === 'full_attention' || type === 'sliding_attention'
 
+/** The window of transformers' config where the checkpoint's names none. */
+const defaultWindow = 4096
+
 /** Refuses layers that see only a window of tokens, where a text can be longer than the window. */
 function checkWindow(reader: ConfigReader, layers: number): void {
   const isUsed = reader.boolean('use_sliding_window', false)
@@ -105,8 +109,8 @@ function checkWindow(reader: ConfigReader, layers: number): void {
   const window = reader.raw('sliding_window')
   if (types !== null && slides && (!isUsed || window === null))
     throw reader.invalid('layer_types', 'full_attention, because there is no window')
-  if (!slides) reader.unused('sliding_window', 4096)
+  if (!slides) reader.unused('sliding_window', defaultWindow)
   if (!slides || window === null) return
-  const size = reader.integer('sliding_window', 4096, { min: 1, max: 2 ** 24 })
+  const size = reader.integer('sliding_window', defaultWindow, { min: 1, max: 2 ** 24 })
   if (size < shapeLimits.encodedTokens) throw reader.unsupported('sliding_window', [null])
 }

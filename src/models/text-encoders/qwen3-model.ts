@@ -66,7 +66,7 @@ function writeGraph(qwen: Qwen3Config, shape: Qwen3Shape, options: WriteOptions,
   for (const [place, index] of chosen.entries()) {
     const value = (index === qwen.layers ? last : states[index]) ?? hidden
     const name = numbered('hidden_state', place)
-    // A stage of its own: a value may be the input of the graph, or an output already.
+    // The output needs a stage of its own, because the value may be an input of the graph, or an output already.
     const { state } = component.stage(name, { value }, (graph, inputs) => ({ state: reshape(graph, inputs.value, value.dims) }))
     component.output(name, state)
   }
@@ -141,7 +141,7 @@ const unused: WeightNames['unused'] = [
   [head, 'the graph ends at hidden states'],
 ]
 
-/** The layers from `written` on, and the norm behind them, of a model with `layers` of them. */
+/** The layers from `written` on, and the norm after them, of a model with `layers` layers. */
 function unusedLayers(written: number, layers: number): WeightNames['unused'] {
   if (written >= layers) return []
   const numbers = Array.from({ length: layers - written }, (_, index) => written + index).join('|')
@@ -210,7 +210,7 @@ export const Qwen3Model = define('Qwen3Model', null)
 export const Qwen3ForCausalLM = define('Qwen3ForCausalLM', null)
 
 /**
- * Both classes for a pipeline class that takes these of transformers' `hidden_states`, as `hidden_state`, `hidden_state_1`, … Layers behind the last of them are
+ * Both classes for a pipeline class that takes these of transformers' `hidden_states`, as `hidden_state`, `hidden_state_1`, … Layers after the last of them are
  * neither written nor loaded. Negative indices count from the end.
  */
 export function qwen3TextEncoders(hiddenStates: readonly number[]): readonly TextEncoderDefinition<Qwen3Config>[] {

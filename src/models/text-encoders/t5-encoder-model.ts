@@ -2,7 +2,7 @@
  * T5EncoderModel of transformers: T5 1.0 and 1.1 (gated GELU). The graph begins at the token embeddings, whose rows the host reads.
  *
  * T5's hidden states leave float16's range. In float16 the residual stream, its norms and the last product of the feed-forward (`wo`)
- * are in float32, which is what transformers keeps in float32 (`_keep_in_fp32_modules`), and nothing is clamped.
+ * are in float32, as in transformers (`_keep_in_fp32_modules`), and nothing is clamped.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -27,9 +27,9 @@ interface T5Shape {
 }
 
 interface T5Config {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
@@ -141,14 +141,14 @@ function writeGraph(t5: T5Config, shape: T5Shape, options: WriteOptions, variant
   for (const [place, index] of chosen.entries()) {
     const value = index === t5.layers ? last : (states[index] ?? hidden)
     const name = numbered('hidden_state', place)
-    // A stage of its own: a value may be the input of the graph, or an output already.
+    // The output needs a stage of its own, because the value may be an input of the graph, or an output already.
     const { state } = component.stage(name, { value }, (graph, inputs) => ({ state: reshape(graph, inputs.value, value.dims) }))
     component.output(name, state)
   }
   return component.finish()
 }
 
-/** The attention bias of all blocks with an input `attention_mask`: that of the positions, and without the padding. */
+/** The attention bias of all blocks with an input `attention_mask`: that of the positions, and masking the padding. */
 function maskedBias(component: ComponentBuilder, position: ValueInfo, { batch, sequenceLength }: T5Shape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask, position }, (graph, inputs) => ({
@@ -197,7 +197,7 @@ function norm(graph: GraphBuilder, x: ValueInfo, name: string, t5: T5Config): Va
   return rmsNormalization(graph, x, cast(graph, graph.weight(`${name}.weight`, [t5.width]), 'float32'), t5.epsilon)
 }
 
-/** [1, heads, tokens, tokens]: for each pair of tokens the bias of their distance's bucket. All blocks use the first one's. */
+/** [1, heads, tokens, tokens]: for each pair of tokens the bias of their distance's bucket. All blocks use the table of the first block. */
 function positionBias(graph: GraphBuilder, t5: T5Config, tokens: number): ValueInfo {
   const buckets = Array.from({ length: tokens * tokens }, (_, index) =>
     relativePositionBucket((index % tokens) - Math.floor(index / tokens), t5.buckets, t5.maxDistance),
@@ -238,7 +238,7 @@ const facts = {
   within: ['T5ForConditionalGeneration', 'T5Model', 'T5WithLMHeadModel'],
 } as const
 
-/** The third text encoder of Stable Diffusion 3. */
+/** The third text encoder of Stable Diffusion 3, the second one of FLUX.1, and that of Chroma. */
 export const T5EncoderModel: TextEncoderDefinition<T5Config> = {
   ...facts,
   fromConfig: (given) => {

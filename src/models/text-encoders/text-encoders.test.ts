@@ -28,7 +28,7 @@ function firstTokens({ dims, data }: PlainTensor, tokens: number): PlainTensor {
   return { dims: [1, tokens, width], data: data.slice(0, tokens * width) }
 }
 
-/** [rows, columns] of the rows one after the other. */
+/** A tensor [rows, columns] with these rows. */
 function matrix(rows: readonly (readonly number[])[]): PlainTensor {
   return { dims: [rows.length, rows[0]?.length ?? 0], data: Float32Array.from(rows.flat()) }
 }
@@ -36,7 +36,7 @@ function matrix(rows: readonly (readonly number[])[]): PlainTensor {
 /** Tokens of the longer and the shorter sequence. */
 const [length, tokens] = [12, 7]
 
-/** A mask of ones for the shorter sequence, but for its second token. */
+/** A mask for the shorter sequence: `value` for its second token, and ones for the others. */
 const mask = (value: number) => matrix([Array.from({ length: tokens }, (_, index) => (index === 1 ? value : 1))])
 
 describe.each(encoders)('%s %s', (fixture, name) => {
@@ -96,7 +96,7 @@ describe.each(encoders)('%s %s', (fixture, name) => {
       const second = { dims: [1, length, width], data: hidden.data.slice(length * width) }
       expect(relativeError(second, whole['last_hidden_state']!)).toBeLessThan(1e-5)
     }
-    // Where the mask is 0 the values are those of the padding itself.
+    // The rows where the mask is 0 differ, because they are computed from the padding itself.
     expect(relativeError(zeros['last_hidden_state'], other['last_hidden_state']!)).toBeGreaterThan(1e-2)
   })
 

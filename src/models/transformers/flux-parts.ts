@@ -1,6 +1,6 @@
 /**
- * The parts that the transformers of FLUX.1, FLUX.2 and Chroma share: tokens that are embedded, pass through double blocks in two streams and through
- * single blocks in one, and the prediction that is made of those of the image. FLUX.1 and Chroma share their packing and positions too: diffusers'
+ * The parts that the transformers of FLUX.1, FLUX.2 and Chroma share: tokens are embedded, and pass through double blocks in two streams and through
+ * single blocks in one; the image's tokens become the prediction. FLUX.1 and Chroma share their packing and positions too: diffusers'
  * pipelines make each square of 2 × 2 latent pixels a token before the network, and unpack its output. Here the graph does both.
  */
 
@@ -19,7 +19,7 @@ import { checkShape, shapeLimits } from '../layers/shape.js'
 import type { DenoiserModel, HostInput, PositionSize } from '../types.js'
 import { isTruthy } from '../../util/truthy.js'
 
-/** diffusers' default of `max_sequence_length` in all of their pipelines. */
+/** diffusers' default of `max_sequence_length` in all pipelines of FLUX.1, FLUX.2 and Chroma. */
 export const fluxSequenceLength = 512
 
 /** Latent pixels along the edges of a token, and the size that the pipelines of FLUX.1 and Chroma generate by default, in latent pixels. */
@@ -31,9 +31,9 @@ const theta = 10000
 
 /** The values that the configs of FLUX.1 and Chroma share. */
 export interface FluxCommonConfig extends FluxBlockSettings {
-  /** Of a token. */
+  /** Channels of a token of latents: 4 times those of the latents. */
   readonly inChannels: number
-  /** Of a token. */
+  /** Channels of a token of the prediction. */
   readonly outChannels: number
   readonly layers: number
   readonly singleLayers: number
@@ -50,7 +50,7 @@ export interface FluxShape {
   readonly sequenceLength: number
 }
 
-/** Whether a value can be how many of a head's values an axis turns. */
+/** Whether a value can be the number of a head's values that an axis turns. */
 function isAxis(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value % 2 === 0
 }
@@ -64,7 +64,7 @@ export function readAxes(reader: ConfigReader, usual: readonly number[], headSiz
   return axes
 }
 
-/** `patch_size`: diffusers takes the square of it, and its pipelines pack the latents before. @throws UnsupportedError `unsupported-config` */
+/** Checks that the square of `patch_size` is 1, because the pipelines have packed the latents already. diffusers' network uses only the square. @throws UnsupportedError `unsupported-config` */
 export function readPatchSize(reader: ConfigReader): void {
   if (Math.abs(reader.integer('patch_size', 1, { min: -1024, max: 1024 })) !== 1) throw reader.unsupported('patch_size', [1])
 }
@@ -113,7 +113,7 @@ export function checkFluxShape({ batch, height, width, sequenceLength }: FluxSha
   }
 }
 
-/** The tokens of an image. */
+/** How many tokens an image has, from its size in latent pixels. */
 export function fluxImageTokens({ height, width }: Pick<FluxShape, 'height' | 'width'>): number {
   return (height / patch) * (width / patch)
 }
@@ -142,7 +142,7 @@ export function rotaryInputs(component: ComponentBuilder, tokens: number, headSi
   }
 }
 
-/** A stage with the Linear that embeds tokens, `name`. `rows` makes [batch, tokens, in] of its inputs. The result is float32. */
+/** A stage with the Linear that embeds tokens, `name`. `rows` computes [batch, tokens, in] from the stage's inputs. The result is float32. */
 export function embedderStage<Name extends string>(
   component: ComponentBuilder,
   name: string,

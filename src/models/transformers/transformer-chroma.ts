@@ -1,9 +1,9 @@
 /**
- * ChromaTransformer2DModel of diffusers: FLUX.1's blocks without the Linears of their modulations. An approximator, `distilled_guidance_layer`, makes all
- * modulations of the timestep, one vector for each place that takes one. Stages are the embeddings, the approximator, each block and the output.
+ * ChromaTransformer2DModel of diffusers: FLUX.1's blocks without the Linears of their modulations. An approximator, `distilled_guidance_layer`, computes all
+ * modulations from the timestep: one vector for each place that takes one. Stages are the embeddings, the approximator, each block and the output.
  *
- * diffusers' attention adds the mask of the prompt to the scores: 1 where both tokens are attended to, else 0. So padding is not left out; it counts less by the
- * factor e. The graph does the same.
+ * diffusers' attention adds the mask of the prompt to the scores: 1 if both tokens are attended to, else 0. So padding is not left out, but its weight is smaller by
+ * the factor e. The graph does the same.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -39,7 +39,7 @@ import {
 } from './flux-parts.js'
 
 interface ChromaConfig extends FluxCommonConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** The channels of the approximator's input. */
   readonly timeWidth: number
@@ -101,7 +101,7 @@ function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }
 /** The name of the bias that attention adds to the scores of one row of the batch. */
 type BiasName = `bias_${number}`
 
-/** The values that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: 1 where both tokens are attended to. `mask`: [batch, prompt tokens]. */
+/** The values that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: 1 if both tokens are attended to, else 0. `mask`: [batch, prompt tokens]. */
 function maskBiases(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): Values<BiasName> {
   const given = toCompute(graph, mask)
   const image = expand(graph, floats(graph, [1], [1, 1], given.type), [1, imageTokens])
@@ -231,7 +231,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
-  // The distilled guidance layer computes the modulation of all blocks.
+  // `distilled_guidance_layer` computes the modulations of all blocks.
   sensitive: { kept: /^(?:x_embedder|context_embedder|proj_out)\./, eightBits: /^distilled_guidance_layer\./ },
   residual: 'float32',
 } as const

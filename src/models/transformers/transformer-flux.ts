@@ -28,7 +28,7 @@ import {
 } from './flux-parts.js'
 
 interface FluxConfig extends FluxCommonConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly pooledWidth: number
   /** Whether the guidance scale is an input. */
@@ -48,7 +48,7 @@ function readConfig(config: Config): FluxConfig {
   return { ...result, ignoredKeys: reader.finish() }
 }
 
-/** SiLU of CombinedTimestepTextProjEmbeddings, or with `guidance` of CombinedTimestepGuidanceTextProjEmbeddings: each use of it is SiLU first. */
+/** SiLU of CombinedTimestepTextProjEmbeddings, or with `guidance` of CombinedTimestepGuidanceTextProjEmbeddings. Every use of the embedding begins with SiLU. */
 function timeEmbedding(
   graph: GraphBuilder,
   inputs: { readonly timestep: ValueInfo; readonly pooled: ValueInfo; readonly guidance?: ValueInfo },
@@ -156,7 +156,7 @@ export const FluxTransformer2DModel: DenoiserDefinition<FluxConfig> = {
     const { contextWidth, pooledWidth } = config
     return {
       ...facts,
-      // The pipeline takes the guidance scale as an input, or none.
+      // The networks take the guidance scale as an input, or were distilled to run without guidance.
       ...fluxModel(config, false),
       config,
       ignoredKeys: config.ignoredKeys,

@@ -39,14 +39,14 @@ interface Flux2Shape {
 }
 
 interface Flux2Config extends Flux2BlockSettings {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   readonly inChannels: number
   readonly outChannels: number
   readonly layers: number
   readonly singleLayers: number
   readonly contextWidth: number
-  /** Sines and cosines of a timestep. */
+  /** How many sines and cosines a timestep's embedding has. */
   readonly timeWidth: number
   /** The axes of the positions: reference image, row, column, place in the prompt. */
   readonly axes: readonly number[]
@@ -57,7 +57,7 @@ interface Flux2Config extends Flux2BlockSettings {
 /** The input with the tokens of all reference images, [1, tokens, channels]. */
 const flux2References = 'reference_latents'
 
-/** The prediction for a size of 1024 × 1024, diffusers' `default_sample_size` in packed latents. */
+/** The edge of packed latents of 1024 × 1024 pixels, diffusers' default size. */
 const usualEdge = 64
 
 function readConfig(config: Config): Flux2Config {
@@ -116,7 +116,7 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
 
   const { temb } = component.stage<Values<string>, 'temb'>('time_guidance_embed', { timestep, ...guided }, (graph, inputs) => {
     const embedded = Object.entries(inputs).map(([name, value]) => embedTime(graph, value, `${name}_embedder`, channels))
-    // Each use of it is SiLU first.
+    // Every use of the time embedding begins with SiLU.
     return {
       temb: silu(
         graph,

@@ -27,7 +27,7 @@ interface Sd3Shape {
 }
 
 interface Sd3Config {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
   /** Keys of the class whose values have no effect here. */
   readonly unusedValues: Config
@@ -74,7 +74,7 @@ function readConfig(config: Config): Sd3Config {
     dualLayers: new Set(dual),
     qkNorm: reader.oneOf('qk_norm', null, [null, 'rms_norm']) === 'rms_norm',
   }
-  // Indexes beyond the last layer.
+  // diffusers ignores an index that no layer has.
   if (dual.some((layer) => layer < 0 || layer >= layers)) reader.unused('dual_attention_layers')
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
@@ -127,7 +127,7 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
   const { temb } = component.stage('time_text_embed', { timestep, pooled }, (graph, inputs) => {
     const time = timestepMlp(graph, toCompute(graph, inputs.timestep), 'timestep_embedder', channels)
     const text = timestepMlp(graph, toCompute(graph, inputs.pooled), 'text_embedder', channels)
-    // Each use of it is SiLU first.
+    // Every use of the time embedding begins with SiLU.
     return { temb: silu(graph, add(graph, time, text)) }
   })
   let { context } = component.stage(

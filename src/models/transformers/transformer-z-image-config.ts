@@ -3,10 +3,11 @@
 import type { Config } from '../../checkpoint/types.js'
 import { ConfigReader } from '../config-reader.js'
 
+/** The values of a ZImageTransformer2DModel config, checked. */
 export interface ZImageConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values that have no effect with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly channels: number
@@ -59,13 +60,13 @@ export function readZImageConfig(config: Config): ZImageConfig {
     axes,
     positions: reader.integers('axes_lens', [1024, 512, 512], 3, { min: 1, max: 2 ** 20 }),
   }
-  // diffusers' class reads the first and does not use it; the second adds layers that ZImagePipeline does not run.
+  // diffusers' class does not use `n_kv_heads`; `siglip_feat_dim` adds layers that ZImagePipeline does not run.
   reader.unused('n_kv_heads', heads)
   reader.unused('siglip_feat_dim', null)
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** One of the pairs of patch sizes must be the pipeline's. */
+/** Checks that one of the pairs of patch sizes is the one with which ZImagePipeline runs. */
 function checkPatches(reader: ConfigReader): void {
   const [edges, depths] = [reader.raw('all_patch_size') ?? [2], reader.raw('all_f_patch_size') ?? [1]]
   if (!Array.isArray(edges) || !Array.isArray(depths) || edges.length !== depths.length)

@@ -250,7 +250,7 @@ function fromPatches(
   return reshape(graph, transpose(graph, grid, [0, 5, 1, 3, 2, 4]), [batch, channels, rows * edge, columns * edge])
 }
 
-/** Appends the learned token until there are `length`. */
+/** Appends the learned padding token until there are `length` tokens. */
 function withPadTokens(graph: GraphBuilder, x: ValueInfo, length: number, channels: number): ValueInfo {
   const missing = length - dimension(x, 1)
   if (missing === 0) return x
@@ -258,7 +258,7 @@ function withPadTokens(graph: GraphBuilder, x: ValueInfo, length: number, channe
   return concat(graph, [x, expand(graph, token, [dimension(x, 0), missing, channels])], 1)
 }
 
-/** Replaces tokens by the learned one where `pads` [batch, tokens] is 1. */
+/** Replaces tokens by the learned padding token where `pads` [batch, tokens] is 1. */
 function replacePads(graph: GraphBuilder, x: ValueInfo, pads: ValueInfo, channels: number): ValueInfo {
   const token = reshape(graph, toFloat32(graph, graph.weight('cap_pad_token', [1, channels])), [1, 1, channels])
   const isPad = reshape(graph, pads, [...pads.dims, 1])

@@ -12,7 +12,7 @@ import { zImagePatch, type ZImageConfig } from './transformer-z-image-config.js'
 /** Sequences are padded to a multiple of this. */
 const multiple = 32
 
-/** The tokens of a sequence with its padding. */
+/** How many tokens a sequence has with its padding. */
 export function paddedLength(tokens: number): number {
   return Math.ceil(tokens / multiple) * multiple
 }
@@ -38,7 +38,7 @@ export function imageTokens(
 
 /**
  * The transformer's inputs `text_pads`, `rotary_cos`, `rotary_sin`, and for prompts with different padded lengths `encoder_attention_mask`, for an image of a size in latent pixels and for the number of tokens of each row's prompt. The positions of a prompt begin at 1 and go on through its padding;
- * an image's first axis is the one behind its prompt; the padding of an image is at 0.
+ * on the first axis, all tokens of an image have the position after those of its prompt; the padding of an image is at 0 on all axes.
  * @throws InputError `invalid-shape`
  */
 export function zImageSequences(

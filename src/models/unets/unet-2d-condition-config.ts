@@ -25,12 +25,13 @@ interface UnetBlock {
   readonly attention: UnetAttention | undefined
 }
 
+/** The values of a UNet2DConditionModel config, checked. */
 export interface UnetConfig {
-  /** Keys that the class does not have. */
+  /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that nothing reads with the rest of the config. */
+  /** Values of the class's keys that have no effect together with the rest of the config. */
   readonly unusedValues: Config
-  /** The size it was trained for, in latent pixels. */
+  /** The size that the UNet was trained for, in latent pixels. */
   readonly sampleSize: Extent
   readonly inChannels: number
   readonly outChannels: number
@@ -54,7 +55,7 @@ export interface UnetConfig {
 }
 
 const channelBounds = { min: 1, max: 16384 }
-// Blocks without attention have a depth that nothing reads; a block with attention may have 0, and then has its projections alone.
+// Blocks without attention have a depth that nothing reads; a block with attention may have depth 0, and then only its projections.
 const depthBounds = { min: 0, max: 64 }
 const mostBlocks = 8
 
@@ -137,7 +138,7 @@ export function readUnetConfig(config: Config): UnetConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** diffusers' `default_sample_size`. UNets with SDXL's sizes among their conditions start from 128, the others from 64. */
+/** diffusers' `default_sample_size`: if the config has none, 128 for UNets with SDXL's time ids, 64 for the others. */
 function readSampleSize(reader: ConfigReader, hasTimeIds: boolean): Extent {
   const size = readExtent(reader, 'sample_size', hasTimeIds ? 128 : 64)
   // Configs from before diffusers 0.9 say 32 and mean 64. Those with a height and a width are newer.
@@ -181,7 +182,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('timestep_post_act')
   reader.refuse('attention_type', 'default', 'gated', 'gated-text-image')
   reader.requireActivation('act_fn', 'silu', 'swish')
-  // Read by diffusers only for block types and embeddings that are refused above.
+  // diffusers reads these keys only for block types and embeddings that are refused above.
   reader.unused('resnet_skip_time_act', null)
   reader.unused('cross_attention_norm', null)
   reader.unused('resnet_out_scale_factor', 1)
@@ -189,7 +190,7 @@ function refuseOthers(reader: ConfigReader): void {
   reader.unused('addition_embed_type_num_heads', 64)
   reader.unused('dropout', 0)
   reader.neutral('use_linear_projection')
-  // Left in configs by diffusers' EMAModel.
+  // diffusers' EMAModel leaves these keys in configs.
   reader.neutral('decay', 'inv_gamma', 'min_decay', 'optimization_step', 'power', 'update_after_step', 'use_ema_warmup')
 }
 
@@ -226,7 +227,7 @@ function readDepths(reader: ConfigReader, layers: readonly number[]) {
   const asymmetric = (reader.raw(reverseKey) ?? null) !== null
   const reversed = asymmetric ? reader.each<number | number[]>(reverseKey, undefined, count, read, allowed) : given.toReversed()
   if (!asymmetric && given.some((depth) => Array.isArray(depth)))
-    throw reader.invalid(reverseKey, `given when ${key} has lists in it`)
+    throw reader.invalid(reverseKey, `a list, because ${key} has lists in it`)
   const spread = (name: string, depth: number | number[] | undefined, resnets: number): number[] => {
     if (!Array.isArray(depth)) return Array.from({ length: resnets }, () => depth ?? 1)
     if (depth.length !== resnets) throw reader.invalid(name, `${resnets} numbers for a block of ${resnets} resnets`)

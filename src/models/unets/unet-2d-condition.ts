@@ -110,7 +110,7 @@ class UnetWriter {
       }
       const next = skips.at(-1)
       if (next !== undefined) {
-        // Twice the size, or that of the next skip connection if a size was odd.
+        // The new size is twice the old one, or that of the next skip connection if a size was odd.
         const stage = component.stage(`${name}.upsamplers.0`, { hidden }, (graph, inputs) => ({
           hidden: upsample2D(graph, inputs.hidden, dimension(next, 2), dimension(next, 3)),
         }))
@@ -146,7 +146,7 @@ class UnetWriter {
     ).time
   }
 
-  /** SiLU of the time embedding, with SDXL's added condition in it. */
+  /** SiLU of the sum of the time embedding and SDXL's added condition. */
   #timeEmbedding(timestep: ValueInfo, added: ValueInfo | undefined): ValueInfo {
     const width = this.#unet.timeEmbedWidth
     const body = (graph: GraphBuilder, timestep: ValueInfo, added: ValueInfo | undefined) => {
@@ -224,8 +224,8 @@ function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
 }
 
 /**
- * The second part of the input `add_embeds`: for each row of the batch its time ids embedded (six for SDXL, five for its refiner), which go
- * after `textWidth` columns of pooled text embedding. `timeIds` is flat [batch, ids], the result flat [batch, n].
+ * The second part of each row of the input `add_embeds`, after `textWidth` columns of pooled text embedding: the embeddings of the row's time ids (six
+ * for SDXL, five for its refiner). `timeIds` is flat [batch, ids], the result flat [batch, n].
  * @throws InputError `invalid-shape` when the widths do not add up
  */
 export function unetTimeIdEmbeds(
@@ -265,7 +265,7 @@ const facts = {
   sensitive: { kept: /^(?:time_embedding|add_embedding|class_embedding)\./, eightBits: /\.time_emb_proj\./ },
 } as const
 
-/** The number of CLIP's tokens, with which plans compute a UNet. */
+/** The number of CLIP's tokens, which memory plans assume for the prompt of a UNet. */
 const clipTokens = 77
 
 /** The denoiser of Stable Diffusion 1.x, 2.x and SDXL. */

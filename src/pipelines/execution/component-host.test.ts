@@ -45,7 +45,7 @@ test('a generation is prepared with the tiles of its plan', async () => {
   expect(await tile(1000, false)).toBeUndefined()
 })
 
-test('weights on the CPU stay for a shorter time if those of image to image’s encoder do not fit beside them', async () => {
+test('weights on the CPU stay for a shorter time if the weights of the encoder for a start image do not fit beside them', async () => {
   const size = { height: 8, width: 8 }
   const bytes = (part?: 'encoder') =>
     autoencoderNeeds(vae, size, { dtype: 'float32' }, undefined, part).blocks.reduce((sum, block) => sum + block.bytes, 0)
@@ -105,9 +105,9 @@ test('after running out of memory, only the half of the autoencoder that failed 
 })
 
 test.each([
-  ['an autoencoder goes over to small tiles', 'decoder', [undefined, 32]],
-  ['another network has none to go over to', undefined, [undefined]],
-] as const)('without memory %s, then the error names what was tried', async (_, part, expected) => {
+  ['an autoencoder switches to small tiles', 'decoder', [undefined, 32]],
+  ['another network has no tiles to switch to', undefined, [undefined]],
+] as const)('when memory runs out, %s; then the error names what was tried', async (_, part, expected) => {
   const own = await host()
   const tiles: (number | undefined)[] = []
   const work = async () => {

@@ -56,7 +56,7 @@ export class ComponentHost {
     return this.#device
   }
 
-  /** Where weights stay in this generation: too little memory makes it tighter. */
+  /** The offload mode of this generation. After running out of memory, it is one that keeps less on the device. */
   get offload(): Residence {
     return this.#plan.offload
   }
@@ -67,7 +67,7 @@ export class ComponentHost {
   }
 
   /**
-   * Plans a generation of a size on the networks that are `here`: see {@link HostPlan.fit}.
+   * Plans a generation of a size for the networks that `here` accepts: see {@link HostPlan.fit}.
    * @throws DeviceError `does-not-fit` with bytes needed and offered, `buffer-too-large` with the tensor, before anything runs
    */
   async fit(
@@ -110,7 +110,7 @@ export class ComponentHost {
     }
   }
 
-  /** A tensor of this device for a network on the host `next`: itself if that is this host, else its values. The tensor is then disposed. */
+  /** Hands a tensor of this device to a network on the host `next`: the tensor itself if `next` is this host; otherwise its values in host memory, and the tensor is disposed. */
   async handOver(tensor: DeviceTensor, next: ComponentHost): Promise<Value> {
     if (next === this) return tensor
     try {
@@ -138,7 +138,7 @@ export class ComponentHost {
 
   /**
    * Runs a network; its outputs stay on the device, and the caller disposes them. Unless all weights may stay, other components are unloaded first.
-   * `kept` keeps, from run to run, what depends only on inputs that stay the same.
+   * `kept` holds, from run to run, values that depend only on inputs that do not change.
    * @throws DeviceError, CheckpointError, AbortError
    */
   async run(
@@ -153,7 +153,7 @@ export class ComponentHost {
     if (this.#plan.offload !== 'resident') await this.#components.unload((other) => other === component)
     const shapes = shapesOf(inputs)
     const what = JSON.stringify([network.name, variant, shapes])
-    // Buffers kept for reuse have the sizes of the other run, and would take memory beside this one's.
+    // The buffers kept for reuse have the sizes of the previous run, and would take memory beside those of this run.
     if (this.#last !== what) this.#device.buffers?.trim()
     this.#last = what
     await component.setPlan(this.#plan.weightPlan(network.name, variant.part))
@@ -170,7 +170,7 @@ export class ComponentHost {
     return this.#plan.setup(network, part, this.#device)
   }
 
-  /** Unloads everything and plans with less memory, as a step of the recovery says, after a network ran out of it. Warns the caller. */
+  /** Unloads everything and plans with less memory, as a step of the recovery says, after a network ran out of memory. Warns the caller. */
   async lowerMemory(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, run: Run): Promise<void> {
     await this.#components.unload()
     this.#plan.lower(step, error, network, part, this.#device, run)
@@ -179,8 +179,8 @@ export class ComponentHost {
   }
 
   /**
-   * Opens a device in place of the lost one. The weights on it will be read from the cache again. @throws DeviceError of opening it, and
-   * `loss` where the new device computes in other types
+   * Opens a device in place of the lost one. The weights are later read from the cache again. @throws DeviceError if it cannot be opened, and
+   * `loss` if only one of the two devices has float16
    */
   async replaceDevice(loss: unknown): Promise<void> {
     const lost = this.#device
@@ -213,7 +213,7 @@ export class ComponentHost {
     this.#device.buffers?.reclaim()
   }
 
-  /** Unloads the other networks unless all may stay, before tensors for this one are put on the device. */
+  /** Before tensors for a network are put on the device: unloads the other networks, unless all may stay. */
   async makeRoomFor(network: Network): Promise<void> {
     if (this.#plan.offload !== 'resident') await this.#components.unload((other) => other.name === network.name)
   }

@@ -1,4 +1,4 @@
-/** The bound networks on one device: one for each network and kind of graph, made when a run needs it. It decides nothing. */
+/** The bound networks on one device: one for each network and kind of graph, made when a run first needs it. {@link ComponentHost} decides which of them are loaded. */
 
 import type { GraphVariant } from '../../models/types.js'
 import { bindNetwork, type Network } from '../bind-network.js'
@@ -21,7 +21,7 @@ export class ComponentSet {
   readonly #components = new Map<string, BoundNetwork>()
   /** Keys of components that few generations need. */
   readonly #rare = new Set<string>()
-  /** How runs left blocks out, by the name that their graph has. */
+  /** The variants that leave blocks out, by the name of their graph. */
   readonly #variants = new Map<string, GraphVariant>()
   /** The version of the adapters that a component's graphs were written with. */
   readonly #adapters = new Map<BoundNetwork, string>()
@@ -30,7 +30,7 @@ export class ComponentSet {
     this.#dtype = dtype
   }
 
-  /** The key of a network and a variant on `device`. A graph that leaves blocks out uses no other weights, so it is another graph of the same component. */
+  /** The component of a network and a variant on `device`, made if there is none. A graph that leaves blocks out uses no other weights, so it is another graph of the same component. */
   get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
     const version = network.adapters?.version ?? ''
     const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })

@@ -9,7 +9,7 @@ import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
-/** Work on the devices before the first generation, which ends it. */
+/** Work on the devices that the first generation ends. */
 export interface Preparation {
   /** Ends the work. */
   stop(): Promise<void>
@@ -26,7 +26,7 @@ export class DeviceHosts {
   readonly #total: MemoryAccount
   readonly #preparation: Preparation | undefined
 
-  /** `places`: the device of every network, by its name; `total`: the account that all devices count in. */
+  /** `places`: the device of every network, by its name; `total`: the account of the memory of all devices. */
   constructor(
     hosts: ReadonlyMap<DeviceName, ComponentHost>,
     places: ReadonlyMap<string, DeviceName>,
@@ -61,7 +61,7 @@ export class DeviceHosts {
     return Object.fromEntries([...this.#hosts].map(([name, host]) => [name, host.device.info]))
   }
 
-  /** The account of all devices, and each one's own. */
+  /** The memory account of all devices together, and of each device. */
   get memory(): PipelineMemory {
     const devices = [...this.#hosts].map(([name, host]) => [name, host.device.memory.snapshot()] as const)
     return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }

@@ -31,7 +31,7 @@ export interface HostPlanOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly offload: Residence
-  /** What the caller allows on the device. */
+  /** The memory that the caller allows on the device. */
   readonly budget?: DeviceBudget | undefined
   /** Whether autoencoders use tiles; undefined: only if the whole image would not fit. */
   readonly vaeTiling?: boolean | undefined
@@ -72,26 +72,29 @@ export class HostPlan {
     this.#heldBytes = options.heldBytes ?? 0
   }
 
-  /** Bytes that buffers kept for reuse may fill: no more than the plan's peak, and than the budget. Undefined: there is neither. */
+  /** Bytes that buffers kept for reuse may fill: the plan's peak or the budget, whichever is less. Undefined if there is neither. */
   get limit(): number | undefined {
     const { limit } = this.#memory
     const planned = this.#countsActivations ? this.#plan?.peakBytes : undefined
     return limit === undefined || planned === undefined ? (limit ?? planned) : Math.min(limit, planned)
   }
 
-  /** Where weights stay in this generation: too little memory makes it tighter. */
+  /** The offload mode of this generation. After running out of memory, it is one that keeps less on the device. */
   get offload(): Residence {
     return this.#offload
   }
 
-  /** Bytes that plans stay within: the budget, or a guess on a GPU without a budget. Undefined on a CPU, whose budget is for weights only. */
+  /**
+   * Bytes that plans stay within: on a GPU the budget, or a guess if there is none; on a CPU the `maxMemory` for all devices, which decides whether
+   * tiles are used, or undefined without one.
+   */
   get memoryBudget(): number | undefined {
     return this.#countsActivations ? this.#memory.bytes : this.#budget.target
   }
 
   /**
-   * Plans a generation of a size on the networks that are `here`. When it does not fit in `maxMemory` with the usual offload, this
-   * generation uses a tighter one, with a warning.
+   * Plans a generation of a size for the networks that `here` accepts. If it does not fit in `maxMemory` with the usual offload mode, this
+   * generation uses one that keeps less on the device, with a warning.
    * @throws DeviceError `does-not-fit` with bytes needed and offered, `buffer-too-large` with the tensor
    */
   fit(
@@ -141,7 +144,7 @@ export class HostPlan {
     }
   }
 
-  /** Plans with less memory, as a step of the recovery says, after a network ran out of it on `device`. */
+  /** Plans with less memory, as a step of the recovery says, after a network ran out of memory on `device`. */
   lower(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, device: Device, run: Run): void {
     if (isAquatintError(error)) this.#learn(error)
     if (step.action === 'tighten') {
@@ -156,14 +159,14 @@ export class HostPlan {
     if (this.#needs !== undefined) this.#plan = orThrow(this.#planFor(this.#needs, device))
   }
 
-  /** The device has no more than it held when it refused a buffer. */
+  /** Lowers the limit to the bytes that the device held when it refused a buffer. */
   #learn({ details: { live, bytes } }: AquatintError): void {
     if (typeof live === 'number' && typeof bytes === 'number') this.#memory.limitTo(live - bytes)
   }
 
   /**
    * The part of the plan by which a network's weights are loaded in this generation, for runs of all shapes. `part`: the half of an autoencoder.
-   * Undefined: all weights stay while the network is loaded. That is also so before a generation was planned.
+   * Undefined: all weights stay while the network is loaded. It is also undefined before a generation was planned.
    */
   weightPlan(network: string, part: VaePart | undefined): WeightPlan | undefined {
     if (this.#offload !== 'block') return undefined

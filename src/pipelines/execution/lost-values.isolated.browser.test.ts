@@ -34,11 +34,11 @@ const moments: readonly (readonly [string, Moment])[] = [
 /** GPUBufferUsage.STORAGE */
 const storage = 0x80
 
-/** Counts on a device the timesteps that the denoiser gets, since the last count. */
+/** Returns a function that counts the timesteps that were uploaded for the denoiser on a device since its last call. */
 function watchTimesteps(): (gpu: GPUDevice) => number {
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
   const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
-  // The projection of a timestep for both halves of guidance: the only data of this size but weights, whose buffers have a label.
+  // The projection of a timestep for both halves of guidance: the only data of this size besides weights, whose buffers have a label.
   const timestep = 2 * 16 * 4
   return (gpu) => {
     const written = writeBuffer.mock.calls
@@ -57,7 +57,7 @@ function watchTimesteps(): (gpu: GPUDevice) => number {
 const [steps, savedBefore] = [5, 2]
 
 // One test: each device compiles every kernel again, so a loss takes seconds on a software GPU.
-test('a generation that loses its device has the image of one that does not, and its denoising loop resumes from its last checkpoint, counted by the timesteps that the denoiser gets', async () => {
+test('a generation that loses its device makes the same image as one that does not, and its denoising loop resumes from the last checkpoint', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
   const timestepsOn = watchTimesteps()
   const lastDevice = () => {
@@ -67,7 +67,7 @@ test('a generation that loses its device has the image of one that does not, and
   }
   pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
   const { item } = await fetchCase('tiny-sdxl')
-  // No checkpoint is due on a clock that stands still. A second loss within two minutes is refused: the clock jumps before each.
+  // No checkpoint is due on a clock that stands still. The recovery refuses a second loss within two minutes, so the clock jumps before each.
   let clock = 0
   vi.spyOn(performance, 'now').mockImplementation(() => clock)
   const generate = async (onProgress: (progress: PipelineProgress) => void, onStep = () => {}) => {
@@ -100,7 +100,7 @@ test('a generation that loses its device has the image of one that does not, and
     expect(again, what).toEqual({ images: plain.images, warnings, runs: steps })
   }
 
-  // From here the checkpoint before one step is due, and no other.
+  // From here on, only the checkpoint before one step is due.
   let lastCheckpoint: (() => number) | undefined
   const end = replaceMethod(
     Checkpoints.prototype,

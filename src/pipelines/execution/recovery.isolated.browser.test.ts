@@ -21,7 +21,7 @@ async function textEncoder() {
   await component.dispose()
   const config = (await (await fetch('/fixtures/tiny-sdxl/repo/text_encoder/config.json')).json()) as Config
   const network: Network = { name: 'text_encoder', model: CLIPTextModel.fromConfig(config), table, repo: 'tiny-sdxl' }
-  // A run of one text, as generations plan them.
+  // The inputs of a run with one text, which is what a generation plans.
   const one = Object.entries(inputs).map(([name, { type, dims, data }]): [string, HostTensor] => {
     const [batch = 1, ...rest] = dims
     return [name, { type, dims: [1, ...rest], data: data.slice(0, data.length / batch) }]
@@ -74,9 +74,9 @@ describe('a GPU with less memory than expected', () => {
   afterEach(() => gpu.end())
 
   test.each([
-    ['nobody said how much there is', undefined],
-    ['there is less than was allowed', 2 ** 30],
-  ])('%s: weights get less room, step by step, until a run has enough, with the same bits', async (_, maxMemory) => {
+    ['no maxMemory', undefined],
+    ['a maxMemory above what the GPU has', 2 ** 30],
+  ])('%s: the budget of the weights shrinks step by step until a run fits, with the same bits', async (_, maxMemory) => {
     const { device, network, inputs } = await textEncoder()
     const host = new ComponentHost({ device, dtype: 'float32', offload: 'resident', budget: { limit: maxMemory } })
     const plenty = new Run({})
@@ -87,7 +87,7 @@ describe('a GPU with less memory than expected', () => {
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
     const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
     const largest = Math.max(...blocks.map(({ bytes }) => bytes))
-    // The memory of a run beside weights, by the account, and shares of the weights down to the largest block.
+    // The GPU gets the memory that a run needs besides weights, the largest block, and a share of the other weights.
     device.memory.resetPeaks()
     await hiddenState(host, network, inputs, plenty)
     const { peak, peakWeights } = device.memory.snapshot()

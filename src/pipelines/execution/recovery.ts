@@ -1,5 +1,5 @@
 /**
- * Recovery from a lost device and from too little memory. A generation is made of phases that can be done again; {@link Recovery.retrying}
+ * Recovery from a lost device and from too little memory. A generation is made of phases that can run again; {@link Recovery.retrying}
  * wraps them from outside. When a phase fails, it opens the device again or makes the network that failed use less memory, and calls the phases
  * once more. The phases say with {@link failuresOf} which network is at work; nothing else in a pipeline deals with such failures.
  */
@@ -49,8 +49,8 @@ export class Recovery {
   readonly #ladders = new Map<ComponentHost, RecoveryLadder>()
 
   /**
-   * Runs `phases`, and again after each failure that {@link RecoveryLadder} has an answer to. `phases` keeps the results that are still good
-   * between its calls: a tensor on a device that was replaced is not, see `Device.holds`.
+   * Runs `phases`, and runs it again after each failure for which {@link RecoveryLadder} has a next step. Between its calls, `phases` keeps the
+   * results that are still valid; a tensor on a replaced device is not (see `Device.holds`).
    * @throws what `phases` throws; DeviceError `device-lost-again`, `out-of-memory`, `does-not-fit`; AbortError
    */
   async retrying<T>(run: Run, phases: () => Promise<T>): Promise<T> {

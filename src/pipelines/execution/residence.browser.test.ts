@@ -20,7 +20,7 @@ import { shareGpuDevices } from '../../runtime/webgpu/testing-shared-gpu.js'
 shareGpuDevices()
 
 const served = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
-/** The bytes that were read of its files. */
+/** The bytes of the repository's files that have been read. */
 let read = 0
 const repository: Repository = {
   ...served,
@@ -51,7 +51,7 @@ function hostOf(offload: 'resident' | 'block', maxMemory?: number): ComponentHos
   return new ComponentHost({ device, dtype: 'float32', offload, budget: { limit: maxMemory } })
 }
 
-/** Inputs of a run; `batch`: of how many of them, all unless said. */
+/** Inputs of a run. `batch`: how many rows of each input along its first axis; by default all that are planned. */
 function inputsOf(network: Network, size: GenerationSize, batch?: number): Record<string, HostTensor> {
   const shapes = { ...network.model.shapes(size), ...extra(network, size) }
   const inputs = Object.entries(shapes).map(([name, [own = 1, ...rest]], index) => {
@@ -79,7 +79,7 @@ async function valuesOf(
   return Object.fromEntries(values)
 }
 
-/** Bytes that `work` reads of the checkpoint. */
+/** Bytes of the checkpoint that `work` reads. */
 async function bytesRead(work: () => Promise<unknown>): Promise<number> {
   const before = read
   await work()
@@ -150,7 +150,7 @@ test('skip-layer guidance runs on the weights that the transformer has, and leav
   expect(again).toBe(0)
   await host.settle()
 
-  // In blocks, the same weights stay for both.
+  // With offload `block`, runs with and without skip-layer guidance keep the same weights on the device.
   const needs = needsFor(transformer, size)
   const networks = new Map([[transformer.name, transformer]])
   const held = heldOn({ device, networks, size }, [needs])

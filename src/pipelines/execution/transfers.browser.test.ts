@@ -1,6 +1,6 @@
 /**
- * Counts the transfers between host and GPU in a whole generation, on the GPU's own interfaces, including onnxruntime's calls: the picture is
- * read back, and no tensor that one network passes to another.
+ * Counts the transfers between host and GPU in a whole generation, on the GPU's own interfaces, including onnxruntime's calls. The host reads back the
+ * picture and two counters for each step, but no tensor that one network passes to another.
  */
 import { afterEach, expect, test, vi } from 'vitest'
 import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
@@ -59,12 +59,12 @@ interface Crossing {
   readonly name: keyof typeof repositories
   readonly size: { readonly width: number; readonly height: number }
   readonly latents: number
-  /** Uploaded for each of the two prompts: what the host reads of the token embeddings. */
+  /** Uploaded for each of the two prompts: the rows of the token embeddings, and which row to pool. */
   readonly prompt: readonly number[]
-  /** For the rest of the condition. */
+  /** Uploaded for the other inputs of the condition. */
   readonly condition: readonly number[]
   readonly step: number
-  /** For each decoded part of an image: what scaling it takes. */
+  /** Uploaded to scale the latents of each decoded part of an image. */
   readonly scaling: readonly number[]
   /** Sizes in latent pixels of the parts that an image is decoded in, and image pixels for each. */
   readonly factor: number
@@ -94,7 +94,7 @@ const crossings: readonly Crossing[] = [
     size: { width: 64, height: 64 },
     latents: bytes(images, 4, 8, 8),
     prompt: [...clip(32), ...clip(48)],
-    // Time ids.
+    // SDXL's time ids.
     condition: [bytes(batch, 48)],
     step: bytes(batch, 16),
     scaling: [],
@@ -106,7 +106,7 @@ const crossings: readonly Crossing[] = [
     size: { width: 32, height: 32 },
     latents: bytes(images, 16, 8, 8),
     prompt: [...clip(24), ...clip(32), bytes(24, 64)],
-    // Positions.
+    // The position embeddings of SD3's patches.
     condition: [bytes(16, 32)],
     step: bytes(batch, 256),
     // A shift needs a tensor of ones of this size.
@@ -120,7 +120,7 @@ const repeated = <T>(count: number, list: readonly T[]) => Array.from({ length: 
 const ascending = (sizes: readonly number[]) => sizes.toSorted((a, b) => a - b)
 
 test.each(crossings)(
-  '$name: read back is the picture and what tells a sound result, and nothing is uploaded that was there',
+  '$name: the host reads back only the picture and the counters, and uploads no tensor that the GPU already has',
   async (crossing) => {
     const { name, size, latents, prompt, condition, step, scaling, factor, parts } = crossing
     const transfers = watchTransfers()
@@ -141,7 +141,7 @@ test.each(crossings)(
       return made
     }
     const first = await generate()
-    // Weights are loaded and kernels compiled.
+    // Forget the transfers of the first generation, which loaded the weights and compiled the kernels.
     transfers()
     // Steps are slow without a GPU. With a clock that does not move, no checkpoint is due.
     vi.spyOn(performance, 'now').mockReturnValue(0)
@@ -155,7 +155,7 @@ test.each(crossings)(
     expect(ascending(read)).toEqual(ascending([...repeated(steps + 1, [counters]), ...pictures]))
     const inputs = [...repeated(2, prompt), ...condition, latents, ...repeated(steps, [step])]
     expect(ascending(uploaded)).toEqual(ascending([...inputs, ...repeated(images * parts.length, scaling)]))
-    // Nothing is left: counters and uniforms may be kept for reuse, but nothing as large as latents.
+    // Counters and uniforms may be kept for reuse, but nothing as large as latents is left.
     expect(Math.abs(live[1]! - live[0]!)).toBeLessThan(Math.min(latents, 1024))
   },
 )

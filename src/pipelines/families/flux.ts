@@ -43,7 +43,7 @@ export const flux: PipelineFamily = {
   scheduler: {
     setsBeginIndex: true,
     shift: (tokens, config) => dynamicShift(tokens, config, 1.15),
-    // FluxImg2ImgPipeline gives its own all the same.
+    // FluxImg2ImgPipeline passes its own sigmas also to a scheduler with `use_flow_sigmas`.
     ownFlowSigmas: 'from-text',
     sigmas: (steps) => linspace(1, 1 / steps, steps),
   },

@@ -20,7 +20,7 @@ import { flux } from './flux.js'
 /** diffusers' default of `text_encoder_out_layers`. */
 const hiddenStates = [9, 18, 27]
 
-/** Red, green and blue of a latent channel. A pixel of the packed latents shows the mean of its four. */
+/** Red, green and blue of each latent channel before packing. A preview has one pixel for the mean of the four latent pixels that are packed together. */
 const channelColors = [
   [0.0058, 0.0113, 0.0073],
   [0.0495, 0.0443, 0.0836],
@@ -111,7 +111,7 @@ export const flux2Klein: PipelineFamily = {
       )
     return {
       check: () => {},
-      // The class has no negative prompt; it encodes an empty one.
+      // The class accepts no negative prompt: guidance compares with the empty text.
       encode: async (prompt, { maxSequenceLength = fluxSequenceLength }, guided, call) => ({
         positive: await encodeText(encoder, prompt, maxSequenceLength, call),
         negative: guided ? await encodeText(encoder, '', maxSequenceLength, call) : null,

@@ -77,7 +77,7 @@ export const stableDiffusionXL: PipelineFamily = {
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 2), finalLayerNorm: false }]
         const positive = await encodeTexts(encoders, [prompt, prompt2 ?? prompt], call, { hiddenStates })
         if (!guided) return { positive, negative: null }
-        // Models that were trained so take zeros if there is no negative prompt; an empty negative prompt is encoded.
+        // With `force_zeros_for_empty_prompt`, an absent negative prompt becomes zeros. An empty negative prompt is encoded.
         if (negativePrompt === undefined && forceZeros) return { positive, negative: emptyPrompt(positive) }
         const first = negativePrompt ?? ''
         return { positive, negative: await encodeTexts(encoders, [first, negativePrompt2 ?? first], call, {}) }
@@ -107,7 +107,7 @@ async function encodeTexts(
   return { embeds: sideBySide(hidden), pooled: sideBySide([first]) }
 }
 
-/** The prompt embeddings, and beside the pooled ones SDXL's sizes. */
+/** The condition of SDXL: the prompt embeddings, the pooled embeddings, and the sizes as time ids. */
 function timeIdCondition({
   denoiser,
   device,

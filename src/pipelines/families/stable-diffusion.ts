@@ -20,7 +20,7 @@ export const stableDiffusion: PipelineFamily = {
   savedAs: [
     'StableDiffusionImg2ImgPipeline',
     'StableDiffusionInpaintPipeline',
-    // Without the options that only these classes have, they make the same images from the same components.
+    // The following classes make the same images from the same components unless an option that only they have is set.
     'AltDiffusionPipeline',
     'SemanticStableDiffusionPipeline',
     'StableDiffusionModelEditingPipeline',
@@ -31,7 +31,8 @@ export const stableDiffusion: PipelineFamily = {
   tokenizers: { tokenizer: [CLIPTokenizer] },
   optional: ['safety_checker', 'feature_extractor', 'image_encoder'],
   ignored: {
-    safety_checker: 'Images are not checked for content that is not safe for work; that is left to the page.',
+    safety_checker:
+      'Aquatint does not check images for nudity or other NSFW content, as diffusers would with it; a page can do so itself.',
     feature_extractor: 'It is not used without a safety checker.',
     image_encoder: 'It is not used without an image prompt.',
   },
@@ -62,7 +63,7 @@ export const stableDiffusion: PipelineFamily = {
       check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
       // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
-        // One variant of the graph gives both outputs.
+        // The prompt and the negative prompt use the same graph, which has both outputs.
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]
         const encode = async (text: string, output: EncodeTextOptions['output']) => {
           const { hidden } = await encoder.encode(text, call, { output, hiddenStates })

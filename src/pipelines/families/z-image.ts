@@ -7,6 +7,7 @@ import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { ZImageTransformer2DModel, zImageSequenceLength } from '../../models/transformers/transformer-z-image.js'
 import { paddedLength } from '../../models/transformers/z-image-tokens.js'
+import { torchLinspace } from '../../schedulers/numpy.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
@@ -21,7 +22,7 @@ export const zImage: PipelineFamily = {
   label: 'Z-Image',
   previewDecoder: 'madebyollin/taef1',
   networks: {
-    // The last hidden state but one, so the last layer is neither written nor loaded.
+    // Only the second-to-last hidden state is used, so the last layer is neither written nor loaded.
     text_encoder: qwen3TextEncoders([-2]).map(maskingPadding),
     transformer: [ZImageTransformer2DModel],
     vae: [AutoencoderKL, AutoencoderTiny],
@@ -40,7 +41,7 @@ export const zImage: PipelineFamily = {
   scheduler: {
     setsBeginIndex: true,
     shift: (tokens, config) => dynamicShift(tokens, config, 1.15),
-    sigmas: flux.scheduler?.sigmas,
+    sigmas: (steps) => torchLinspace(1, 1 / steps, steps),
   },
   latentScales: shiftedLatents,
   latentStatistics: ['shift_factor'],
@@ -63,7 +64,7 @@ export const zImage: PipelineFamily = {
   },
 
   condition: ({ device, prompts, count, denoiser }) => {
-    // The transformer replaces the zeros by its own padding. With lengths in steps, few prompts need a new graph.
+    // The transformer replaces the zeros by its own padding. Lengths are rounded up, so few prompts need a new graph.
     const embeds = prompts.map(({ embeds: { dims, parts } }) => {
       const [tokens = 0, width = 0] = dims
       return { dims: [paddedLength(tokens), width], parts }

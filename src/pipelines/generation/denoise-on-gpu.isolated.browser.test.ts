@@ -93,12 +93,12 @@ describe('with a real network on webgpu', () => {
     const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
     const plain = await denoise(options())
     const [latents, counters] = [count * 4, 8]
-    // Counters of the final latents too, and the latents since this test reads them.
+    // The counters of each step and of the final latents, and the latents, which this test itself reads.
     expect(mapped().toSorted((a, b) => a - b)).toEqual([...Array<number>(steps + 1).fill(counters), latents])
     expect(asked).toHaveLength(steps)
     expect(asked[0]).toMatchObject({ sessions: 0 })
     expect(asked[1]!.sessions).toBeGreaterThan(0)
-    // The solver's second step is the first with a prediction before it: one sum more, and that is all there is to compile.
+    // From its second step on, the solver also uses the previous prediction: the sum with it is the only kernel left to compile.
     expect(asked.slice(2).map(({ pipelines }) => pipelines)).toEqual(Array<number>(steps - 2).fill(asked[2]!.pipelines))
     expect(asked[2]!.pipelines - asked[1]!.pipelines).toBeLessThanOrEqual(1)
     expect(asked.slice(2).map(({ sessions }) => sessions)).toEqual(Array<number>(steps - 2).fill(asked[1]!.sessions))
@@ -171,7 +171,7 @@ describe('with a real network on webgpu', () => {
       const reported: number[] = []
       expect(await denoise({ ...options(), onStep: ({ step }) => reported.push(step) }, retrying)).toEqual(plain)
       expect(reported).toEqual(Array.from({ length: steps }, (_, i) => i))
-      // The call that failed, and those of the repeated steps.
+      // The additional calls are the one that failed and those of the repeated steps.
       expect(calls - steps - 1).toBe(stepsAgain)
       expect(run.warnings).toEqual([expect.stringContaining('opened a new one')])
       release()

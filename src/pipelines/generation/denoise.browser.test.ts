@@ -24,7 +24,7 @@ import {
 import type { CapturedTensors, StepInfo } from '../types.js'
 import type { Device } from '../../runtime/device.js'
 
-/** Values with what float32 may have added to them: running error analysis, each operation within half a unit of 2^-23. */
+/** Values, and a bound on their rounding errors in float32, by running error analysis: each operation rounds by at most half a unit of 2^-23. */
 interface Bounded {
   readonly value: Float64Array
   readonly error: Float64Array
@@ -54,8 +54,8 @@ const exact = (values: ArrayLike<number>): Bounded => ({
 })
 
 /**
- * Each step in float64, from the latents that the device had before it and the prediction that it made: the latents after it, one for each
- * step. What the scheduler keeps is kept in float64 too.
+ * Computes each step in float64, from the device's latents before the step and the device's prediction. Returns the latents after each step.
+ * The tensors that the scheduler keeps from step to step are in float64 too.
  */
 function reference({ scheduler, latents, generator, eta }: LoopOptions, captured: CapturedTensors): Bounded[] {
   const noises = generator.clone()
@@ -109,7 +109,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const steps = reference(options, captured)
     expect(data).toEqual(captured[`latents_${steps.length - 1}`]?.data)
     for (const [index, expected] of steps.entries()) {
-      // The bound says something: far below the values themselves.
+      // The bound is far below the values, so the comparison with it can fail.
       expect(Math.max(...expected.error)).toBeLessThan(1e-3 * Math.max(...expected.value.map(Math.abs)))
       expect(worstOf(captured[`latents_${index}`]!.data, expected)).toBeLessThanOrEqual(1)
     }
@@ -132,8 +132,8 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const steps: StepInfo[] = []
     const recorder = new Recorder(['noise_pred', 'latents'])
     const plain = await denoise(loopOptions(toyPredictor(device), 'EulerDiscreteScheduler', base, 4))
-    const told = await denoise({ ...options, recorder, previewEvery: 2, onStep: (step) => steps.push(step) })
-    expect(told).toEqual(plain)
+    const reported = await denoise({ ...options, recorder, previewEvery: 2, onStep: (step) => steps.push(step) })
+    expect(reported).toEqual(plain)
     expect(steps.map(({ step, total, preview }) => [step, total, preview?.width])).toEqual([
       [0, 4, undefined],
       [1, 4, 8],
@@ -149,7 +149,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   test('guidance_rescale is computed on the host', async () => {
     const whole = await oneStep(device, 0.7)
     expect(worstOf(whole.data, whole.expected)).toBeGreaterThan(1000)
-    // So little that only the way differs; the bound of the guided output is the larger share of both.
+    // A factor this small changes no value, but the sums are computed on the host instead, whose rounding errors are as large: hence twice the bound.
     const none = await oneStep(device, 1e-12)
     expect(worstOf(none.data, none.expected)).toBeLessThan(2)
   })

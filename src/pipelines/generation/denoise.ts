@@ -35,7 +35,7 @@ export interface DenoiseOptions {
   /** A preview comes with every n-th step; 0 for none. */
   readonly previewEvery: number
   readonly preview: PreviewCoefficients
-  /** Decodes a preview of latents times `scale`; null, or absent: it is made of the coefficients. */
+  /** Decodes a preview from latents times `scale`. If it is absent or returns null, the preview is computed with the coefficients. */
   readonly decodePreview?: ((latents: DeviceTensor, scale: number) => Promise<PixelImage | null>) | undefined
 }
 
@@ -85,7 +85,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
       })
       await reportStep(options, checkpoints, inFlight, { index: i, tally, latents })
       checkpoints.save(i + 1, latents, runner.kept, generator)
-      await inFlight.room()
+      await inFlight.ready()
     }
     await inFlight.all()
     assertSound(await device.tally(latents, owner), 'the latents')
@@ -130,7 +130,7 @@ async function guidedOutput(
   return [{ value: keep(device.upload(float32Tensor(dims, guided), name)), scale: 1 }, ...corrected]
 }
 
-/** Has a step checked, and reported to the caller with its preview, when the device has finished it. */
+/** Checks a step once the device has finished it, and reports it to the caller with its preview. */
 async function reportStep(
   { scheduler, begin, onStep, previewEvery, preview, decodePreview }: DenoiseOptions,
   checkpoints: Checkpoints,

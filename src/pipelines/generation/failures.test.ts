@@ -30,7 +30,7 @@ const options: GenerateOptions = {
 
 /**
  * The tensors on the CPU devices that are not disposed, and how often one was disposed again. As on a GPU, a device does not hold the tensors of
- * another one, and its tensors go with it.
+ * another one, and a lost device loses its tensors.
  */
 class Tensors {
   readonly #deviceOf = new Map<DeviceTensor, Device>()
@@ -119,7 +119,7 @@ afterEach(() => vi.restoreAllMocks())
 
 const whole = await generate(() => {})
 const eachRun = Array.from({ length: whole.runs }, (_, index) => index)
-/** What all generations leave. */
+/** The tensors after every generation: none is left, and none was disposed twice. */
 const clean = { live: 0, disposedAgain: 0 }
 const complete = { ...clean, images: whole.images, steps: [0, 1] }
 

@@ -44,9 +44,10 @@ test.each([...new Set(cases.map(({ fixture, pipeline }) => `${pipeline} ${fixtur
       ['FluxPipeline', 'Flux2KleinPipeline'].includes(item.pipeline) && scheduler?.config['use_flow_sigmas'] === true
     expect(run.warnings.some((text) => text.startsWith('sigmas are not used'))).toBe(leavesSigmas && sigmas !== undefined)
     expect(timesteps, JSON.stringify(item)).toHaveLength(item.timesteps.length)
-    // Both round to float32, after sums in another order.
+    // Z-Image's sigmas come from torch.linspace, whose rounding depends on the processor's vectors: two units of float32 at 1000.
+    const bound = item.pipeline.startsWith('ZImage') ? 2 ** -13 : 0
     for (const [index, expected] of item.timesteps.entries())
-      expect(Math.abs((timesteps[index] ?? Number.NaN) - expected), JSON.stringify(item)).toBeLessThanOrEqual(1e-3)
+      expect(Math.abs((timesteps[index] ?? Number.NaN) - expected), JSON.stringify(item)).toBeLessThanOrEqual(bound)
   }
 })
 
@@ -60,7 +61,7 @@ test('the defaults of each class are those of diffusers', () => {
       guidance_scale: values.guidanceScale,
       ...(values.maxSequenceLength === undefined ? {} : { max_sequence_length: values.maxSequenceLength }),
     })
-    // Stable Diffusion 3 has the default of `maxSequenceLength` that stands in for an absent one.
+    // 256, the default of Stable Diffusion 3, is also Aquatint's where a class gives none.
     expect({ max_sequence_length: 256, ...expected(own) }, className).toEqual({ max_sequence_length: 256, ...text })
     if (fromImage !== null)
       expect(

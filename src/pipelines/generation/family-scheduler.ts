@@ -7,7 +7,7 @@ import type { PipelineFamily } from './pipeline-family.js'
 import { prepareScheduler, type SchedulerSource } from './schedule.js'
 
 /**
- * A scheduler for a generation, its timesteps set. `tokens`: how many the denoiser has of the latents; `numInferenceSteps`: the default.
+ * A scheduler for a generation, its timesteps set. `tokens`: the number of the denoiser's tokens for the latents; `numInferenceSteps`: the default.
  * @throws as {@link prepareScheduler}
  */
 export function familyScheduler(

@@ -11,7 +11,7 @@ export type Guidance = {
   readonly rescale: number
   /** {@link limitedGuidance}; 0 for none. */
   readonly limit?: number | undefined
-  /** The part of the noise whose removal ends guidance: the steps after that take the prediction with the prompt. Default: guidance does not end. */
+  /** Guidance ends when this fraction of the noise is removed: later steps take the prediction with the prompt. Default: guidance does not end. */
   readonly end?: number | undefined
 } | null
 
@@ -43,8 +43,8 @@ export function correctionParts(
 }
 
 /**
- * diffusers' `rescale_noise_cfg` of the guided output: moves each image's standard deviation towards that of the text's prediction, by
- * `rescale` of 1. Deviations are no sums, so this is done on the host.
+ * diffusers' `rescale_noise_cfg` of the guided output: moves each image's standard deviation towards that of the text's prediction, by the
+ * fraction `rescale`. A standard deviation is no weighted sum, so the host computes it.
  */
 export function rescaledGuidance(
   prediction: Float32Array,

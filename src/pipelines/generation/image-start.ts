@@ -18,7 +18,7 @@ export interface ImageStartRules {
   readonly strength: number
   /** Whether a fraction of a step is rounded up to a step that runs. */
   readonly partialStepRuns: boolean
-  /** Defaults that are others than from text, as in diffusers' class for image to image. Absent: none are. */
+  /** Defaults that differ from those of text to image, as in diffusers' class for image to image. Absent: none differ. */
   readonly defaults?: Partial<PipelineInfo['defaults']['fromImage']> | undefined
 }
 

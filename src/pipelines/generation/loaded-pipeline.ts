@@ -33,12 +33,12 @@ import { textToImage } from './text-to-image.js'
 
 export interface LoadedPipeline {
   readonly info: PipelineInfo
-  /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   /**
-   * Loads, activates, fuses or removes LoRAs. Returns those that are loaded then. Not while images are made: the caller waits for that.
+   * Loads, activates, fuses or removes LoRAs and embeddings. Returns the LoRAs that are then loaded. The caller must not call it while images are made.
    * @throws as `openLora` for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse`
    */
   adapters(command: AdapterCommand<AdapterSource>, hooks?: CallHooks): Promise<readonly LoraInfo[]>
+  /** Makes images. @throws InputError, DeviceError, UnsupportedError, CheckpointError, AbortError */
   generate(prompt: PromptInput, options?: GenerateOptions & GenerateHooks): Promise<GenerateResult>
   /** Encodes prompts, without making images. @throws InputError, DeviceError, CheckpointError, AbortError */
   encodePrompt(prompt: string | readonly string[], options?: EncodePromptOptions & CallHooks): Promise<PromptEmbeddings>
@@ -47,7 +47,7 @@ export interface LoadedPipeline {
 }
 
 /**
- * Makes a pipeline of what was opened for it.
+ * Creates a pipeline from its opened parts.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
  */
 export function createPipeline({
@@ -80,7 +80,7 @@ export function createPipeline({
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
   const tiny = previewNetworkOf(parts)
-  // Latents that are normalized by the autoencoder's statistics are not those that a tiny autoencoder without them decodes.
+  // A tiny autoencoder without such statistics cannot decode latents that are normalized by the autoencoder's statistics.
   const decodesPreviews = tiny !== undefined && (tiny.model.scaling.mean === null) === (vae.model.scaling.mean === null)
   const previewDecoder = decodesPreviews
     ? {

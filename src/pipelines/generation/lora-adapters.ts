@@ -20,7 +20,7 @@ import type { AdapterCommand, FuseLoraOptions, LoraInfo, UnfuseLoraOptions } fro
 interface LoadedAdapter {
   readonly id: number
   readonly opened: OpenedLora
-  /** For each component that it changes. They differ after it was fused into some of them with a scale. */
+  /** The LoRA's weight in each component that it changes. The weights differ after a fusion with a scale into only some of the components. */
   readonly weights: Map<LoraComponent, number>
 }
 
@@ -51,8 +51,8 @@ export class LoraAdapters {
   readonly #active = new Map<LoraComponent, readonly string[]>()
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
-  /** What the next generation warns of. */
-  #warnings: string[] = []
+  /** Codes and messages of the warnings for the next generation. */
+  #warnings: (readonly [code: string, message: string])[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
   #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
@@ -62,7 +62,7 @@ export class LoraAdapters {
     this.#networks = loraNetworks(networks)
   }
 
-  /** Carries a command out. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
+  /** Runs a command. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
   async run(
     command: AdapterCommand<AdapterSource>,
     { hub, options }: OpenedPipeline['opening'],
@@ -105,18 +105,18 @@ export class LoraAdapters {
     return this.#infos()
   }
 
-  /** Warns a generation, once, of fused LoRAs that a call has taken out of the weights, where diffusers would leave them. */
+  /** Warns a generation, once, of calls after which diffusers would compute with other LoRAs. */
   warn(run: Run): void {
-    for (const message of this.#warnings) run.warn('lora-unfused', message)
+    for (const [code, message] of this.#warnings) run.warn(code, message)
     this.#warnings = []
   }
 
-  /** Ends the use of all files. */
+  /** Removes all LoRAs, which lets the cache evict their files. */
   dispose(): void {
     this.#delete()
   }
 
-  /** The layers that can have branches. */
+  /** The layers that can have branches of LoRAs. */
   #adaptable(): ReadonlyMap<LoraComponent, AdaptableLayers> {
     this.#layers ??= new Map([...this.#networks].map(([component, { model }]) => [component, adaptableLayers(model)]))
     return this.#layers
@@ -174,7 +174,7 @@ export class LoraAdapters {
   }
 
   /**
-   * Makes these LoRAs the active ones, with these weights; 1 for each without. Only a change of which are active writes graphs again. A fused one that
+   * Makes these LoRAs the active ones, with these weights, by default 1. Graphs are written again only if other LoRAs become active. A fused LoRA that
    * is not among them, or gets another weight, is no longer fused.
    * @throws InputError `adapter-name` for a name that is not loaded, `adapter-weights`
    */
@@ -256,7 +256,7 @@ export class LoraAdapters {
     return this.#fused.get(component)?.some((one) => one.name === name) === true
   }
 
-  /** Takes the fused LoRAs that do not stay out of the weights. `why`: for the warning of the next generation. */
+  /** Takes fused LoRAs out of the weights, except those that `stays` accepts. `why`: for the warning of the next generation. */
   #endFusions(stays: (component: LoraComponent, fused: FusedAdapter) => boolean, why: string): void {
     const ended = new Set<string>()
     for (const [component, fused] of this.#fused) {
@@ -267,19 +267,27 @@ export class LoraAdapters {
       )
     }
     for (const name of ended)
-      this.#warnings.push(
+      this.#warnings.push([
+        'lora-unfused',
         `The LoRA ${name} is no longer fused into the weights, because ${why}. diffusers would leave it in them.`,
-      )
+      ])
   }
 
   /** Removes LoRAs, by default all. @throws InputError `adapter-name` for a name that is not loaded */
   #delete(names: readonly string[] = [...this.#loaded.keys()]): void {
     for (const name of names) this.#get(name)
-    for (const [component, active] of this.#active)
-      this.#active.set(
-        component,
-        active.filter((name) => !names.includes(name)),
-      )
+    const others = [...this.#loaded].filter(([name]) => !names.includes(name))
+    for (const [component, active] of this.#active) {
+      const left = active.filter((name) => !names.includes(name))
+      this.#active.set(component, left)
+      const other = others.find(([, { opened }]) => opened.factors.has(component))
+      if (active.length === 0 || left.length > 0 || other === undefined) continue
+      const { name: network = component } = this.#networks.get(component) ?? {}
+      this.#warnings.push([
+        'lora-inactive',
+        `No LoRA is active in ${network} any more, because its active ones have been removed. diffusers would make another one active, such as ${other[0]}; setAdapters does it here.`,
+      ])
+    }
     this.#endFusions((_, { name }) => !names.includes(name), 'it has been removed')
     this.#apply()
     for (const name of names) {

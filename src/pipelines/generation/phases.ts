@@ -1,6 +1,6 @@
 /**
- * The three phases of a generation, as in diffusers' pipelines: encode the prompt, denoise, decode. Each can be done again. The result that a phase
- * leaves for the next is kept here while it is good, so that after a failure only the phases that are needed run again.
+ * The three phases of a generation, as in diffusers' pipelines: encode the prompt, denoise, decode. Each can run again. This file keeps the result of
+ * a phase for the next one while it is valid, so that after a failure only the necessary phases run again.
  */
 
 import type { DeviceTensor } from '../../runtime/types.js'
@@ -51,7 +51,7 @@ export interface TextToImage {
   /** The scale of each channel from the denoiser's latents to the autoencoder's. */
   readonly latentScales: readonly ChannelScale[]
   readonly preview: PreviewCoefficients
-  /** The network that decodes previews. Absent: they are made of the coefficients. */
+  /** The network that decodes previews. Absent: previews are computed with the coefficients in `preview`. */
   readonly previewDecoder?: PreviewDecoder | undefined
   readonly recorder: Recorder
   readonly run: Run
@@ -162,7 +162,7 @@ export class GenerationPhases {
     return images
   }
 
-  /** diffusers' `prepare_latents`: noise, or with a start image its latents, with noise as strong as at the first timestep added. */
+  /** diffusers' `prepare_latents`: noise, or the start image's latents with the noise of the first timestep added. */
   async #initialLatents(): Promise<PlainTensor> {
     const { scheduler, latentDims, start, vae, latentScales, recorder, run } = this.#parts
     const generator = this.#generator

@@ -41,7 +41,7 @@ export interface ConditionCall {
   readonly denoiser: Network<DenoiserModel>
   /** The denoiser's device. */
   readonly device: Device
-  /** The prompts or, with guidance, the negative ones, as many as there are prompts, and then the prompts. */
+  /** The prompts. With guidance, the negative prompts come first, one for each prompt. */
   readonly prompts: readonly EncodedPrompt[]
   /** Whether `prompts` begins with the negative prompts. */
   readonly guided: boolean
@@ -92,7 +92,7 @@ export interface PipelineFamily extends PipelineSpec {
   readonly rescalesGuidance: boolean
   /** Whether `cfgNormalization` and `cfgTruncation` are options of this class. Absent: not. */
   readonly limitsGuidance?: boolean | undefined
-  /** The scale of each channel of the denoiser's latents in the autoencoder's. */
+  /** The scale of each channel from the denoiser's latents to the autoencoder's. */
   readonly latentScales: (statistics: LatentStatistics, channels: number) => readonly ChannelScale[]
   readonly preview: PreviewCoefficients
   /** Its text encoders with their tokenizers. @throws CheckpointError `component-missing` */

@@ -15,7 +15,7 @@ const name = 'few-steps/tiny-vae'
 const { item } = readCases(name)[0]!
 const repo = diskRepository(join(fixtures, name, 'repo'))
 
-/** A Hub with the tiny autoencoder, and one for other latents, for `work`. */
+/** Runs `work` with a Hub that has the tiny autoencoder, and another autoencoder for other latents. */
 async function withHub<T>(work: (options: { hub: Hub; endpoint: string }) => Promise<T>): Promise<T> {
   const tiny = Object.fromEntries(
     Object.entries(readRepository(`fixtures/${name}/repo`)).flatMap(([path, file]) =>
@@ -65,7 +65,7 @@ test('previews are the pictures that AutoencoderTiny decodes of the latents, as 
   })
 })
 
-test('the plan counts its weights, and one for other latents is refused before any weights are downloaded', async () => {
+test('the plan counts the weights of a preview decoder, and a decoder of other latents is refused before any weights are downloaded', async () => {
   await withHub(async (remote) => {
     const options = { device: 'wasm', ...caseLoading(item), ...remote } as const
     const plain = await planLoad(repo, options)

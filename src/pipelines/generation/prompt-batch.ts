@@ -109,7 +109,7 @@ function negativeOf(options: GenerateOptions, index: number, size: number) {
   }
 }
 
-/** The text for another text encoder; undefined where the first one's counts. As in diffusers, an empty text means that, but an empty one in a list does not. */
+/** The text for another text encoder; undefined if it gets the text of the first one. As in diffusers, an empty text also means this, but not an empty text in a list. */
 function otherTextOf(
   name: 'prompt2' | 'prompt3' | 'negativePrompt2' | 'negativePrompt3',
   { [name]: given }: GenerateOptions,
@@ -190,7 +190,7 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
   return negative
 }
 
-/** Refuses tensors that belong to embeddings, where these are not given. @throws InputError `prompt-embeds` */
+/** Refuses tensors that belong to embeddings if the embeddings are not given. @throws InputError `prompt-embeds` */
 function refuseAlone(embeds: string, others: Readonly<Record<string, PlainTensor | undefined>>): void {
   const name = Object.keys(others).find((key) => others[key] !== undefined)
   if (name === undefined) return
@@ -287,7 +287,7 @@ export function weightingOf(
   return { rule, chunks }
 }
 
-/** @throws InputError `prompt-embeds` for embeddings that the denoiser does not take, or whose pooled ones are missing */
+/** Checks the widths of embeddings. @throws InputError `prompt-embeds` for embeddings that the denoiser does not take, or that lack their pooled embeddings */
 export function checkEmbeddingWidths(options: PromptEmbeddings, denoiser: Pick<DenoiserModel, 'promptMisfit'>): void {
   for (const [name, embeds, pooled] of [
     ['promptEmbeds', options.promptEmbeds, options.pooledPromptEmbeds],

@@ -55,7 +55,7 @@ test('the result has the size of the first reference image, in whole patches; a 
   await pipeline.dispose()
 })
 
-test('images that diffusers refuses are refused, and a list where an image is one to start from', async () => {
+test('images that diffusers refuses are refused, and so is a list for a pipeline that starts from one image', async () => {
   const pipeline = await load('tiny-flux2-klein')
   for (const image of [blank(63, 200), [blank(64, 64), blank(64, 513)], { ...blank(64, 64), width: 65 }])
     await expect(pipeline.generate('a dog', { image })).rejects.toMatchObject({ code: 'image' })
@@ -71,7 +71,7 @@ test('large images are made smaller as PIL does it', () => {
     Picture
   >
   const image = { ...from!, data: Uint8ClampedArray.from(from!.bytes) }
-  // Half of it is transparent to some extent: what shows least counts least.
+  // Half of the image is partly transparent: each pixel counts in proportion to its opacity.
   expect([...resizeLanczos(image, to!.width, to!.height).data]).toEqual(to!.bytes)
   const [large] = referenceImages(blank(1100, 1000), 16)
   expect([large!.width, large!.height]).toEqual([1072, 976])

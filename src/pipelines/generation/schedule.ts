@@ -6,7 +6,7 @@ import type { Scheduler } from '../../schedulers/types.js'
 import type { Run } from '../run.js'
 import type { GenerateOptions, PipelineInfo } from '../types.js'
 
-/** A repository's scheduler: its config as the pipeline uses it, and as other schedulers are made from it. */
+/** A repository's scheduler. `config`: as the pipeline uses it. `baseConfig`: the config from which other scheduler classes are created. */
 export interface SchedulerSource {
   readonly className: string
   readonly config: Config
@@ -48,7 +48,7 @@ export function prepareScheduler(
   options: Pick<GenerateOptions, 'scheduler' | 'timesteps' | 'sigmas' | 'numInferenceSteps'>,
   defaults: {
     readonly numInferenceSteps: number
-    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the steps that were asked for, undefined where only sigmas were. */
+    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the requested number of steps, which is undefined if the caller gives sigmas alone. */
     readonly mu?: ((config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas for a number of steps where the caller gives no schedule. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined

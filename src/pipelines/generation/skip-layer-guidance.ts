@@ -24,7 +24,7 @@ export function skipLayerGuidance({ denoiser, condition, options, host, recorder
   }
 }
 
-/** The prompt's own half of the condition, without the negative prompt's. */
+/** The half of the condition that is made from the prompt, without that of the negative prompt. */
 function textHalves(device: Device, both: Condition, promptInputs: readonly string[], owner: string, keep: Keep): Condition {
   const halves = Object.entries(both)
     .filter(([name]) => promptInputs.includes(name))
@@ -37,7 +37,7 @@ function textHalves(device: Device, both: Condition, promptInputs: readonly stri
   return Object.fromEntries(halves)
 }
 
-/** @throws InputError `skip-layers` for blocks from `skippable` on, and for numbers that are none */
+/** @throws InputError `skip-layers` unless the blocks are whole numbers below `skippable`, and the other options are numbers in range */
 export function checkSkipLayers(options: GenerateOptions, skippable: number): void {
   const skipped = options.skipGuidanceLayers ?? []
   if (!Array.isArray(skipped) || !skipped.every((layer) => Number.isInteger(layer) && layer >= 0 && layer < skippable))

@@ -20,8 +20,8 @@ export class StepsInFlight {
   }
 
   /**
-   * Adds a step. When the device has finished `work`, and after the steps before, `report` is called with its result, and with whether the caller
-   * still waits for it; after an abort or {@link close} it does not.
+   * Adds a step. `report` is called once the device has finished `work` and the earlier steps have been reported. It receives the result of `work`
+   * and `isWanted`, which is false after an abort or {@link close}.
    */
   add<T>(work: Promise<T>, report: (result: T, isWanted: boolean) => void): void {
     const before = this.#last
@@ -30,23 +30,23 @@ export class StepsInFlight {
       report(result, !this.#closed && this.#signal?.aborted !== true)
     }
     const finished = finish()
-    // Awaited by room() or all(), unless the loop fails first.
+    // Awaited by ready() or all(), unless the loop fails first.
     finished.catch(() => {})
     this.#last = finished
     this.#queue.push(finished)
   }
 
   /** Waits until the device may be given another step. @throws what `work` and `report` of a finished step threw; AbortError */
-  async room(): Promise<void> {
+  async ready(): Promise<void> {
     while (this.#queue.length >= this.#depth) await orAbort(Promise.resolve(this.#queue.shift()), this.#signal)
   }
 
-  /** Waits for all steps. @throws as {@link room} */
+  /** Waits for all steps. @throws as {@link ready} */
   async all(): Promise<void> {
     await orAbort(Promise.all(this.#queue), this.#signal)
   }
 
-  /** No caller waits for the steps that are not finished by now. */
+  /** The caller no longer waits: the results of steps that finish later are not used. */
   close(): void {
     this.#closed = true
   }

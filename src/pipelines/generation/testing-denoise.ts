@@ -25,7 +25,7 @@ export const condition = numbers(2 * count, 7)
 /** The factor of the latents in a prediction. */
 export const factor = (timestep: number) => 0.4 + timestep / 4000
 
-/** A network of two factors: 0.4… of its input and 0.3 of a condition for each half. */
+/** A network that computes {@link factor} times its input plus 0.3 times a condition, which differs between the halves of guidance. */
 export function toyPredictor(
   device: Device,
   change: (prediction: DeviceTensor, call: number) => DeviceTensor = (same) => same,

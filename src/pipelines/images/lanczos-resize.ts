@@ -1,4 +1,4 @@
-/** Resizing as PIL does it with `Resampling.LANCZOS` on 8-bit images: rows first, then columns, with weights of 22 bits and bytes between. */
+/** Resizing as PIL does it with `Resampling.LANCZOS` on 8-bit images: rows first, then columns, with weights of 22 bits, and rounded to bytes between the two. */
 
 import type { PixelImage } from '../types.js'
 

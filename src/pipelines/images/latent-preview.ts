@@ -5,7 +5,7 @@
 
 import type { PixelImage, PlainTensor } from '../types.js'
 
-/** For each latent channel its part in red, green and blue (in −1…1), then what is added. */
+/** `channels`: the factors of each latent channel for red, green and blue (in −1…1). `bias`: the constants that are added to the three. */
 export interface PreviewCoefficients {
   readonly channels: readonly (readonly [number, number, number])[]
   readonly bias: readonly [number, number, number]

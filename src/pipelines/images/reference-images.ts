@@ -19,7 +19,7 @@ const least = 64
 const mostAspect = 8
 /** Larger images are made smaller, to this many pixels. */
 const mostPixels = 1024 * 1024
-/** Beyond this many, attention to their tokens takes more memory than any GPU has. */
+/** With more images than this, attention to their tokens takes more memory than any GPU has. */
 const mostImages = 16
 
 /**
@@ -82,7 +82,7 @@ export async function encodeReferences(
 ): Promise<HostTensor> {
   const encoded = await failuresOf({ host, network: vae, part: 'encoder' }, async () => {
     const latents = []
-    // Such an autoencoder gives the latents themselves, and draws nothing.
+    // The autoencoder of a pipeline with reference images returns latents instead of a distribution, so nothing is drawn.
     for (const image of images) latents.push(await encodeImage(vae, image, scales, new TorchGenerator(0), host, run))
     return latents
   })

@@ -11,7 +11,7 @@ import { toPixels } from './image-processor.js'
 import type { ChannelScale } from './latent-scaling.js'
 import { decodeLatents } from './vae-decode.js'
 
-/** A network that decodes previews, the device that it is on, and the scale of each channel of the latents in it. */
+/** A network that decodes previews, the host of its device, and the scale of each channel from the denoiser's latents to the network's. */
 export interface PreviewDecoder {
   readonly network: Network<AutoencoderModel>
   readonly host: ComponentHost

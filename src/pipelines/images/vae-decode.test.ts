@@ -87,8 +87,8 @@ test('after a failure the images that are decoded already are not decoded again'
 
 test.each([
   ['as a whole', false, 3 * 96 * 64],
-  ['in tiles, of which the first tells', true, 3 * 64 * 64],
-])('what is not finite or all zero is an error, not a black picture: %s', async (_, vaeTiling, count) => {
+  ['in tiles, at the first tile', true, 3 * 64 * 64],
+])('a result that is not finite or all zero is an error, not a black picture: %s', async (_, vaeTiling, count) => {
   const what = "the autoencoder's output"
   const [weight, bias] = ['decoder.conv_out.weight', 'decoder.conv_out.bias'] as const
   await expect(decode([filled(bias, Number.NaN)], vaeTiling)).rejects.toMatchObject({

@@ -6,7 +6,7 @@ import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference, readVaeCases } from '../testing.node.js'
 import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
 
-// vae-modes.browser.test.ts runs the cases with other tile sizes, which only too little memory causes.
+// Aquatint uses other tile sizes only if there is too little memory; vae-modes.browser.test.ts runs those cases.
 const cases = readVaeCases().filter(({ item }) => item.vae.tile === undefined)
 
 test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae), item] as const))(

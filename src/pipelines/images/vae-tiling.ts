@@ -32,7 +32,7 @@ export async function workInTiles({ height, width }: Extent, { from, to }: TileE
     for (let left = 0, column = 0; left < width; left += stride, column++) {
       const made = await work({ top, left, height: Math.min(from, height - top), width: Math.min(from, width - left) })
       const [, channels = 0] = made.dims
-      // The neighbours were blended themselves before: the order is diffusers'.
+      // In diffusers' order: the tiles above and on the left have been blended with their own neighbours before.
       const over = above[column]
       if (over !== undefined) blendRows(over, made, extent)
       const before = current[column - 1]

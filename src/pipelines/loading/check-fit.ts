@@ -37,7 +37,7 @@ export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean
   return undefined
 }
 
-/** A decoder for previews takes the latents of the autoencoder, and gives colours. */
+/** The misfit of a preview decoder whose latents do not have as many channels as the autoencoder's. */
 function previewMisfit(models: Models, vae: AutoencoderModel | undefined, spec: PipelineSpec): Misfit | undefined {
   const preview = models.get(previewDecoderName)
   if (preview?.role !== 'autoencoder' || vae === undefined || preview.latentChannels === vae.latentChannels) return undefined

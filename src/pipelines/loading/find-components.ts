@@ -25,15 +25,15 @@ import type { ComponentReference, LoadPipelineOptions } from '../types.js'
 export interface ComponentSource {
   /** The component's name in the pipeline, such as `text_encoder_2`. */
   readonly name: string
-  /** The class that it is loaded as. */
+  /** The class that the component is loaded as. */
   readonly className: string
-  /** The class that its config names, if that one only contains `className`: CLIPModel of a CLIPTextModel. */
+  /** The class that its config names, if that class contains `className` as a part: CLIPModel for a CLIPTextModel. */
   readonly takenFrom?: string | undefined
   /** The module that the class belongs to, as the checkpoint names it; null for a component from another repository. */
   readonly library: string | null
   readonly files: ComponentFiles
   readonly variant: string | undefined
-  /** Whether it comes from another repository that the caller named. */
+  /** Whether the component comes from another repository that the caller named. */
   readonly swapped: boolean
   /** What happens where the component has no weights of `variant`. */
   readonly missingVariant: 'fallback' | 'strict'
@@ -165,7 +165,7 @@ async function swappedComponent(
   }
 }
 
-/** The class of a component that a checkpoint of the class `className` contains: the pipeline's own where it is one of them. Undefined for none. */
+/** The class among `definitions` that is a part of the class `className`; of several, the class of the pipeline's own component. Undefined if there is none, or `className` is itself among them. */
 function containedClass(
   definitions: readonly NetworkDefinition[],
   className: string,

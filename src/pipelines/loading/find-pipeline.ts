@@ -26,7 +26,7 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   readonly hub?: Hub | undefined
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
-  /** Called with the work on kernels that `prepareFor` begins. */
+  /** Called with the compilation of kernels that `prepareFor` starts. */
   readonly onPreparation?: ((preparation: KernelPreparation) => void) | undefined
 }
 
@@ -55,8 +55,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
 }
 
 /**
- * Finds which of the families in `specs` a repository holds and passes it to `work`. When `work` fails, the repositories and devices are
- * closed; when it succeeds, that is its own responsibility.
+ * Finds which of the families in `specs` a repository holds and passes it to `work`. If `work` fails, this closes the repositories and
+ * devices; if it succeeds, `work` or its caller closes them.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function findPipeline<T, Spec extends PipelineSpec>(

@@ -18,7 +18,7 @@ import { dtypesOf, quantizingTransforms } from './dtypes.js'
 import { attempt, throwFault, type NetworkSource, type OnFault } from './read-parts.js'
 import { overflowWarning, type TransformRequest } from './transform-weights.js'
 
-/** A network whose weights are to be transformed, and the paths of its weight files after the names of their repositories. */
+/** A network whose weights are to be transformed, and the paths of its weight files, each with the name of its repository in front. */
 export interface TableRequest extends TransformRequest {
   readonly paths: readonly string[]
 }
@@ -152,7 +152,7 @@ function requantizedNote(name: string, run: Run): OnRequantized {
     const percent = `${Number((100 * error).toPrecision(2))} %`
     run.note(name, {
       code: 'weights-requantized',
-      message: `Weights in blocks of ${type} were quantized again, to q${bits}. They are off by ${percent} (root of the mean square, of the first ones).`,
+      message: `Weights in blocks of ${type} were quantized again, to q${bits}. Their error is ${percent} (root mean square, measured on the first ones).`,
       values: { [type]: `q${bits}, ${percent}` },
     })
   }

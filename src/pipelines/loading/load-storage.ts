@@ -9,7 +9,7 @@ export interface LoadStorage {
   readonly downloadBytes: number
   /** Bytes of weights that the cache has after the load: the files, as far as they are used, and quantized copies. */
   readonly keptBytes: number
-  /** The most bytes of weights that the cache may have during the load: with the originals that `keepOriginal: false` deletes. */
+  /** The most bytes of weights that the cache may have during the load, including the originals that `keepOriginal: false` deletes later. */
   readonly diskBytes: number
 }
 
@@ -26,7 +26,7 @@ export class StorageCount {
     this.#copies.push(copy)
   }
 
-  /** The sum of everything that was counted. */
+  /** The bytes that the counted files and copies take together. */
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -1,4 +1,4 @@
-/** The limits of the files with a vocabulary. */
+/** Tests the limits on the sizes of the files that contain a tokenizer's vocabulary. */
 
 import { expect, test } from 'vitest'
 import { parseConfig } from '../../checkpoint/read-config.js'

@@ -13,7 +13,7 @@ const sentencePieceName = 'spiece.model'
 /** The limits of files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB. */
 export const vocabularyLimits: JsonLimits = { maxBytes: 32_000_000, maxTreeBytes: 96_000_000 }
 
-/** @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
+/** Loads the tokenizer of a component's folder. @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
 export async function loadTokenizer(
   Tokenizer: TokenizerDefinition,
   component: ComponentFiles,
@@ -60,7 +60,7 @@ async function readTokenizerFiles(
   }
 }
 
-/** transformers reads a file of its version in place of all others if the config names it. @throws UnsupportedError `tokenizer-model` */
+/** Refuses a config whose `fast_tokenizer_files` names a file for other versions of transformers: transformers may read it in place of tokenizer.json. @throws UnsupportedError `tokenizer-model` */
 async function checkFileOfVersion(
   component: ComponentFiles,
   config: Config | undefined,
@@ -83,7 +83,7 @@ async function checkFileOfVersion(
 
 async function readText(component: ComponentFiles, name: string, signal: AbortSignal | undefined): Promise<string> {
   const bytes = await readWhole(component, name, signal)
-  // The lines of a Git LFS pointer read as merges.
+  // Without this check, the lines of a Git LFS pointer would be taken for merges.
   const other = knownContentError(bytes, component.path(name))
   if (other !== undefined && bytes.length > 0) throw other
   return new TextDecoder().decode(bytes)

@@ -125,7 +125,7 @@ describe('loads, with a note:', () => {
       [['scheduler', 'config-keys', { made_up: '[1,2]' }]],
     ],
     [
-      'values of a network that nothing reads with the rest of its config',
+      'values of networks that have no effect beside the rest of the config',
       'tiny-sd15',
       {
         ...edited('tiny-sd15', 'unet/config.json', {
@@ -153,7 +153,7 @@ describe('loads, with a note:', () => {
       ],
     ],
     [
-      'values of a transformer and of Qwen3 that nothing reads',
+      'values of a transformer and of Qwen3 that no code reads',
       'tiny-z-image',
       {
         ...edited('tiny-z-image', 'transformer/config.json', { n_kv_heads: 77, siglip_feat_dim: 8 }),
@@ -165,7 +165,7 @@ describe('loads, with a note:', () => {
       ],
     ],
     [
-      'an activation of T5 that two other keys override, its decoder, statistics of latents and layers that there are not',
+      'an activation of T5 that two other keys override, its decoder, statistics of latents, and layers that do not exist',
       'tiny-sd3',
       {
         ...edited('tiny-sd3', 'text_encoder_3/config.json', {
@@ -267,7 +267,7 @@ describe('loads, with a note:', () => {
     const size = Object.keys(json('tiny-sd15', 'tokenizer/vocab.json')).length
     const files = { 'tokenizer/added_tokens.json': JSON.stringify({ '<cat-toy>': size, '<B>': size + 1 }) }
     const tokenizer = (await load('tiny-sd15', files)).tokenizers.get('tokenizer')
-    // transformers 5: ids after the vocabulary, found also in lower case.
+    // As in transformers 5, added words have ids after the vocabulary and are found also in lower case.
     expect(tokenizer?.encode('<b> <cat-toy>').slice(1, -1)).toEqual([size + 1, size])
   })
 })
@@ -371,7 +371,7 @@ describe('is refused by name:', () => {
     expect(parts.sources).toHaveLength(Object.keys(request.spec.networks).length)
   })
 
-  test('an SDXL without its first text encoder, whose UNet takes the second one alone, is not', async () => {
+  test('but not an SDXL without its first text encoder whose UNet takes the second one alone', async () => {
     const files = {
       ...edited('tiny-sdxl', 'model_index.json', { text_encoder: [null, null], tokenizer: [null, null] }),
       ...edited('tiny-sdxl', 'unet/config.json', { cross_attention_dim: 48 }),

@@ -19,7 +19,7 @@ import { readParts } from './read-parts.js'
 
 const open = () => Promise.reject(new Error('No other repository is opened'))
 
-/** Reads a checkpoint as far as the headers of its weights: of these and of the tokenizer only what the case can have changed. */
+/** Reads a checkpoint up to the headers of its weights. It reads the headers, and the tokenizer, only if the case may have changed them. */
 async function load(item: OddFilesCase): Promise<void> {
   const { options = {} } = item
   const changes = JSON.stringify(item)
@@ -32,10 +32,10 @@ async function load(item: OddFilesCase): Promise<void> {
     await readNetworkHeaders({ sources, options, run })
 }
 
-/** What diffusers runs with another image, and Aquatint refuses by name. transformers makes up weights that a text encoder's file lacks. */
+/** The codes with which Aquatint refuses a checkpoint that diffusers runs with another image. `tensor-missing`: transformers fills in random weights that a text encoder's file lacks. */
 const refused = new Set(['unsupported-class', 'unsupported-config', 'tensor-missing'])
 
-/** Error codes about what a checkpoint brings that no case here causes, each with what decides whether it is right. */
+/** Error codes about checkpoints that no case here causes, each with the test or the reason that shows the error to be right. */
 const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | UnsupportedErrorCode, string>>> = {
   'index-shards': 'limit',
   'json-depth': 'limit',
@@ -64,7 +64,7 @@ const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | Unsupporte
   'pickle-weights': 'diffusers runs the code in them',
 }
 
-/** The forms that diffusers fails at and that load here, as docs/models.md lists them, and the names of the cases of each. */
+/** The forms that diffusers fails at and that load here, as docs/models.md lists them, each with a pattern for the names of its cases. */
 const loadedHere: readonly (readonly [string, RegExp])[] = [
   ['`null` for a component or its class in `model_index.json`', /^a component as null|^a class that is null/],
   [
@@ -112,7 +112,7 @@ beforeAll(async () => {
   for (const item of cases) await load(item).catch((error: unknown) => errors.set(item, error))
 })
 
-test.each([1, 2, 3, 4, 5])('kind %i', (kind) => {
+test.each([1, 2, 3, 4, 5])('cases of kind %i load here, or are refused, as diffusers decides', (kind) => {
   const faults: string[] = []
   for (const [item, error] of errors) {
     if (item.kind !== kind) continue

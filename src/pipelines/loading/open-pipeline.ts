@@ -25,7 +25,7 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
-  /** What files that are loaded later are opened with. */
+  /** The hub and the options with which later files, such as LoRAs, are opened. */
   readonly opening: Pick<OpenLoraRequest, 'hub'> & { readonly options: OpenRepositoryOptions }
 }
 
@@ -78,7 +78,7 @@ export interface ImageNetworks {
   readonly vae: Network<AutoencoderModel>
 }
 
-/** `PipelineInfo` without what the text encoders of the family decide. */
+/** The part of `PipelineInfo` that does not depend on the text encoders. */
 export function describePipeline(
   { spec, parts, hosts, notes }: Pick<OpenedPipeline, 'spec' | 'parts' | 'hosts' | 'notes'>,
   { denoiser, vae }: ImageNetworks,

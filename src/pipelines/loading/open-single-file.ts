@@ -27,12 +27,12 @@ export interface Opening {
   readonly run: Run
 }
 
-/** Whether a pipeline's source is one file; also by the address of one, as people paste it. */
+/** Whether a pipeline's source is one file: also a text that is the address of one, as people paste it. */
 export function isSingleFile(source: string | Repository | SingleFileSource): boolean {
   return typeof source === 'string' ? isSingleFileAddress(source) : 'singleFile' in source
 }
 
-/** @throws UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError; InputError `bad-url` */
+/** Opens the file and the repository with its configs. @throws UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError; HubError; InputError `bad-url` */
 export async function openSingleFileLayout(
   source: string | SingleFileSource,
   options: OpenRepositoryOptions & Pick<LoadPipelineOptions, 'components'>,

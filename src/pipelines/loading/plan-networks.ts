@@ -44,7 +44,7 @@ export interface DevicePlan<D extends PlannedDevice> {
 /**
  * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`. `warn` receives the warnings
  * that the generation would give.
- * @throws InputError `size`, `guidance-scale` and others of a generation's
+ * @throws InputError `size`, `guidance-scale` and the other errors of a generation with these options
  */
 export function planNetworks(
   chosen: ChosenDevices<PlannedDevice>,
@@ -96,7 +96,7 @@ export function planDevices<D extends PlannedDevice>(
 
 /**
  * The generation that these options describe: its size in pixels, and what its memory depends on, in latent pixels.
- * @throws InputError `size`, `guidance-scale` and others of a generation's
+ * @throws InputError `size`, `guidance-scale` and the other errors of a generation with these options
  */
 export function plannedSize(
   networks: ReadonlyMap<string, Network>,

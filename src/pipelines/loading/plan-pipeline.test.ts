@@ -64,7 +64,7 @@ test('a cached quantized copy needs no download, and neither does its original',
   const cached = (await options.hub.cache.files()).filter(({ path }) => / \(q4\)$|safetensors$/.test(path))
   const bytes = (files: typeof cached) => files.reduce((sum, { stored }) => sum + stored, 0)
   expect(onlyCopies.keptBytes).toBe(bytes(cached))
-  // With the originals beside the copies.
+  // The originals and the copies are in the cache at the same time.
   const copies = cached.filter(({ path }) => path.endsWith(' (q4)'))
   expect(copies).toHaveLength(3)
   expect([before.keptBytes, before.diskBytes]).toEqual(Array(2).fill(before.downloadBytes + bytes(copies)))
@@ -86,7 +86,7 @@ test('layers of a language model that a pipeline does not use are neither planne
   expect(plan.downloadBytes).toBe(fetched)
   const cached = (await options.hub.cache.files()).filter(({ path }) => isWeights(path))
   expect(cached.reduce((sum, { stored }) => sum + stored, 0)).toBe(fetched)
-  // 27 of 28 layers: the last one and the norm behind it stay on the server, but for what their chunks share with others.
+  // 27 of 28 layers are downloaded. Of the last layer and the norm after it, only bytes in chunks that other tensors share are.
   const whole = cached.reduce((sum, { size }) => sum + size, 0)
   const layer = 2 * (16 * 8 * (2 + 1 + 1 + 2) + 3 * 16 * 24)
   expect(whole - fetched).toBeGreaterThan(layer - 2 * chunks.chunkBytes)
@@ -184,18 +184,21 @@ test.each([
   ['tiny-sd3', { sample_size: 5 }, [16, 16], 'size-replaced'],
   ['tiny-sd3', { sample_size: 0 }, [8, 8], 'size-replaced'],
   ['tiny-sd15', { sample_size: [1e9, 8] }, [32, 8192], 'size-replaced'],
-] as const)('%s of %j is planned for the size that a load makes', async (name, config, pixels, note?: string) => {
-  const own = join(fixtures, name, 'repo')
-  const path = name === 'tiny-sd3' ? 'transformer/config.json' : 'unet/config.json'
-  const written = JSON.parse(readFileSync(join(own, path), 'utf8')) as object
-  const repository = diskRepository(own, { [path]: JSON.stringify({ ...written, ...config }) })
-  const { width, height, notes } = await planLoad(repository, { device: 'wasm' })
-  expect(notes.map(({ code }) => code)).toEqual(note === undefined ? [] : [note])
-  const pipeline = await loadPipeline(repository, { device: 'wasm' })
-  onTestFinished(() => pipeline.dispose())
-  expect([pipeline.info.defaults.width, pipeline.info.defaults.height]).toEqual([width, height])
-  expect([width, height]).toEqual(pixels)
-})
+] as const)(
+  '%s of %j is planned for the size that a loaded pipeline makes by default',
+  async (name, config, pixels, note?: string) => {
+    const own = join(fixtures, name, 'repo')
+    const path = name === 'tiny-sd3' ? 'transformer/config.json' : 'unet/config.json'
+    const written = JSON.parse(readFileSync(join(own, path), 'utf8')) as object
+    const repository = diskRepository(own, { [path]: JSON.stringify({ ...written, ...config }) })
+    const { width, height, notes } = await planLoad(repository, { device: 'wasm' })
+    expect(notes.map(({ code }) => code)).toEqual(note === undefined ? [] : [note])
+    const pipeline = await loadPipeline(repository, { device: 'wasm' })
+    onTestFinished(() => pipeline.dispose())
+    expect([pipeline.info.defaults.width, pipeline.info.defaults.height]).toEqual([width, height])
+    expect([width, height]).toEqual(pixels)
+  },
+)
 
 test.each([
   [{ width: 100 }, 'size'],

@@ -20,7 +20,7 @@ export interface PreparationRequest {
   readonly spec: PipelineSpec
 }
 
-/** The work on the devices, until a generation or the end of the devices. */
+/** The compilation of kernels on the devices. A generation ends it, and so does the disposal of the devices. */
 export class KernelPreparation {
   readonly #stop = new AbortController()
   readonly #devices: readonly Device[]
@@ -33,7 +33,7 @@ export class KernelPreparation {
       const planned = planDevices(placing, networks, { ...options, ...size }, spec)
       for (const { device, request, plan } of isRefusal(planned) ? [] : planned.plans)
         for (const [owner, graph] of graphsOn(request, plan))
-          await device.prepare([graph], { owner, room: plan.peakBytes, signal })
+          await device.prepare([graph], { owner, maxBytes: plan.peakBytes, signal })
     })()
     // An error here, such as a size that the model cannot generate, occurs again in the generation, which reports it.
     this.#work.catch(() => {})

@@ -13,7 +13,7 @@ export const previewDecoderName = 'preview_decoder'
 
 type Components = NonNullable<LoadPipelineOptions['components']>
 
-/** The caller's components. `auto` as the preview decoder is the one that is published for the family; where there is none, the component is left out. */
+/** The caller's components, with the decoder that is published for the family in place of `auto`. If none is published, the preview decoder is left out. */
 export function namedComponents({ components = {} }: LoadPipelineOptions, { previewDecoder }: PipelineSpec): Components {
   if (!Object.hasOwn(components, previewDecoderName)) return components
   const { [previewDecoderName]: named = null, ...others } = components

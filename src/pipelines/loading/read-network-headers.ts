@@ -31,15 +31,15 @@ export interface WeightsCopy {
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with the bytes that opening each weight file would download and store, and its path after the name of its repository. */
+  /** Called with the bytes that opening each weight file would download and store, and the file's path with the name of its repository in front. */
   readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
   /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
   readonly onCopy?: ((copy: WeightsCopy) => void) | undefined
 }
 
 /**
- * Reads names, types and shapes of the networks' weights. Where an earlier load has quantized a network and cached the result, that is
- * described without opening the original. Reading a tensor of these tables may fail or fetch unverified bytes.
+ * Reads names, types and shapes of the networks' weights. If an earlier load has cached a quantized copy of a network, the copy
+ * is described without opening the original. Reading a tensor of these tables may fail or fetch unverified bytes.
  * @throws as {@link loadNetworks}; HubError `range-not-honoured`
  */
 export async function readNetworkHeaders(request: NetworkHeadersRequest): Promise<ReadonlyMap<string, Network>> {
@@ -75,7 +75,7 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 /**
  * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored: their bytes
  * are not verified, and the load that follows meets the same error in verified ones.
- * Gives the networks, where their headers were read.
+ * Returns the networks if it has read their headers.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload({

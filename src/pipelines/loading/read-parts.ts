@@ -36,7 +36,7 @@ export interface NamedScheduler {
   readonly config: Config
 }
 
-/** Everything that a pipeline class is constructed from, but devices. */
+/** Everything that a pipeline class is constructed from, except devices. */
 export interface LoadedParts extends Omit<ReadParts, 'sources'> {
   readonly networks: ReadonlyMap<string, Network>
 }
@@ -46,7 +46,7 @@ export interface ReadParts {
   readonly layout: Layout
   readonly sources: readonly NetworkSource[]
   readonly tokenizers: ReadonlyMap<string, Tokenizer>
-  /** Learned words, by the name of the text encoder; whoever makes the encoders fills it. */
+  /** Learned words, by the name of the text encoder. The code that creates the text encoders fills the map. */
   readonly words: Map<string, AddedWords>
   readonly scheduler: NamedScheduler
 }
@@ -64,7 +64,7 @@ export interface ReadPartsRequest {
 /** Receives an error of one component. It throws to end the work, or returns to continue with the other components. */
 export type OnFault = (component: string, error: unknown) => void
 
-/** Ends the work at the first error: how pipelines are loaded. */
+/** Throws the error, so that a load ends at its first error. */
 export const throwFault: OnFault = (_, error) => {
   throw error
 }
@@ -94,7 +94,7 @@ export async function readPartsWithFaults(
 ): Promise<Omit<ReadParts, 'scheduler'> & { readonly scheduler: NamedScheduler | undefined }> {
   const { signal } = run
   const found = await findComponents({ layout, options, open, spec, signal })
-  // No text encoder reads the ids of such a tokenizer, so it need not be of a supported class.
+  // A tokenizer whose text encoder is left out is not used, so its class need not be supported.
   const needed = new Map([...found].filter(([name]) => spec.tokenizers[name] === undefined || found.has(encoderOf(name))))
   const faulty = new Set<string>()
   for (const [name, fault] of classFaults(needed, spec, layout, options.scheduler !== undefined)) {
@@ -144,7 +144,7 @@ function isThere<T>(value: T | undefined): value is T {
   return value !== undefined
 }
 
-/** Notes a component that is not used, and one that is taken out of a larger model. */
+/** Records a note about a component that is not used, and about one that is taken out of a larger model. */
 function noteSource({ name, className, takenFrom }: ComponentSource, spec: PipelineSpec, run: Run): void {
   if (Object.hasOwn(spec.ignored, name)) {
     run.note(name, { code: 'component-ignored', message: spec.ignored[name] ?? '', values: { [className]: 'ignored' } })
@@ -157,7 +157,10 @@ function noteSource({ name, className, takenFrom }: ComponentSource, spec: Pipel
   }
 }
 
-/** Reads and checks a network's config. Notes keys that its class does not have. @throws HubError; CheckpointError `invalid-config`; UnsupportedError `unsupported-config` */
+/**
+ * Reads and checks a network's config. Records a note about keys that its class does not have. @throws HubError; CheckpointError `invalid-config`;
+ * UnsupportedError `unsupported-config`
+ */
 export async function readNetworkSource(
   source: ComponentSource,
   definition: NetworkDefinition,
@@ -193,7 +196,7 @@ async function checkFilesBeside({ name, files }: ComponentSource, className: str
   if (await files.has(adapter, { signal: run.signal }))
     throw new UnsupportedError(
       'unsupported-config',
-      `${files.path(adapter)} makes transformers add an adapter to the weights of ${className}, which Aquatint does not do. Load a LoRA with the option loras, and take the file out of the folder.`,
+      `${files.path(adapter)} makes transformers add an adapter to the weights of ${className}, which Aquatint does not do. Remove the file from the folder; if the adapter is a LoRA, load it with loadLoraWeights.`,
       { component: name, className, key: adapter, allowed: [null] },
     )
 }
@@ -204,7 +207,7 @@ function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = []
   return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))
 }
 
-/** Notes values that the class never reads, or reads only with other values of other keys. */
+/** Records a note about config values that have no effect: the class never reads them, or another key switches them off. */
 function noteUnused(component: string, className: string, values: Config, run: Run): void {
   const unused = Object.entries(values)
   if (unused.length === 0) return

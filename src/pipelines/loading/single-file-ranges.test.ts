@@ -22,7 +22,7 @@ const file = await singleFileOf('tiny-sd15', [ema])
 const path = 'mine.safetensors'
 const configs = 'stable-diffusion-v1-5/stable-diffusion-v1-5'
 
-/** What is sent besides: the first 256 KiB twice, to see what the file is and then what of it is needed, and bytes at the edges of chunks. */
+/** The bytes that the server may send besides the needed tensors: the first 256 KiB twice (to recognize the file, and to choose its tensors), and bytes at the edges of chunks. */
 const more = 2 * (256 << 10) + 6 * settings.chunkBytes
 
 let server: HubServer | undefined

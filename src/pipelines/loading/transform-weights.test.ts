@@ -22,7 +22,7 @@ const shard = weightsFile()
 const settings = { chunkBytes: 16_384, pieceBytes: 8192, memoryBytes: 1 << 18, retryBaseMs: 1 }
 const files = { kind: 'single', path: 'w.safetensors', variant: null } as const
 
-/** Sign and exponent of a number of the first tensor, whose codes are stored long before the file's hash is known. */
+/** The position of the byte with sign and exponent of one number. Its tensor comes first, so its codes are stored long before the file's hash is known. */
 const wrongByte = shard.byteLength - 4 * (4 * rows * columns + columns) + 4 * 100 + 3
 const wrongNumber = { match: { host: 'cdn', covers: wrongByte }, flipByteAt: wrongByte } as const
 
@@ -207,7 +207,7 @@ test.each([
 
 const isWanted = (name: string) => !name.startsWith('blocks.0.')
 
-test('a copy with tensors that are no longer read is made again by the load after its loss', async () => {
+test('a copy with tensors that are no longer read is made again by the load after the cache has lost a part of it', async () => {
   const store = new MemoryStore()
   const all = await quantize(store)
   const key = (await store.chunkFiles()).find((file) => file.startsWith('prepared:'))

@@ -138,7 +138,7 @@ class PreparedWeights {
     const { read, transforms } = this.#request
     const open = async (signal: AbortSignal | undefined) => {
       const table = transformTable(await read(signal), transforms)
-      // An earlier version also quantized tensors that are no longer read: what is lost of its file cannot be made again, so the next load makes another.
+      // Earlier versions of Aquatint also quantized tensors that this version does not read, so it cannot make them again. Without its record, the prepared file is made anew by the next load.
       const gone = known.tensors.find(([name, , , bytes]) => !hasBytes(table.get(name), bytes))
       if (gone !== undefined) await this.#hub.store.deleteRecord(await recordKey(this.#recipe, keys))
       return table

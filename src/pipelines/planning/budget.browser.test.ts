@@ -70,7 +70,7 @@ test('resident: all weights stay, to the byte, within the plan, and none are lef
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
-  // Without a budget, too, no buffers that are kept for reuse go over it.
+  // Without a budget too, the buffers that are kept for reuse stay within the plan.
   const plan = orThrow(planMemory(needs, { offload, maxMemory: 1e9, heldBytes: held }))
   expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
 })
@@ -96,8 +96,8 @@ test.each([
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
-  const told = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
-  expect(told.devices.webgpu).toEqual(plan)
+  const planned = await planPipeline(repository, { device: 'webgpu', maxMemory, width, height }, [stableDiffusionXL])
+  expect(planned.devices.webgpu).toEqual(plan)
   const outcome = await makeImage({ maxMemory })
   expect([plan.residence, outcome.offload]).toEqual([residence, residence])
   expect(outcome.image).toEqual(image)

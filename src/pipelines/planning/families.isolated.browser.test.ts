@@ -30,7 +30,7 @@ import type { Device } from '../../runtime/device.js'
 
 const sd3 = servedRepository('tiny-sd3', import.meta.glob('../../../fixtures/tiny-sd3/repo/**'))
 const served = servedRepository('tiny-sd15', import.meta.glob('../../../fixtures/tiny-sd15/repo/**'))
-/** A config for pictures of 64 × 64 instead of 256 × 256, because a load plans for the default size. */
+/** The repository with a config for pictures of 64 × 64 instead of 256 × 256, because a load plans for the default size. */
 const sd15: Repository = {
   ...served,
   open: async (path) => {
@@ -41,7 +41,7 @@ const sd15: Repository = {
   },
 }
 
-const noRoom = new DeviceError('out-of-memory', 'no room')
+const noMemory = new DeviceError('out-of-memory', 'no room')
 
 /**
  * `kernels`: how many different ones are compiled for a picture in float32 on a GPU without subgroups: those of onnxruntime 1.30, and those that replace
@@ -53,7 +53,7 @@ const families = {
     spec: stableDiffusion,
     denoiser: 'unet',
     offload: 'model',
-    // The activations of its autoencoder need more memory than all other components.
+    // The activations of SD 1.5's autoencoder need more memory than all other components.
     streams: null,
     kernels: 56,
     leastOf: leastWeightBudget,
@@ -63,10 +63,10 @@ const families = {
     spec: stableDiffusion3,
     denoiser: 'transformer',
     offload: 'resident',
-    // With its default number of tokens, 256, it needs by far the most memory.
+    // T5 with its default of 256 tokens needs by far the most memory.
     streams: 'text_encoder_3',
     kernels: 59,
-    // Two of its few blocks are almost all of its weights: run one at a time.
+    // Two of T5's few blocks hold almost all of its weights, so the budget is for one block at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
 } as const
@@ -135,7 +135,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
   test('in blocks: measured ≤ planned ≤ budget, with the same bits', async () => {
     const { opened, device, size } = loaded
     const { networks } = opened.parts
-    // For the model's default size, which the load plans for.
+    // Plans the model's default size, as the load did.
     const request = {
       device,
       networks,
@@ -149,8 +149,8 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     const { repository, spec, streams, leastOf } = families[name]
     const maxMemory = held + Math.max(...needs.map((need) => leastOf(need) + leastActivations(need)))
     const { width, height } = size
-    const told = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
-    const plan = told.devices.webgpu!
+    const planned = await planPipeline(repository, { device: 'webgpu', offload: 'block', maxMemory, width, height }, [spec])
+    const plan = planned.devices.webgpu!
     expect(plan).toMatchObject({ residence: 'block', maxMemory })
 
     const tight = await load(name, { offload: 'block', maxMemory })
@@ -180,7 +180,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
         const { live, liveWeights } = device.memory.snapshot()
         left.push(live - liveWeights)
       }
-      // Sessions keep constants, and onnxruntime uniforms for each kernel.
+      // Sessions keep constants, and onnxruntime keeps uniforms for each kernel.
       expect(Math.max(...left) - Math.min(...left)).toBeLessThan(2 ** 14)
     })
 
@@ -191,13 +191,13 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
       const whole = await generate(large)
       expect(whole.warnings).toEqual([])
 
-      // With less than the whole needs, so that buffers kept for reuse do not count.
+      // The limit is below what a whole image needs, so that buffers kept for reuse do not raise the measured peak.
       const host = new ComponentHost({ device, dtype: 'float32', offload: 'model', budget: { limit: 3e6 } })
       const vae = autoencoderOf(opened.parts.networks)!
       const full = new Recovery().retrying(new Run({}), () =>
-        failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noRoom)),
+        failuresOf({ host, network: vae, part: 'decoder' }, async () => Promise.reject(noMemory)),
       )
-      await expect(full).rejects.toMatchObject({ code: noRoom.code })
+      await expect(full).rejects.toMatchObject({ code: noMemory.code })
       const last = whole.captured!['latents_0']!
       const latents = device.upload({ type: 'float32', ...last }, 'vae')
       device.memory.resetPeaks()

@@ -1,5 +1,5 @@
 /**
- * One step of tiny pipelines on a real GPU device: the measured peaks are within the plans, the text encoders' weights leave before the transformer's arrive,
+ * One step of tiny pipelines on a real GPU device: the measured peaks are within the plans, the text encoders are unloaded before the transformer is loaded,
  * and streamed and quantized weights give the same bits as those that stay. A new family is added to the list here.
  */
 
@@ -33,7 +33,7 @@ interface Measured {
   readonly repository: Repository
   /** The components that run in blocks here. */
   readonly inBlocks: readonly ('text_encoder' | 'text_encoder_3' | 'transformer' | 'unet')[]
-  /** In what the weights of a whole picture are. Default `q8`. */
+  /** The type of the weights for a whole picture. Default `q8`. */
   readonly dtype?: 'q4'
 }
 
@@ -183,14 +183,14 @@ const here = [...Object.entries(measured), ...alsoMeasured].flatMap(([className,
 
 describe.each(here)('%s, %s', (_class, _fixture, own, spec) => {
   const { dtype = 'q8' } = own
-  test(`one component at a time, in ${dtype}: the same image as with all of them there, within the plan`, async () => {
+  test(`one component at a time, in ${dtype}: the same image as with all of them loaded, within the plan`, async () => {
     const whole = await makeImage(own, spec, { dtype, offload: 'resident' })
     const { needs, held } = whole
     expect(whole.memory.peakWeights).toBe(needs.reduce((sum, need) => sum + weightBytes(need), 0))
 
     const inTurn = await makeImage(own, spec, { dtype, offload: 'model' })
     expect(inTurn.image).toEqual(whole.image)
-    // No two networks are ever there together.
+    // No two networks are ever loaded together.
     expect(inTurn.memory.peakWeights).toBe(Math.max(...needs.map(weightBytes)))
     for (const [offload, { memory }] of Object.entries({ resident: whole, model: inTurn })) {
       const plan = orThrow(planMemory(needs, { offload: offload as Residence, maxMemory: 1e9, heldBytes: held }))
@@ -223,7 +223,7 @@ describe.each(here)('%s, %s', (_class, _fixture, own, spec) => {
           await host.settle()
           return { values, memory }
         }
-        // One block at a time, since two of its few blocks are almost all of its weights.
+        // The budget is for one block at a time, since two of the few blocks hold almost all weights.
         const networks = new Map([[component, network]])
         const held = heldOn({ device, networks, size }, [needs])
         const maxMemory = held + needs.sharedBytes + Math.max(...needs.blocks.map(({ bytes }) => bytes)) + leastActivations(needs)

@@ -123,8 +123,8 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
 }
 
 /**
- * The graphs that a generation runs on the device, with the networks that they belong to, in the order in which they run, as the plan of its memory says: the autoencoder's in tiles of
- * the planned size.
+ * The graphs that a generation runs on the device, each with its network, in the order in which they run. Those of the autoencoder have the tile
+ * size of the memory plan.
  * @throws as {@link networkNeeds}
  */
 export function graphsOn(

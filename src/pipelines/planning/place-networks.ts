@@ -17,9 +17,9 @@ import type { DTypeName, LoadPipelineOptions } from '../types.js'
 /** The networks on one device, and how long their weights stay there. */
 export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
-  /** Needs of the networks on it, in the order they run, for an image of the size that the denoiser was made for. */
+  /** Needs of the networks on the device, in the order they run, for an image of the size that the denoiser was made for. */
   readonly needs: readonly ComponentNeeds[]
-  /** Bytes that stay on it beside the network that runs. */
+  /** Bytes that stay on the device beside the network that runs. */
   readonly heldBytes: number
   readonly offload: Residence
 }

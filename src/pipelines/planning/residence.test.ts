@@ -47,14 +47,14 @@ describe('auto on a GPU without a budget', () => {
     expect(auto(info('webgpu'), ...parts)).toBe('resident')
     expect(auto(info('webgpu'), ...parts, needs('vae', GiB))).toBe('model')
     expect(auto(info('webgpu'), needs('unet', 4 * GiB))).toBe('block')
-    // 1 GiB at least, however small buffers are.
+    // The guess is at least 1 GiB, however small the largest buffer is.
     expect(auto(info('webgpu', GiB / 8), needs('unet', 0.75 * GiB))).toBe('resident')
   })
 
   test('streams what does not fit into the guess, and does not refuse it', () => {
     const large = needs('unet', 16 * GiB, way(4 * GiB))
     expect(auto(info('webgpu', 3 * GiB), large)).toBe('block')
-    // With a budget it is refused.
+    // With a budget, the same network is refused.
     const budget = { limit: 6 * GiB }
     const refusal = chooseResidence({ mode: 'auto', needs: [large], budget, device: info('webgpu', 3 * GiB) })
     expect(refusal).toMatchObject({ refused: 'does-not-fit' })
@@ -86,7 +86,7 @@ describe('on the CPU', () => {
       /^unet needs 5368709120 bytes \(5\.37 GB\) of memory on wasm with offload model; 4294967296 \(4\.29 GB\) are available\.$/
     for (const result of [load('auto', undefined, large), plan('model', undefined, large)])
       expect(result).toMatchObject(refusal(words))
-    // A budget beyond the heap gives no more of it.
+    // A budget larger than the heap does not enlarge the heap.
     expect(load('auto', { wasm: '8GiB' }, large)).toMatchObject(refusal(words))
     const [one, two] = [needs('a', 3 * GiB), needs('b', 3 * GiB)]
     expect(load('auto', undefined, one, two)).toBe('model')

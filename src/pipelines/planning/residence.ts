@@ -1,4 +1,4 @@
-/** How long the weights of a pipeline's networks stay on a device, from what the caller asks for and the memory that there is. Pure. */
+/** How long the weights of a pipeline's networks stay on a device, from the caller's options and the available memory. Pure. */
 
 import { InputError } from '../../errors.js'
 import type { DeviceBudget } from '../../memory/budget.js'
@@ -42,7 +42,7 @@ export interface ResidenceRequest {
   readonly mode: OffloadMode | undefined
   /** What the networks on the device need for an image of the usual size, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
-  /** Bytes that stay on it beside the network that runs. */
+  /** Bytes that stay on the device beside the network that runs. */
   readonly heldBytes?: number | undefined
   readonly budget: DeviceBudget
   readonly device: DeviceInfo
@@ -50,7 +50,7 @@ export interface ResidenceRequest {
 
 /**
  * How weights usually stay on a device. `auto` is the fastest residence with a plan within the budget, or, without a budget, within a cautious guess,
- * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the tightest residence is over the
+ * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the residence that needs least is over the
  * budget or over WebAssembly's heap, or `buffer-too-large`.
  */
 export function chooseResidence(request: ResidenceRequest): Residence | Refusal {
@@ -110,7 +110,7 @@ export interface GenerationRequest extends Pick<MemoryOffer, 'foundMemory' | 'to
 }
 
 /**
- * The plan of one generation on a device: with the residence that {@link chooseResidence} chose for the usual size, or a tighter one if this
+ * The plan of one generation on a device: with the residence that {@link chooseResidence} chose for the usual size, or one that keeps less on the device if this
  * size needs more memory. A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planOn({ budget, device, ...request }: GenerationRequest): MemoryPlan | Refusal {

@@ -12,7 +12,7 @@ export interface WeightedText {
 /** A part of a prompt: text, or parts that have a weight together. */
 type Part = string | { readonly weight: number; readonly parts: readonly Part[] }
 
-/** Parts, and the index behind them. */
+/** Parsed parts, and the index after the last of them. */
 interface Found {
   readonly parts: readonly Part[]
   readonly end: number
@@ -22,7 +22,7 @@ interface Found {
 const maxDepth = 100
 
 const white = String.raw` \t\n\r\f\v`
-/** The signs that have a meaning. A backslash makes each a character of a word. */
+/** The signs that have a meaning. After a backslash, each is a character of a word. */
 const signs = String.raw`()",.+\-=`
 const patterns = {
   white: new RegExp(`[${white}]*`, 'y'),
@@ -48,7 +48,7 @@ class Grammar {
   readonly #text: string
   /** How many brackets and quotes are around the current place. */
   #depth: number
-  /** The parts in brackets and quotes that are parsed already, by the index at which they begin: several rules try the same one. */
+  /** The parts in brackets and quotes that are parsed already, by the index at which they begin, because several rules try the same place. */
   readonly #known = new Map<number, Found | null>()
 
   constructor(text: string, depth: number) {
@@ -163,7 +163,7 @@ function flatten(parts: readonly Part[], scale: number): WeightedText[] {
   )
 }
 
-/** Neighbours of equal weight as one text. */
+/** Joins neighbouring texts of equal weight. */
 function joinEqual(parts: readonly WeightedText[]): readonly WeightedText[] {
   const joined: WeightedText[] = []
   for (const { text, weight } of parts) {

@@ -18,7 +18,7 @@ export interface EncodeRequest {
   readonly denoiser: Network<DenoiserModel>
   readonly hosts: DeviceHosts
   readonly run: Run
-  /** The latents of a usual image: the text encoders are placed as for its generation. */
+  /** The latent size of an image of the model's own size: memory is planned as for its generation. */
   readonly size: Extent
   readonly options: EncodePromptOptions
 }

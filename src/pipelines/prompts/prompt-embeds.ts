@@ -20,7 +20,7 @@ export interface Embedding {
   readonly parts: readonly EmbeddingPart[]
 }
 
-/** A tensor [1, …dims of its own], or a box of it, and its place in an embedding. */
+/** A tensor whose first dim is 1, or a box of the tensor, and its place in an embedding. */
 export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
   readonly tensor: Value
   readonly at: readonly number[]
@@ -86,17 +86,17 @@ export interface EncodeCall {
   /** Registers a tensor that is disposed when the condition has been put together. */
   readonly keep: Keep
   readonly run: Run
-  /** How weights are written in the texts, and the chunks of tokens that every text takes. Absent: texts have no weights. */
+  /** How weights are written in the texts, and the number of chunks that every text is padded to. Absent: texts have no weights. */
   readonly weighting?: { readonly rule: PromptWeighting; readonly chunks: number } | undefined
 }
 
 export interface PromptConditionOptions {
   readonly denoiser: Network
   readonly host: ComponentHost
-  /** Images of all prompts together. */
+  /** The number of images of all prompts together. */
   readonly images: number
   readonly encode: (call: EncodeCall) => Promise<EncodedBatch>
-  /** The denoiser's inputs that stay from step to step, from the prompts or, with guidance, from the negative ones and then the prompts. */
+  /** Makes the denoiser's inputs that stay from step to step. `prompts`: with guidance, the negative prompts come first. */
   readonly inputs: (device: Device, prompts: readonly EncodedPrompt[]) => Condition | Promise<Condition>
   readonly recorder: Recorder
   readonly run: Run

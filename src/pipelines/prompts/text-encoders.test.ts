@@ -83,7 +83,7 @@ test.each([
 
 const rows = async (value: Value) => ({ dims: value.dims, data: 'read' in value ? await value.read() : float32Of(value) })
 
-/** A text encoded by tiny-sd3's T5 in another definition. */
+/** Encodes a text with the T5 of tiny-sd3, but with the given definition of its class. */
 async function encodeWith(t5: TextEncoderDefinition, options: EncodeTextOptions) {
   const spec = { ...stableDiffusion3, networks: { ...stableDiffusion3.networks, text_encoder_3: [t5] } }
   const opened = await openPipeline(diskRepository(folder('tiny-sd3')), { device: 'wasm' }, [spec])

@@ -43,7 +43,7 @@ export interface EncodeTextOptions {
 export interface TextEncoding {
   /** The first of `hiddenStates`. */
   readonly hidden: Value
-  /** Each [1, tokens, width], in the order asked for. */
+  /** Each [1, tokens, width], in the requested order. */
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
@@ -111,7 +111,7 @@ export class LoadedTextEncoder {
     return { hidden, hiddenStates, pooled, tokens, first }
   }
 
-  /** Runs the network on as many ids as it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
+  /** Runs the network on ids, padded to the length that it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
   async #run(
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,
@@ -199,7 +199,7 @@ export function checkClipSkip(clipSkip: number | undefined, layers: number): voi
 }
 
 /**
- * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows that are not the table's.
+ * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows of learned words, which the table does not have.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
  */
 async function readTokenRows(

@@ -10,7 +10,7 @@ import { parseWeights } from './weighted-prompt.js'
 interface Case {
   readonly rule: PromptWeighting
   readonly text: string
-  /** By BREAK, each part with its weight. */
+  /** The sections between BREAKs: each is a list of parts with their weights. */
   readonly parsed: readonly (readonly (readonly [text: string, weight: number])[])[]
 }
 

@@ -26,12 +26,13 @@ interface Part {
 
 /** The word that ends a chunk, with the white space around it; a letter or digit beside it makes it part of a longer word. */
 const breakPattern = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u
-/** The weight by which the web UI marks it. */
+/** The weight by which the web UI marks a BREAK. */
 const breakWeight = -1
 
 /**
- * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed counts to the end, and a
- * backslash before anything else disappears. Brackets multiply the mark of a BREAK in them too, which then is a word, as in the web UI.
+ * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed is closed at the end of the
+ * text. A backslash before any other character is removed. A BREAK inside brackets is a word, as in the web UI, which marks a BREAK by a weight that
+ * brackets would multiply.
  */
 function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   const parts: Part[] = []
@@ -76,7 +77,7 @@ function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   return sections
 }
 
-/** Neighbours of equal weight as one part. */
+/** Joins neighbouring parts of equal weight. */
 function joinEqual(parts: readonly Part[]): readonly WeightedText[] {
   const joined: Part[] = []
   for (const { text, weight } of parts) {

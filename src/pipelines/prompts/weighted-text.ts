@@ -80,8 +80,9 @@ function keepingMean(state: Float32Array, weights: readonly number[]): Float32Ar
 }
 
 /**
- * compel's rule: a token's hidden state is moved from that of the empty prompt, by its weight. For each stretch of a weight below 1, the text is
- * encoded once more with that stretch masked, and the two results are blended: the smaller the weight, the larger the share of the masked one.
+ * compel's rule: the difference between a token's hidden state and that of the empty prompt is multiplied by the token's weight. For each stretch of
+ * tokens with a weight below 1, the text is encoded once more with the stretch masked. The results are blended: the smaller the weight, the larger
+ * the share of the masked result.
  */
 async function encodeBlend(text: string, { words, length, encode, run }: WeightedCall): Promise<Encoded> {
   const { tokenizer } = words
@@ -103,7 +104,7 @@ async function encodeBlend(text: string, { words, length, encode, run }: Weighte
   const passes = [{ encoded: base, share: 1 }]
   for (const { begin, end, weight } of below) {
     const mask = new Float32Array(length).fill(1).fill(0, begin, end)
-    // Infinite at weight 0, so the weight is at least 1e-5, as in compel.
+    // The tangent is infinite at weight 0, so the weight is at least 1e-5, as in compel.
     passes.push({ encoded: await encode(inputIds, mask), share: Math.tan(((1 - Math.max(weight, 1e-5)) * Math.PI) / 2) })
   }
   const total = passes.reduce((all, { share }) => all + share, 0)

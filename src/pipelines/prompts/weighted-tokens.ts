@@ -10,7 +10,7 @@ export interface TokenChunk {
   readonly weights: readonly number[]
 }
 
-/** A stretch of ids whose weight is below 1, from the first on to before `end`. */
+/** Consecutive ids whose weight is below 1: from index `begin` up to, but not including, `end`. */
 export interface Downweighted {
   readonly begin: number
   readonly end: number
@@ -20,7 +20,7 @@ export interface Downweighted {
 /** A tokenizer with its learned words. */
 export interface TokenSource {
   readonly tokenizer: Pick<Tokenizer, 'encode' | 'padTokenId'>
-  /** The ids of all vectors of the learned word that begins with an id; the id alone if no word does. */
+  /** The ids of all vectors of the learned word whose first id is `id`; `id` alone if no learned word begins with it. */
   idsOf(id: number): readonly number[]
   /** The text with a token for each vector of a learned word. */
   convert(text: string): string
@@ -37,7 +37,7 @@ export function chunkTokens(text: string, words: TokenSource, length: number): r
   const { tokenizer } = words
   const special = specialIds(tokenizer)
   const [comma] = plainIds(tokenizer, ',')
-  const room = length - 2
+  const mostIds = length - 2
   const chunks: TokenChunk[] = []
   let ids: number[] = []
   let weights: number[] = []
@@ -53,10 +53,10 @@ export function chunkTokens(text: string, words: TokenSource, length: number): r
     for (const { text: part, weight } of section) {
       for (const id of plainIds(tokenizer, part)) {
         if (id === comma) lastComma = ids.length
-        else if (ids.length === room && lastComma !== -1 && room - lastComma <= backtrack) close(lastComma + 1)
-        if (ids.length === room) close()
+        else if (ids.length === mostIds && lastComma !== -1 && mostIds - lastComma <= backtrack) close(lastComma + 1)
+        if (ids.length === mostIds) close()
         const own = words.idsOf(id)
-        if (ids.length + own.length > room) close()
+        if (ids.length + own.length > mostIds) close()
         ids.push(...own)
         weights.push(...own.map(() => weight))
       }
@@ -77,17 +77,17 @@ export function compelTokens(text: string, words: TokenSource, length: number) {
   const ids: number[] = []
   const weights: number[] = []
   const below: Downweighted[] = []
-  const room = length - 2
+  const mostIds = length - 2
   for (const { text: part, weight } of parseWeights(text, 'compel').flat()) {
     const own = plainIds(tokenizer, convertLowered(part, words))
     // The start token comes first.
-    const [begin, end] = [1 + ids.length, 1 + Math.min(ids.length + own.length, room)]
+    const [begin, end] = [1 + ids.length, 1 + Math.min(ids.length + own.length, mostIds)]
     if (weight < 1 && begin < end) below.push({ begin, end, weight })
     ids.push(...own)
     weights.push(...own.map(() => weight))
   }
-  const chunk = padded(ids.slice(0, room), weights.slice(0, room), specialIds(tokenizer), length)
-  return { chunk, below, removed: ids.slice(room) }
+  const chunk = padded(ids.slice(0, mostIds), weights.slice(0, mostIds), specialIds(tokenizer), length)
+  return { chunk, below, removed: ids.slice(mostIds) }
 }
 
 /** compel looks for learned words with several vectors in what the tokenizer makes of a text, which is in lower case. */

@@ -31,6 +31,7 @@ interface LoadedStage {
   readonly allocation: Allocation
 }
 
+/** The CPU's side of one bound network. */
 export class WasmBackend implements Backend {
   readonly buffers = undefined
   readonly #device: WasmRuntime

@@ -14,6 +14,7 @@ import type { DeviceTensor, HostTensor, LinearTerm, Piece } from '../types.js'
 import { elementCount } from '../../util/element-count.js'
 import { capabilitiesOf, computeType, type DeviceInfo, ownKernels } from '../../memory/device-info.js'
 
+/** The CPU as a device. Its sessions contain the weights, and its tensors are in host memory. */
 export class WasmDevice implements Device {
   readonly info: DeviceInfo = {
     name: 'wasm',
@@ -38,7 +39,7 @@ export class WasmDevice implements Device {
     this.memory = new MemoryAccount(total)
   }
 
-  /** `total` counts its memory too. @throws DeviceError `runtime-not-loaded` */
+  /** `total`: an account that counts this device's memory too. @throws DeviceError `runtime-not-loaded` */
   static async open(total?: MemoryAccount): Promise<WasmDevice> {
     return new WasmDevice(await loadOnnxRuntime('wasm'), total)
   }

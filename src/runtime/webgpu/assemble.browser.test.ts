@@ -38,7 +38,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
       { tensor: c, at: [row, 2, 0] },
     ]
     const one = [1, 2, 5, 0, 3, 4, 6, 0, 7, 8, 9, 10]
-    // A buffer with old contents.
+    // The next buffer of this size has old contents.
     device.upload({ type: 'float32', dims: [36], data: new Float32Array(36).fill(9) }, 'test').dispose()
     expect(await joined([...prompt(1), ...prompt(2)], [3, 3, 4])).toEqual([...Array<number>(12).fill(0), ...one, ...one])
     expect(await joined([], [2])).toEqual([0, 0])

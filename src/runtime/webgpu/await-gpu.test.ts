@@ -19,7 +19,7 @@ test('while work is awaited, empty submissions follow at growing intervals of at
   expect(vi.getTimerCount()).toBe(0)
 })
 
-test('work that fails ends them too', async () => {
+test('a failure of the awaited work ends the empty submissions too', async () => {
   const failed = awaitGpu(Promise.reject(new Error('lost')), () => {})
   await expect(failed).rejects.toThrow('lost')
   expect(vi.getTimerCount()).toBe(0)

@@ -19,11 +19,12 @@ const pieces = 16
 export interface ChannelsLastWriter {
   /** Writes bytes of a tensor into its buffer, as {@link GpuBuffers.write} does. */
   write(buffer: GPUBuffer, weight: WeightKey, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void
-  /** All bytes of the weight have been written into its buffer. */
+  /** Call when all bytes of the weight have been written into its buffer. */
   finish(buffer: GPUBuffer, weight: WeightKey): void
   destroy(): void
 }
 
+/** Opens the writers of one device, and has the kernel that they share. */
 export class ChannelsLastUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
@@ -40,7 +41,7 @@ export class ChannelsLastUpload {
     this.#kernel.compile(type)
   }
 
-  /** Makes the buffers to upload such weights; undefined if there are none. @throws DeviceError `out-of-memory` */
+  /** Makes the buffers to upload the weights with channels last; undefined if `wanted` has none. @throws DeviceError `out-of-memory` */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
     const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
     if (most === 0) return undefined
@@ -78,7 +79,7 @@ export class ChannelsLastUpload {
   }
 }
 
-/** One value for each thread: neighbours in `piece` are read together. Bound by writing memory. */
+/** WGSL of the kernel: each thread moves one value, and neighbouring threads read neighbours in `piece`. Its speed is bound by writing memory. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> piece: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> weight: array<${type}>;

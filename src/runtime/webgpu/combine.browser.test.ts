@@ -74,7 +74,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const tensor = device.upload({ type: 'float32', dims: [count], data }, 'test')
     const counted = device.tally(tensor, 'test')
     tensor.dispose()
-    // Another tensor in the same buffer comes after the count.
+    // The same buffer gets another tensor after the count was submitted.
     device.upload({ type: 'float32', dims: [count], data: new Float32Array(count) }, 'test')
     expect(await counted).toEqual({ count, bad: 4, zeros: 2 })
     const zeros = device.upload({ type: 'float32', dims: [3], data: new Float32Array(3) }, 'test')

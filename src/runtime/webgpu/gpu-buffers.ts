@@ -1,8 +1,8 @@
 /**
  * Every buffer of one GPUDevice: this library's and onnxruntime's. `createBuffer` and `destroy` of this device instance are replaced by
  * functions that keep the memory account and reuse storage buffers of exactly the same size. onnxruntime is configured to destroy a buffer as
- * soon as it no longer needs it (`storageBufferCacheMode: 'disabled'`); the buffer is then shelved here, the next buffer of its size is taken
- * from the shelf, and `trim()` empties all shelves. onnxruntime's own caches could only be emptied by releasing every session.
+ * soon as it no longer needs it (`storageBufferCacheMode: 'disabled'`); the buffer then goes into a pool here, the next buffer of its size is taken
+ * from the pool, and `trim()` empties the pool. onnxruntime's own caches could only be emptied by releasing every session.
  *
  * WebGPU reports only later that there was no memory for a buffer, and ignores commands that use such a buffer. So each buffer is made in an
  * error scope of its own; the bytes that the account counts at that moment are known to be too many.
@@ -21,17 +21,17 @@ const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage
 /** The usage of onnxruntime's own buffers, so that either kind can be reused as the other. */
 const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indirect
 
-interface Shelved {
+interface PooledBuffer {
   readonly buffer: GPUBuffer
   readonly allocation: Allocation
-  /** Destroys the buffer itself. */
+  /** Destroys the buffer instead of keeping it for reuse. */
   readonly destroy: () => void
   /** Whether the GPU had no memory for the buffer. */
   refused: boolean
 }
 
 /** A buffer, which has to be destroyed in any case, and a promise of the error if the GPU had no memory for it. */
-export interface AskedBuffer {
+export interface RequestedBuffer {
   readonly buffer: GPUBuffer
   readonly refusal: Promise<DeviceError | undefined>
 }
@@ -39,24 +39,25 @@ export interface AskedBuffer {
 /** A reused buffer is never refused. */
 const granted = Promise.resolve(undefined)
 
+/** All buffers of one GPUDevice. There is one for each device, since it replaces methods of the device. */
 export class GpuBuffers implements BufferPool {
   readonly #device: GPUDevice
   readonly #account: MemoryAccount
   readonly #watch: LossWatch
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer
-  /** The queue's own submission, which does not empty the shelves. */
+  /** The queue's own `submit`, which does not empty the pool. */
   readonly #submit: (commandBuffers: Iterable<GPUCommandBuffer>) => void
   /** Unused storage buffers, by size and usage. */
-  readonly #shelves = new Map<string, Shelved[]>()
-  /** Whether to empty the shelves once the commands that may use their buffers have been submitted. */
+  readonly #pool = new Map<string, PooledBuffer[]>()
+  /** Whether to empty the pool once the commands that may use its buffers have been submitted. */
   #trimDue = false
   /** See {@link setLimit}. */
   #limit: number | undefined
   #owner = 'runtime'
   #running = 0
   /** Buffers for activations that the GPU has neither accepted nor refused yet. */
-  readonly #asked = new Set<Promise<unknown>>()
-  /** The error of the first buffer that it refused. */
+  readonly #pending = new Set<Promise<unknown>>()
+  /** The error of the first buffer that the GPU refused. */
   #refusal: DeviceError | undefined
 
   constructor(device: GPUDevice, account: MemoryAccount, watch: LossWatch) {
@@ -68,7 +69,7 @@ export class GpuBuffers implements BufferPool {
     this.#submit = device.queue.submit.bind(device.queue)
     device.queue.submit = (commandBuffers) => {
       this.#submit(commandBuffers)
-      if (this.#trimDue) this.#clearShelves()
+      if (this.#trimDue) this.#clearPool()
     }
   }
 
@@ -77,17 +78,17 @@ export class GpuBuffers implements BufferPool {
   }
 
   /** A buffer for weights; its `destroy()` destroys it. */
-  createWeights(owner: string, bytes: number): AskedBuffer {
+  createWeights(owner: string, bytes: number): RequestedBuffer {
     return this.#make({ label: owner, size: storageBytes(bytes), usage: tensorUsage }, owner, 'weights')
   }
 
-  /** A buffer for a tensor of activations; its `destroy()` puts it on the shelf. */
+  /** A buffer for a tensor of activations; its `destroy()` puts it into the pool. */
   createActivations(owner: string, bytes: number): GPUBuffer {
     return this.#allocate({ size: storageBytes(bytes), usage: tensorUsage }, owner, 'activations')
   }
 
-  /** A buffer that an upload writes and a kernel reads, as a uniform or not; its `destroy()` destroys it. */
-  createStaging(owner: string, bytes: number, isUniform = false): AskedBuffer {
+  /** A buffer that an upload writes and a kernel reads: uniform if `isUniform`, else storage. Its `destroy()` destroys it. */
+  createStaging(owner: string, bytes: number, isUniform = false): RequestedBuffer {
     const access = isUniform ? usage.uniform : usage.storage
     return this.#make({ size: storageBytes(bytes), usage: access | usage.copyDst }, owner, 'activations', false)
   }
@@ -117,18 +118,18 @@ export class GpuBuffers implements BufferPool {
    * Waits until the GPU has accepted or refused all buffers for activations so far. After a refusal every call throws, until {@link reclaim}:
    * work that was queued already may fail later for the same reason. @throws DeviceError `out-of-memory`
    */
-  async assertRoom(): Promise<void> {
-    await this.#watch.race(Promise.all(this.#asked))
+  async assertAllocated(): Promise<void> {
+    await this.#watch.race(Promise.all(this.#pending))
     if (this.#refusal !== undefined) throw this.#refusal
   }
 
-  /** Empties the shelves as {@link trim} does, and stops reporting a refusal. */
+  /** Empties the pool as {@link trim} does, and stops reporting a refusal. */
   reclaim(): void {
     this.#refusal = undefined
     this.trim()
   }
 
-  /** Submits commands of an upload. A run beside it may have recorded commands that use shelved buffers, so these stay. */
+  /** Submits commands of an upload. A run at the same time may have recorded commands that use buffers of the pool, so the pool is not emptied. */
   submitUpload(commands: GPUCommandBuffer): void {
     this.#submit([commands])
   }
@@ -148,10 +149,10 @@ export class GpuBuffers implements BufferPool {
       this.#device.queue.submit([encoder.finish()])
       await this.#watch.race(awaitGpu(staging.mapAsync(usage.mapRead), () => this.#submit([])))
       // Values computed with a refused buffer must not be returned.
-      await this.assertRoom()
+      await this.assertAllocated()
       return staging.getMappedRange().slice(0, bytes)
     } catch (cause) {
-      await this.assertRoom()
+      await this.assertAllocated()
       const reason = await this.#watch.reasonOf(cause)
       if (isAquatintError(reason)) throw reason
       throw new DeviceError('gpu-error', 'A tensor could not be read back from the GPU.', { bytes }, reason)
@@ -161,8 +162,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Counts buffers that onnxruntime makes during `task` for `owner`. Only one task at a time: the caller has the lock. `expected`: an estimate
-   * of the bytes that it will make; if they would exceed the limit, the shelves are emptied first.
+   * Runs `task`, and counts the buffers that onnxruntime makes meanwhile for `owner`. Only one task at a time: the caller has the lock. `expected`:
+   * an estimate of the bytes of these buffers; if they would exceed the limit, the pool is emptied first.
    */
   async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
     if (this.#limit !== undefined && this.#account.live + expected > this.#limit) this.trim()
@@ -174,27 +175,27 @@ export class GpuBuffers implements BufferPool {
     } finally {
       this.#owner = before
       this.#running--
-      if (this.#running === 0 && this.#trimDue) this.#clearShelves()
+      if (this.#running === 0 && this.#trimDue) this.#clearPool()
     }
   }
 
-  /** Destroys the shelved buffers: at once, or during a run at its next submit; until then they can still be reused. */
+  /** Destroys the buffers of the pool: at once, or during a run at its next submit; until then they can still be reused. */
   trim(): void {
-    if (this.#running === 0) this.#clearShelves()
+    if (this.#running === 0) this.#clearPool()
     else this.#trimDue = true
   }
 
-  /** A buffer whose refusal {@link assertRoom} reports. */
+  /** A buffer whose refusal {@link assertAllocated} reports. */
   #allocate(descriptor: GPUBufferDescriptor, owner: string, purpose: MemoryPurpose): GPUBuffer {
     const { buffer, refusal } = this.#make(descriptor, owner, purpose)
     if (refusal === granted) return buffer
     const note = async () => {
       const error = await refusal
-      this.#asked.delete(asked)
+      this.#pending.delete(pending)
       this.#refusal ??= error
     }
-    const asked = note()
-    this.#asked.add(asked)
+    const pending = note()
+    this.#pending.add(pending)
     return buffer
   }
 
@@ -203,34 +204,34 @@ export class GpuBuffers implements BufferPool {
     owner: string,
     purpose: MemoryPurpose,
     recyclable = purpose === 'activations' && (descriptor.usage & usage.storage) !== 0 && descriptor.mappedAtCreation !== true,
-  ): AskedBuffer {
-    const shelf = `${descriptor.size}/${descriptor.usage}`
+  ): RequestedBuffer {
+    const kind = `${descriptor.size}/${descriptor.usage}`
     if (recyclable) {
-      const shelved = this.#shelves.get(shelf)?.pop()
-      if (shelved !== undefined) {
-        shelved.allocation.transfer(owner)
-        return { buffer: shelved.buffer, refusal: granted }
+      const pooled = this.#pool.get(kind)?.pop()
+      if (pooled !== undefined) {
+        pooled.allocation.transfer(owner)
+        return { buffer: pooled.buffer, refusal: granted }
       }
     }
     if (this.#limit !== undefined && this.#account.live + descriptor.size > this.#limit) this.trim()
-    const { buffer, refusal } = this.#ask(descriptor, owner)
+    const { buffer, refusal } = this.#request(descriptor, owner)
     const allocation = this.#account.allocate(owner, purpose, descriptor.size)
     const end = buffer.destroy.bind(buffer)
     const destroy = () => {
       allocation.release()
       end()
     }
-    const shelved: Shelved = { buffer, allocation, destroy, refused: false }
-    buffer.destroy = recyclable ? () => this.#shelve(shelf, shelved) : destroy
-    const told = refusal.then((error) => {
-      if (error !== undefined) this.#refuse(shelf, shelved)
+    const pooled: PooledBuffer = { buffer, allocation, destroy, refused: false }
+    buffer.destroy = recyclable ? () => this.#putBack(kind, pooled) : destroy
+    const handled = refusal.then((error) => {
+      if (error !== undefined) this.#refuse(kind, pooled)
       return error
     })
-    return { buffer, refusal: told }
+    return { buffer, refusal: handled }
   }
 
   /** Makes a buffer in an error scope that is closed at once: scopes are a stack, and a run may have opened another. */
-  #ask(descriptor: GPUBufferDescriptor, owner: string): AskedBuffer {
+  #request(descriptor: GPUBufferDescriptor, owner: string): RequestedBuffer {
     const { size } = descriptor
     const live = this.#account.live + size
     const refused = (cause: Error) => outOfMemory({ owner, bytes: size, live }, cause)
@@ -240,36 +241,36 @@ export class GpuBuffers implements BufferPool {
       buffer = this.#create(descriptor)
     } catch (cause) {
       this.#device.popErrorScope().catch(() => {})
-      // A buffer that is mapped at creation needs memory of the host, which refuses it at once.
+      // A buffer that is mapped at creation is in host memory. If the host has none, createBuffer throws at once.
       if (cause instanceof RangeError) this.#refusal ??= refused(cause)
       throw cause
     }
     const refusal = this.#device.popErrorScope().then(
       (error) => (error === null ? undefined : refused(new Error(error.message))),
-      // The device was lost: whoever uses the buffer gets that error.
+      // The device was lost: code that uses the buffer gets that error.
       () => undefined,
     )
     return { buffer, refusal }
   }
 
   /** A buffer that the GPU had no memory for is neither counted nor reused. */
-  #refuse(name: string, shelved: Shelved): void {
-    shelved.refused = true
-    shelved.allocation.release()
-    const shelf = this.#shelves.get(name)
-    if (shelf?.includes(shelved) === true) shelf.splice(shelf.indexOf(shelved), 1)
+  #refuse(kind: string, pooled: PooledBuffer): void {
+    pooled.refused = true
+    pooled.allocation.release()
+    const buffers = this.#pool.get(kind)
+    if (buffers?.includes(pooled) === true) buffers.splice(buffers.indexOf(pooled), 1)
   }
 
-  #shelve(name: string, shelved: Shelved): void {
-    if (shelved.refused) return shelved.destroy()
-    const shelf = this.#shelves.get(name)
-    if (shelf === undefined) this.#shelves.set(name, [shelved])
-    else if (!shelf.includes(shelved)) shelf.push(shelved)
+  #putBack(kind: string, pooled: PooledBuffer): void {
+    if (pooled.refused) return pooled.destroy()
+    const buffers = this.#pool.get(kind)
+    if (buffers === undefined) this.#pool.set(kind, [pooled])
+    else if (!buffers.includes(pooled)) buffers.push(pooled)
   }
 
-  #clearShelves(): void {
+  #clearPool(): void {
     this.#trimDue = false
-    for (const shelf of this.#shelves.values()) for (const { destroy } of shelf) destroy()
-    this.#shelves.clear()
+    for (const buffers of this.#pool.values()) for (const { destroy } of buffers) destroy()
+    this.#pool.clear()
   }
 }

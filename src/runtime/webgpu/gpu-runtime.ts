@@ -19,7 +19,7 @@ import { LossWatch } from './loss-watch.js'
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string
-  /** An estimate of the bytes of buffers that it makes. */
+  /** An estimate of the bytes of buffers that the task makes. */
   readonly expected?: number
 }
 
@@ -72,7 +72,7 @@ export class GpuRuntime {
   }
 
   /**
-   * Runs `task` with the lock on onnxruntime. Its buffers, about `expected` bytes, are counted for `owner`. If the device is lost meanwhile, the
+   * Runs `task` with the lock on onnxruntime. The task's buffers, about `expected` bytes, are counted for `owner`. If the device is lost meanwhile, the
    * wait ends and, soon after, the lock is released: onnxruntime may never return from a call on a lost device.
    * @throws DeviceError `device-lost`, `out-of-memory`, `gpu-error`, AbortError, what `task` throws
    */
@@ -88,7 +88,7 @@ export class GpuRuntime {
     return this.orLost(work, signal)
   }
 
-  /** Runs `task`. @throws Error if something read weights in another order than they have */
+  /** Runs `task`. @throws Error if a command of it read wrong values, see {@link ChannelsLastWeights.endRun} */
   async #checked<T>(task: () => Promise<T>): Promise<T> {
     try {
       const result = await task()
@@ -126,7 +126,7 @@ export class GpuRuntime {
   async #createSession(program: Program, user: string): Promise<Session> {
     const { value, verified } = await this.exclusively({ owner: user, doing: `compiling a part of ${user}` }, () =>
       this.runtime.InferenceSession.create(program.model, {
-        // GpuBuffers reuses its buffers, and our error scopes collect its errors.
+        // GpuBuffers reuses onnxruntime's buffers, and our error scopes collect its errors.
         executionProviders: [
           { name: 'webgpu', device: this.gpu, storageBufferCacheMode: 'disabled', validationMode: 'wgpuOnly' },
         ],

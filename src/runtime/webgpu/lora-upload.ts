@@ -10,16 +10,17 @@ import { elementCount } from '../../util/element-count.js'
 import type { GpuBuffers } from './gpu-buffers.js'
 import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.js'
 
-/** WebGPU's limit of workgroups along an axis. Rows beyond it are further turns of the kernel's loop. */
+/** WebGPU's limit of workgroups along an axis. The kernel computes further rows in a loop. */
 const mostGroups = 65_535
 
-/** What one upload adds products through. */
+/** Adds products during one upload. */
 export interface ProductWriter {
   /** Adds the products of a fused weight to its buffer, which has the weight without them. */
   add(buffer: GPUBuffer, weight: WeightKey, signal: AbortSignal | undefined): Promise<void>
   destroy(): void
 }
 
+/** Opens the writers of one device, and has the kernel that they share. */
 export class LoraUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
@@ -72,7 +73,7 @@ interface Factors {
   readonly b: Float32Array<ArrayBuffer>
 }
 
-/** The ranks of the products one after the other, with the scales in b. */
+/** The factors of all products, joined along the rank. The scales are multiplied into `b`. */
 async function readFactors({ base: { shape }, products }: FusedProducts, signal: AbortSignal | undefined): Promise<Factors> {
   const [rows = 1, ...inner] = shape
   const columns = elementCount(inner)
@@ -93,7 +94,7 @@ function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
 }
 
-/** One value of a row for each thread: neighbours read neighbours of `a`, and one value of `b`. */
+/** WGSL of the kernel: each thread computes one value of a row, and neighbouring threads read neighbours of `a` and the same value of `b`. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;

@@ -7,15 +7,15 @@ import { DeviceError } from '../../errors.js'
 
 /** Time limits around a loss, in milliseconds. */
 export interface LossTimes {
-  /** Between a call that fails because of the loss and the report of the loss: one event causes both, in either order. */
+  /** How long after a failed call the report of a loss may come that caused the failure: one event causes both, in either order. */
   readonly toldWithin: number
-  /** For work on the lost device to return. */
+  /** How long to wait for work on the lost device to return. */
   readonly grace: number
 }
 
 const usual: LossTimes = { toldWithin: 1000, grace: 2000 }
 
-/** A wait for work that a loss would end. */
+/** The waits for work on one device, which a loss ends. */
 export class LossWatch {
   readonly #times: LossTimes
   readonly #waiting = new Set<(loss: Error) => void>()
@@ -25,7 +25,7 @@ export class LossWatch {
     this.#times = times
   }
 
-  /** The current waits. */
+  /** The number of current waits. */
   get size(): number {
     return this.#waiting.size
   }
@@ -33,7 +33,7 @@ export class LossWatch {
   /** Ends all waits. Waits that begin later end at once. */
   end(loss: Error): void {
     this.#loss = loss
-    for (const tell of this.#waiting) tell(loss)
+    for (const reject of this.#waiting) reject(loss)
     this.#waiting.clear()
   }
 
@@ -60,7 +60,7 @@ export class LossWatch {
 
   /**
    * The loss if it caused a failure, otherwise the failure. A GPU that is lost fails the current calls in many ways, and may report the loss
-   * only after that; so a failure that could come from a loss waits a moment for the report. A cancel by the caller does not.
+   * only after that; so this method waits a moment for the report if a loss may have caused the failure, unless the caller has cancelled.
    */
   async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
     if (this.#loss === undefined && signal?.aborted !== true && mayBeLoss(failure)) await this.#news()

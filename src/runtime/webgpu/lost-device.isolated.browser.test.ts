@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'
-import { LateNews } from './testing-gpu.js'
+import { LateLosses } from './testing-gpu.js'
 import { numbers, testCheckpoint, towerGraph, towerShapes, towerSizes } from '../testing.js'
 import type { WebGpuDevice } from './webgpu-device.js'
 
@@ -11,29 +11,29 @@ const x = { type: 'float32', dims: [3, towerSizes.input], data: numbers(3 * towe
 const open = async () => (await openDevice({ kind: 'webgpu' })) as WebGpuDevice
 
 describe('when the loss is reported late', () => {
-  let news: LateNews
+  let losses: LateLosses
   let device: WebGpuDevice
   beforeEach(async () => {
-    news = new LateNews()
+    losses = new LateLosses()
     device = await open()
   })
   afterEach(async () => {
     vi.restoreAllMocks()
-    news.tell()
+    losses.report()
     await device.dispose()
-    news.end()
+    losses.end()
   })
 
   test.each([
     ['a call that fails before the reason is known reports the loss', true, 'device-lost'],
-    ['and of its own failure where no news comes', false, 'gpu-error'],
+    ['a call that fails reports its own failure if no loss is reported', false, 'gpu-error'],
   ])('%s', async (_, comes, code) => {
     const tensor = device.upload(x, 'test')
     const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
     device.gpu.destroy()
     const read = tensor.read().catch((error: unknown) => error)
     await expect(mapAsync.mock.results[0]!.value).rejects.toBeInstanceOf(DOMException)
-    if (comes) news.tell()
+    if (comes) losses.report()
     expect(await read).toMatchObject({ code })
   })
 })

@@ -1,5 +1,5 @@
 /**
- * Compiles programs and their kernels before their weights are here: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
+ * Compiles programs and their kernels before their weights have arrived: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
  * compiles a kernel when a run needs it for the first time, and not when it makes the session.
  */
 
@@ -19,12 +19,15 @@ export interface KernelRequest {
   /** The user of the sessions, until it leaves them (SessionCache.leave). */
   readonly user: object
   /** Bytes that buffers may use. A program that needs more gets a session only. */
-  readonly room: number
+  readonly maxBytes: number
   readonly signal: AbortSignal
 }
 
 /** Compiles the programs one after the other, each once. @throws DeviceError, AbortError */
-export async function prepareKernels(device: GpuRuntime, { programs, owner, user, room, signal }: KernelRequest): Promise<void> {
+export async function prepareKernels(
+  device: GpuRuntime,
+  { programs, owner, user, maxBytes, signal }: KernelRequest,
+): Promise<void> {
   const done = new Set<string>()
   for (const program of programs) {
     if (done.has(program.key)) continue
@@ -32,8 +35,8 @@ export async function prepareKernels(device: GpuRuntime, { programs, owner, user
     throwIfAborted(signal)
     await device.sessions.get(program, user, owner)
     throwIfAborted(signal)
-    if (device.memory.snapshot().live + neededBytes(program) <= room) await runOnce(device, program, owner, user, signal)
-    // Otherwise the buffers of all programs would wait to be reused.
+    if (device.memory.snapshot().live + neededBytes(program) <= maxBytes) await runOnce(device, program, owner, user, signal)
+    // Without this, the buffers of all programs would stay in the pool.
     device.buffers.trim()
   }
 }

@@ -10,7 +10,7 @@ export interface DispatchCount {
   readonly end: () => void
 }
 
-/** Counts from now on. */
+/** Counts dispatches from now on. */
 export function countDispatches(): DispatchCount {
   const dispatches = new Map<string, number>()
   const labels = new WeakMap<GPUComputePipeline, string>()

@@ -72,16 +72,16 @@ function refuse(device: GPUDevice): void {
   device.createTexture({ format: 'rgba32float', usage: copyTo, size: [edge, edge, layers] })
 }
 
-/** Devices that are opened while it exists report their loss only when {@link LateNews.tell} is called. */
-export class LateNews {
+/** Devices that are opened while it exists report their loss only when {@link LateLosses.report} is called. */
+export class LateLosses {
   /** Reports all losses, including later ones. */
-  tell: () => void = () => {}
+  report: () => void = () => {}
   /** Restores the real GPU. */
   readonly end: () => void
 
   constructor() {
-    const told = new Promise<void>((resolve) => {
-      this.tell = resolve
+    const reported = new Promise<void>((resolve) => {
+      this.report = resolve
     })
     this.end = replaceMethod(
       GPUAdapter.prototype,
@@ -90,7 +90,7 @@ export class LateNews {
         async function (this: GPUAdapter, descriptor) {
           const device = await request.call(this, descriptor)
           const { lost } = device
-          Object.defineProperty(device, 'lost', { value: told.then(() => lost) })
+          Object.defineProperty(device, 'lost', { value: reported.then(() => lost) })
           return device
         },
     )

@@ -14,8 +14,8 @@ import { replaceMethod } from './testing-gpu.js'
 const free: GPUDevice[] = []
 
 /**
- * The devices that the tests of this file open are shared with other files: `dispose()` gives one back. What onnxruntime keeps with the kernels,
- * a few kilobytes of uniform buffers, is in the memory account only where it was made.
+ * The devices that the tests of this file open are shared with other files: `dispose()` makes one available again. The uniform buffers that onnxruntime
+ * keeps with the kernels, a few kilobytes, count only in the memory account of the test that made them.
  */
 export function shareGpuDevices(): void {
   let end: (() => void) | undefined

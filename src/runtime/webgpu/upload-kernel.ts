@@ -6,7 +6,7 @@ import type { GpuBuffers } from './gpu-buffers.js'
 /** Threads of a workgroup, along the first axis. */
 export const workgroupSize = 64
 
-/** A kernel for weights of either type. */
+/** A kernel for weights in float16 or float32. */
 export class UploadKernel {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
@@ -14,7 +14,7 @@ export class UploadKernel {
   readonly #textOf: (type: 'f16' | 'f32') => string
   readonly #pipelines = new Map<ElementType, GPUComputePipeline>()
 
-  /** `textOf`: the kernel's text for values of a type. */
+  /** `textOf` returns the kernel's WGSL source for values of a type. */
   constructor(device: GPUDevice, buffers: GpuBuffers, label: string, textOf: (type: 'f16' | 'f32') => string) {
     this.#device = device
     this.#buffers = buffers
@@ -52,9 +52,9 @@ export class UploadKernel {
 
 /** The buffers that one upload needs beside the weights. */
 export interface UploadBuffers {
-  /** Storage buffers of the bytes that were asked for. */
+  /** Storage buffers of the requested sizes. */
   readonly storage: readonly GPUBuffer[]
-  /** Up to eight numbers. */
+  /** A uniform buffer for up to eight numbers. */
   readonly sizes: GPUBuffer
   readonly destroy: () => void
 }

@@ -14,6 +14,7 @@ import type { GpuRuntime } from './gpu-runtime.js'
 import { WebGpuWeights } from './webgpu-weights.js'
 import { storageBytes } from '../../memory/storage-bytes.js'
 
+/** The GPU's side of one bound network. */
 export class WebGpuBackend implements Backend {
   readonly buffers: GpuBuffers
   readonly #device: GpuRuntime
@@ -60,7 +61,7 @@ export class WebGpuBackend implements Backend {
   async verify(): Promise<void> {
     const unverified = this.#unverified
     this.#unverified = []
-    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertRoom(), ...unverified]))
+    const settled = await this.#device.orLost(Promise.allSettled([this.buffers.assertAllocated(), ...unverified]))
     // A failed allocation causes "invalid buffer" errors in the commands that use the buffer: report the allocation first.
     const failed = settled.find((result) => result.status === 'rejected')
     if (failed === undefined) return

@@ -1,4 +1,4 @@
-/** The WebGPU device: what pipelines compute with tensors on a {@link GpuRuntime}, beside the networks. */
+/** The WebGPU device: a {@link GpuRuntime} with the operations on tensors that pipelines need beside the networks. */
 
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -24,7 +24,7 @@ import { type DeviceInfo, type DeviceName, type KernelSource, computeType, fuses
 /** How a device is opened. */
 interface Opening {
   readonly name?: DeviceName
-  /** An account that counts its memory too. */
+  /** An account that counts this device's memory too. */
   readonly total?: MemoryAccount | undefined
   readonly kernels?: KernelSource | undefined
 }
@@ -41,7 +41,7 @@ const convolvesByColumns = /^xe-[23]/
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
   readonly #tally: GpuTally
-  /** Uses the sessions that {@link prepare} made, until networks use them. */
+  /** The user of the sessions that {@link prepare} made, until networks use them. */
   readonly #preparation = {}
   readonly #channelsLastWeights: boolean
 
@@ -73,13 +73,13 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     }
   }
 
-  async prepare(graphs: readonly ComponentGraph[], { owner, room, signal }: PrepareOptions): Promise<void> {
+  async prepare(graphs: readonly ComponentGraph[], { owner, maxBytes, signal }: PrepareOptions): Promise<void> {
     this.#combine.compile()
     this.#tally.compile()
     const programs = graphs.flatMap(({ stages }) => stages.map(({ program }) => program))
     for (const { type, channelsLast } of programs.flatMap(({ weights }) => weights))
       if (channelsLast === true) this.channelsLast.compile(type)
-    await prepareKernels(this, { programs, owner, user: this.#preparation, room, signal })
+    await prepareKernels(this, { programs, owner, user: this.#preparation, maxBytes, signal })
   }
 
   async endPreparation(): Promise<void> {
@@ -144,7 +144,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const bytes = valueBytes(tensor.type, tensor.dims)
     const buffer = this.buffers.createActivations(owner, bytes)
     const { buffer: memory, byteOffset, byteLength } = tensor.data
-    // The queue takes no shared memory.
+    // `writeBuffer` is given a copy of shared memory.
     const view =
       memory instanceof ArrayBuffer ? new Uint8Array(memory, byteOffset, byteLength) : new Uint8Array(tensor.data.slice().buffer)
     this.buffers.write(buffer, 0, view)

@@ -12,6 +12,7 @@ import type { WeightKey } from '../../memory/needs.js'
 /** Bytes written to the queue before waiting for it: this limits the copies that the browser keeps. */
 const queuedBytes = 64 * 2 ** 20
 
+/** Options of {@link uploadWeights}. */
 export interface UploadOptions extends LoadOptions {
   /** Buffers that may be reused for tensors of their size; removed from the list when they are. */
   readonly spare?: GPUBuffer[] | undefined
@@ -60,7 +61,7 @@ async function fill(
     loras = await device.loras.open(owner, wanted)
     if (total > 0) onProgress?.(0, total)
     await streamWeights(
-      // Of a fused weight, the checkpoint's values: the device adds the products.
+      // For a fused weight, upload the checkpoint's values: the device adds the products.
       wanted.map((weight) => ({ ...weight, entry: weight.entry.fused?.base ?? weight.entry })),
       async ({ wanted: weight, byteOffset, bytes }) => {
         const buffer = made.get(weight.key)
@@ -90,7 +91,7 @@ async function fill(
   }
 }
 
-/** Reuses the buffers of `spare` that fit, destroys the others, and then makes those that are missing, so that both never exist together. */
+/** Reuses the buffers of `spare` that fit, and destroys the others before it makes the missing ones, so that old and new never exist together. */
 async function makeBuffers(
   { buffers }: GpuRuntime,
   owner: string,

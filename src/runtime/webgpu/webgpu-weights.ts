@@ -32,6 +32,7 @@ interface Streaming {
   readonly overlaps: boolean
 }
 
+/** The weights of one network on one GPU. */
 export class WebGpuWeights {
   readonly #device: GpuRuntime
   readonly #name: string
@@ -59,8 +60,8 @@ export class WebGpuWeights {
   }
 
   /**
-   * Loads the weights that stay for `graph`. Weights of the graph before that this one uses stay too. If it fails, the graph before is
-   * unchanged, or, where one of them streams, nothing is left.
+   * Loads the weights that stay for `graph`. Weights that the previous graph has loaded and this one uses stay too. If the load fails, the previous graph's
+   * weights are unchanged or, if one of the two graphs streams weights, none are left.
    * @throws DeviceError `does-not-fit` when the graph is not the planned one and its blocks do not fit beside what the plan keeps
    */
   async load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void> {
@@ -87,13 +88,13 @@ export class WebGpuWeights {
     const missing = [...wanted.values()].filter(({ key }) => !this.#kept.has(key))
     const made = await uploadWeights(this.#device, this.#name, missing, options)
     for (const [key, buffer] of made) this.#kept.set(key, buffer)
-    // The upload is queued; the weights are loaded when the GPU has done it.
+    // The upload is only queued: the weights are loaded when the GPU has executed it.
     await this.#device.orLost(this.#device.buffers.submittedWorkDone())
     this.#graph = graph
     this.#streaming = streaming
   }
 
-  /** Frees the weights whose tensors have left the table, or that others have replaced there: those of adapters that are no longer used, and those that a fused one changes. */
+  /** Frees the weights whose tensors are no longer in the table: those of adapters that are not used any more, and those that a tensor with other LoRAs has replaced. */
   #dropRemoved(): void {
     for (const [key, buffer] of this.#kept) {
       const tensor = tensorOf(key)
@@ -120,8 +121,8 @@ export class WebGpuWeights {
   }
 
   /**
-   * How a graph that has weights of the loaded one runs with what that one keeps: two graphs that alternate would otherwise load the same
-   * weights again and again. Undefined: not within the budget.
+   * How a graph that shares weights with the loaded graph runs beside the weights that the loaded graph keeps; undefined if this exceeds the budget.
+   * If each graph freed the other's weights, two graphs that alternate would load the same weights again and again.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)
@@ -149,7 +150,7 @@ export class WebGpuWeights {
     return new Map([...this.#kept, ...here])
   }
 
-  /** Notes that the commands that use a stage's buffers have been submitted. */
+  /** Records that the commands that use a stage's buffers have been submitted. */
   async release(stage: Stage): Promise<void> {
     const key = this.#streaming?.stages.get(stage)?.key ?? ''
     const slot = this.#slots.get(key)

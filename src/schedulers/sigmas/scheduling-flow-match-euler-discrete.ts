@@ -41,7 +41,7 @@ export class FlowMatchEulerDiscreteScheduler extends BaseScheduler<typeof spec> 
     super(className, spec, config)
     checkSigmaSchedule(className, this.config)
     const { use_dynamic_shifting: dynamic, num_train_timesteps: trainSteps, shift } = this.config
-    const shifted = (sigma: number) => (dynamic ? sigma : fround(shiftSigma(sigma, shift)))
+    const shifted = (sigma: number) => (dynamic ? sigma : shiftSigma(sigma, shift, fround))
     this.#range = { min: shifted(fround(1 / trainSteps)), max: shifted(1) }
   }
 
@@ -54,15 +54,17 @@ export class FlowMatchEulerDiscreteScheduler extends BaseScheduler<typeof spec> 
     const trainSteps = config.num_train_timesteps
     const { mu } = options
     const count = this.countSteps(steps, options, trainSteps)
+    // diffusers puts given sigmas into a numpy array of float32, so numpy rounds each result to float32.
+    const rounding = options.sigmas === undefined ? undefined : fround
     let sigmas: number[]
     if (options.sigmas !== undefined) sigmas = float32(options.sigmas)
     else sigmas = linspace(this.#range.max * trainSteps, this.#range.min * trainSteps, count).map((value) => value / trainSteps)
     if (config.use_dynamic_shifting) {
       if (mu === undefined || !Number.isFinite(mu))
         throw new InputError('set-timesteps', `${className} with use_dynamic_shifting needs mu.`)
-      sigmas = sigmas.map((sigma) => timeShiftSigma(sigma, mu, config.time_shift_type))
-    } else sigmas = sigmas.map((sigma) => shiftSigma(sigma, config.shift))
-    sigmas = stretchToTerminal(sigmas, config.shift_terminal)
+      sigmas = sigmas.map((sigma) => timeShiftSigma(sigma, mu, config.time_shift_type, rounding))
+    } else sigmas = sigmas.map((sigma) => shiftSigma(sigma, config.shift, rounding))
+    sigmas = stretchToTerminal(sigmas, config.shift_terminal, rounding)
     sigmas = float32(convertSigmas(config, { min: sigmas.at(-1) ?? 0, max: sigmas[0] ?? 0 }, count) ?? sigmas)
     if (config.invert_sigmas) sigmas = float32(sigmas.map((sigma) => 1 - sigma))
     return { timesteps: float32(sigmas.map((sigma) => sigma * trainSteps)), sigmas: [...sigmas, config.invert_sigmas ? 1 : 0] }

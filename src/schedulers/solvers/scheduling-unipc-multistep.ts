@@ -83,7 +83,7 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
       use_exponential_sigmas: exponential,
       use_beta_sigmas: beta,
     } = this.config
-    // Of given sigmas, diffusers would make a Karras, exponential or beta schedule that rises.
+    // From given sigmas, diffusers would compute a Karras, exponential or beta schedule that rises.
     return flow && !karras && !exponential && !beta ? ['sigmas', 'mu'] : ['mu']
   }
 

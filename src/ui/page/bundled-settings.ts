@@ -1,4 +1,4 @@
-/** Fills in the settings that the bundled model's card recommends while that model is chosen: a repository has no place for them. Pure. */
+/** Fills in the settings that the bundled model's card recommends while that model is chosen, because a repository has no place for them. Pure. */
 
 import type { PromptSettings } from '../parts/settings.js'
 

@@ -24,7 +24,7 @@ test('a deleted picture and its file are gone, also for a store opened later', a
 })
 
 test('in a browser that stores no Blobs, a picture, its start picture and its reference pictures are stored as buffers', async () => {
-  // WebKit refuses them in a private window.
+  // WebKit refuses to store Blobs in a private window.
   const original = Object.getOwnPropertyDescriptor(IDBObjectStore.prototype, 'put')
   const put = original?.value as (this: IDBObjectStore, value: unknown, key?: IDBValidKey) => IDBRequest<IDBValidKey>
   const refusing = vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, value, key) {

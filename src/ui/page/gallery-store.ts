@@ -61,7 +61,7 @@ export class GalleryStore {
         throw error
       })
     })
-    this.#tell({ added: id })
+    this.#announce({ added: id })
     return { ...entry, id }
   }
 
@@ -122,10 +122,10 @@ export class GalleryStore {
     transaction.objectStore('entries').delete(id)
     transaction.objectStore('files').delete(id)
     await committed(transaction)
-    this.#tell({ deleted: id })
+    this.#announce({ deleted: id })
   }
 
-  #tell(change: GalleryChange): void {
+  #announce(change: GalleryChange): void {
     this.#tabs.postMessage(change)
   }
 }

@@ -34,7 +34,7 @@ test('the URLs of pictures that cannot be shown, and of deleted pictures, are re
   const image = section.querySelector('img')
   await expect.poll(() => revoked.mock.calls.flat()).toContain(image?.src)
 
-  // Not visible, so the browser does not load it.
+  // The second picture is not visible, so the browser does not load it.
   section.style.cssText = 'position: absolute; top: 100000px'
   await store.add(entry('unseen'), new Blob(['no picture'], { type: 'image/png' }))
   const other = show(store)

@@ -36,7 +36,7 @@ export class Gallery {
     this.#compare.hidden = true
     this.#hint.hidden = true
     this.#compare.addEventListener('click', () => void this.#openCompare())
-    this.#more.addEventListener('click', () => void this.#tell(() => this.#showMore()))
+    this.#more.addEventListener('click', () => void this.#attempt(() => this.#showMore()))
     section.append(
       h(
         'div',
@@ -53,8 +53,8 @@ export class Gallery {
 
   /** Shows the pictures of earlier visits, and from then on those of other tabs. */
   async start(): Promise<void> {
-    this.#store.listen((change) => void this.#tell(() => this.#follow(change)))
-    await this.#tell(() => this.#showMore())
+    this.#store.listen((change) => void this.#attempt(() => this.#follow(change)))
+    await this.#attempt(() => this.#showMore())
   }
 
   /** Shows a change that another tab has made. */
@@ -84,7 +84,7 @@ export class Gallery {
 
   /** Adds the pictures of a run. */
   async keep({ images, files, settings, startImage, referenceImages }: ImageDetail): Promise<void> {
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       for (const [index, file] of files.entries()) {
         const { width = 0, height = 0 } = images[index] ?? {}
         const pictures = {
@@ -137,13 +137,13 @@ export class Gallery {
   }
 
   async #open(entry: GalleryEntry): Promise<void> {
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const file = await this.#store.file(entry.id)
       if (file === undefined) throw new Error('The browser has removed this picture’s file.')
       openPicture(entry, file, {
         ...this.#actions,
         onDelete: () => {
-          void this.#tell(async () => {
+          void this.#attempt(async () => {
             await this.#store.delete(entry.id)
             this.#remove(entry.id)
           })
@@ -176,7 +176,7 @@ export class Gallery {
   }
 
   async #openCompare(): Promise<void> {
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const [left, right] = [...this.#chosen.values()]
       if (left === undefined || right === undefined) return
       const [leftFile, rightFile] = [await this.#store.file(left.id), await this.#store.file(right.id)]
@@ -186,7 +186,7 @@ export class Gallery {
   }
 
   /** Runs `task` and shows its error: storage may be full, blocked or deleted. Generating pictures works without the gallery. */
-  async #tell(task: () => Promise<void>): Promise<void> {
+  async #attempt(task: () => Promise<void>): Promise<void> {
     try {
       await task()
       this.#problem.hidden = true

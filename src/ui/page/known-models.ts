@@ -31,7 +31,7 @@ export const knownModels: readonly KnownModel[] = [
   },
   {
     model: 'segmind/SSD-1B',
-    label: 'SSD-1B, a smaller SDXL',
+    label: 'SSD-1B, small SDXL',
     loadOptions: { variant: 'fp16' },
     downloadBytes: 4_465_417_174,
     largestBytes: 2_662_668_808,
@@ -45,7 +45,7 @@ export const knownModels: readonly KnownModel[] = [
   },
   {
     model: 'stabilityai/sdxl-turbo',
-    label: 'SDXL-Turbo, in one step',
+    label: 'SDXL-Turbo, 1 step',
     loadOptions: { variant: 'fp16' },
     downloadBytes: 6_937_675_734,
     largestBytes: 5_134_927_368,

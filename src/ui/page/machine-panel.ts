@@ -31,7 +31,7 @@ export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   return machine
 }
 
-/** The first sentence of a note; a press shows the rest. So the notes are low enough to leave the rest of the page in its place. */
+/** A note of which only the first sentence is shown until the user opens it, so that the notes are low and do not move the rest of the page. */
 function noteElement({ code, text }: MachineNote): HTMLElement {
   const end = text.indexOf('. ') + 1
   if (end === 0) return h('p', { class: 'note', 'data-code': code }, text)
@@ -85,7 +85,7 @@ function memoryTable(): readonly HTMLElement[] {
     h(
       'p',
       {},
-      'Browsers do not report this memory. Aquatint plans with a guess and keeps less on the GPU if that is too much; choose q8 or q4 under Settings, Weights.',
+      'Browsers do not report this memory. Aquatint guesses it, and keeps less on the GPU if the guess was too high. To use less memory, choose q8 or q4 under Settings, Weights.',
     ),
     h('table', {}, h('thead', {}, head), h('tbody', {}, ...rows)),
   ]

@@ -27,6 +27,8 @@ export interface Machine {
   /** Whether the page is in a frame of another site, where browsers use separate storage and delete it sooner. */
   readonly thirdPartyFrame: boolean
   readonly secureContext: boolean
+  /** Whether the page is cross-origin isolated, without which no browser shares memory between threads. */
+  readonly isolated: boolean
 }
 
 /** A limitation, explained to the user. */
@@ -94,7 +96,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   if (
     machine.gpu !== 'gpu' &&
     machine.threads < machine.cores &&
-    machine.threads === 1 &&
+    !machine.isolated &&
     machine.secureContext &&
     !machine.thirdPartyFrame
   ) {
@@ -158,6 +160,7 @@ export async function inspectMachine(): Promise<Machine> {
     rules: await readStorageRules(),
     thirdPartyFrame: isThirdPartyFrame(),
     secureContext: isSecureContext,
+    isolated: crossOriginIsolated,
   }
 }
 

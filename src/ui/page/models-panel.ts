@@ -37,7 +37,7 @@ class ModelsPanel {
 
   async show(): Promise<void> {
     setText(this.#said, 'Loading…')
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const models = await this.#cache.list()
       this.#list.replaceChildren(...models.map((model) => this.#row(model)))
       setText(this.#said, models.length === 0 ? 'No models downloaded yet. A model is downloaded on first use.' : '')
@@ -79,7 +79,7 @@ class ModelsPanel {
 
   async #verify(model: CachedModel): Promise<void> {
     setText(this.#said, `Verifying ${nameOf(model)} against its hashes…`)
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const { chunks, bad } = await this.#cache.verify(model, { signal: this.#closed.signal })
       await this.show()
       const found =
@@ -91,7 +91,7 @@ class ModelsPanel {
   }
 
   async #delete(model: CachedModel): Promise<void> {
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const freed = await this.#cache.delete(model)
       await this.show()
       setText(
@@ -125,7 +125,7 @@ class ModelsPanel {
   }
 
   async #persist(): Promise<void> {
-    await this.#tell(async () => {
+    await this.#attempt(async () => {
       const granted = await navigator.storage.persist()
       const { isWebKit } = await readStorageRules()
       await this.show()
@@ -138,7 +138,7 @@ class ModelsPanel {
     })
   }
 
-  async #tell(task: () => Promise<void>): Promise<void> {
+  async #attempt(task: () => Promise<void>): Promise<void> {
     try {
       await task()
     } catch (error) {

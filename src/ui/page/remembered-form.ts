@@ -11,7 +11,7 @@ const key = 'aquatint-form'
 /**
  * Stores the fields of `box` whenever the page is left.
  * @param navigations the navigation entries of the page, which say how it was opened
- * @returns the settings of the time before, if the page was reloaded or reopened with Back or Forward
+ * @returns the stored settings, if the page was reloaded or reopened with Back or Forward
  */
 export function rememberForm(box: AquatintPrompt, navigations: readonly PerformanceEntry[]): Partial<PromptSettings> | undefined {
   window.addEventListener('pagehide', () => {

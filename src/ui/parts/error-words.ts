@@ -36,7 +36,7 @@ const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
 
 const doesNotFit = {
   title: 'There is not enough memory',
-  advice: 'Choose a smaller picture, smaller weights (q8 or q4), or more memory.',
+  advice: 'Choose a smaller picture or smaller weights (q8 or q4).',
 }
 
 const checkName = { advice: 'Check the model’s name.' }
@@ -55,6 +55,7 @@ const byCode: Readonly<Record<string, Partial<Omit<ErrorWords, 'message'>>>> = {
   cors: { advice: 'The owner of the server has to change its settings.' },
   'blocked-by-page': { advice: blocked.advice },
   'engine-blocked': blocked,
+  'engine-not-fetched': { title: 'Aquatint could not be loaded', advice: 'Connect to the network, then try again.' },
   'runtime-not-loaded': {
     title: 'The runtime could not be loaded',
     advice: 'Reload the page. If that fails, its owner has to change it.',

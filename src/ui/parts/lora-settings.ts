@@ -6,7 +6,7 @@ import { parseLoraReference } from '../../util/lora-reference.js'
 export interface LoraSetting {
   /** An address that `loadLoraWeights` takes, or the name of a picked file, which means nothing on another computer. */
   readonly source: string
-  /** How strongly it changes the picture. */
+  /** How strongly the LoRA changes the picture. */
   readonly weight: number
 }
 
@@ -69,7 +69,7 @@ export function lorasFromPrompt(prompt: string): readonly LoraSetting[] | undefi
   )
 }
 
-/** The text of such a prompt. */
+/** The text of a prompt without the LoRAs that another program wrote into it. */
 export function withoutLoras(prompt: string): string {
   return prompt.replaceAll(inPrompt, '').trim()
 }

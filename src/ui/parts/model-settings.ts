@@ -51,7 +51,7 @@ const one = { numInferenceSteps: 1, guidanceScale: 0 } as const
 const rows: readonly Row[] = [
   { name: 'SD-Turbo', publishedAs: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
   { name: 'SDXL-Turbo', publishedAs: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
-  // As single files they would otherwise get the scheduler and the size of the model that was distilled.
+  // The single files of SD-Turbo and SDXL-Turbo would otherwise get the scheduler and the size of the model that was distilled.
   {
     name: 'SD-Turbo',
     publishedAs: 'stabilityai/sd-turbo',

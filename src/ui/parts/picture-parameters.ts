@@ -26,7 +26,7 @@ const samplers: Readonly<Record<string, Sampler>> = {
   'DPM2 a': { scheduler: 'KDPM2AncestralDiscreteScheduler', automatic: 'Karras' },
   'Euler a': { scheduler: 'EulerAncestralDiscreteScheduler' },
   PLMS: { scheduler: 'PNDMScheduler' },
-  // The names that this program writes; they contain those of the web UI's other samplers.
+  // The names that Aquatint writes, which include those of the web UI's other samplers.
   ...Object.fromEntries(Object.entries(schedulerNames).map(([scheduler, label]) => [label, { scheduler }])),
 }
 
@@ -39,7 +39,7 @@ const schedules: Readonly<Record<string, { readonly sigmaSchedule?: string; read
   Simple: { timestepSpacing: 'trailing' },
 }
 
-/** The settings of a sampler's name, at whose end old versions wrote its schedule. */
+/** The settings for a sampler's name. Old versions of the web UI wrote the schedule at the end of the name. */
 function samplerSettings(name: string, schedule: string | undefined): Readonly<Record<string, string | undefined>> {
   const [, short = name, atEnd] = /^(.*?)(?: (Karras|Exponential))?$/.exec(name) ?? []
   if (!Object.hasOwn(samplers, short)) return {}
@@ -50,7 +50,7 @@ function samplerSettings(name: string, schedule: string | undefined): Readonly<R
 
 const negativeMark = 'Negative prompt:'
 
-/** The settings in such a text, by their names in the prompt box, unchecked; undefined if it has no line of facts. */
+/** The settings in a `parameters` text, by their names in the prompt box, unchecked; undefined if the text has no line of facts. */
 export function readParameters(text: string): Readonly<Record<string, unknown>> | undefined {
   const lines = text.split('\n')
   const last = lines.findLastIndex((line) => /^Steps: \d/.test(line))

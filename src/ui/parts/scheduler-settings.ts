@@ -26,9 +26,9 @@ export const schedulerNames: Readonly<Record<string, string>> = {
 }
 
 interface Choice {
-  /** The label of its field. */
+  /** The label of the setting's field. */
   readonly label: string
-  /** Its name in a link; also the name of its attribute. */
+  /** The setting's name in a link; also the name of its attribute. */
   readonly query: string
   /** The values, and their labels. */
   readonly values: Readonly<Record<string, string>>
@@ -72,7 +72,7 @@ export const choiceNames = Object.keys(schedulerChoices) as ChoiceName[]
 /** The values of a choice. */
 export type ChoiceValue<Name extends ChoiceName> = keyof (typeof schedulerChoices)[Name]['values'] & string
 
-/** The value as one of a choice, or undefined if it is none. */
+/** The value, if it is one of the values of a choice; otherwise undefined. */
 export function asChoice<Name extends ChoiceName>(name: Name, value: unknown): ChoiceValue<Name> | undefined {
   return typeof value === 'string' && Object.hasOwn(schedulerChoices[name].values, value)
     ? (value as ChoiceValue<Name>)
@@ -85,7 +85,7 @@ export function choiceLabel(name: ChoiceName, value: string): string {
   return values[value] ?? value
 }
 
-/** The value as a list of timesteps: at most 1000 whole numbers below 100,000; undefined if it is none. */
+/** The value, if it is a list of timesteps (at most 1000 whole numbers below 100,000); otherwise undefined. */
 export function asTimesteps(value: unknown): readonly number[] | undefined {
   const list: unknown = typeof value === 'string' ? value.split(',').map(Number) : value
   if (!Array.isArray(list) || list.length === 0 || list.length > 1000) return undefined

@@ -107,7 +107,7 @@ test('the limits of the fields are those of the library', () => {
   for (const name of ['width', 'height', 'numInferenceSteps', 'guidanceScale', 'seed', 'numImagesPerPrompt'] as const) {
     const { min, max, step = 1 }: { min: number; max: number; step?: number } = numberRules[name]
     expect([name, accepts(name, min), accepts(name, max), accepts(name, max + step)]).toEqual([name, true, true, false])
-    // A negative seed is valid in the library, and reserved for "random" in other programs, so that the field has none.
+    // The library accepts a negative seed. Other programs use it for "random", so the field does not accept it.
     if (name !== 'seed') expect(accepts(name, min - step)).toBe(false)
   }
 })

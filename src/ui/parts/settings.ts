@@ -36,7 +36,7 @@ export interface PromptSettings {
   readonly height?: number | undefined
   /** Denoising steps, 1 to 10,000. */
   readonly numInferenceSteps?: number | undefined
-  /** -10,000 to 10,000. */
+  /** The weight of the prompt relative to the negative prompt, -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
   /** Guidance by the negative prompt for models whose `guidanceScale` has another meaning, 1 (none) to 10,000: FLUX.1. */
   readonly trueCfgScale?: number | undefined
@@ -44,7 +44,7 @@ export interface PromptSettings {
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
-  /** The scheduler's `timestep_spacing`. Absent: as in the model's config. So are the next three. */
+  /** The scheduler's `timestep_spacing`. Absent, as for the next three settings: the value in the model's config. */
   readonly timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined
   /** Which of `use_karras_sigmas`, `use_exponential_sigmas` and `use_beta_sigmas` is true. */
   readonly sigmaSchedule?: 'karras' | 'exponential' | 'beta' | undefined
@@ -69,9 +69,9 @@ export interface PromptSettings {
 }
 
 interface NumberRule {
-  /** Its label next to the field and in messages. */
+  /** The setting's label, next to the field and in messages. */
   readonly label: string
-  /** Its name in a link; also the name of its attribute. */
+  /** The setting's name in a link; also the name of its attribute. */
   readonly query: string
   readonly min: number
   readonly max: number
@@ -129,12 +129,12 @@ export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
   compel: 'word++',
 }
 
-/** The value as a way to write weights in prompts, or undefined if it is none. */
+/** The value, if it names a rule for weights in prompts; otherwise undefined. */
 export function asWeighting(word: unknown): PromptWeighting | undefined {
   return typeof word === 'string' && Object.hasOwn(weightingNames, word) ? (word as PromptWeighting) : undefined
 }
 
-/** The value as a type of weights, or undefined if it is none. */
+/** The value, if it names a type of weights; otherwise undefined. */
 export function asDType(word: unknown): WeightsDType | undefined {
   return typeof word === 'string' && Object.hasOwn(dtypeNames, word) ? (word as WeightsDType) : undefined
 }

@@ -2,13 +2,13 @@
 
 import type { DiffusionPipeline, LoadLoraCallOptions } from '../../index.js'
 import { Mutex } from '../../util/mutex.js'
-import type { ShelvedLora } from './form/lora-shelf.js'
-import type { ShelvedWord } from './form/word-shelf.js'
+import type { ListedLora } from './form/lora-shelf.js'
+import type { ListedWord } from './form/word-shelf.js'
 
 /** The LoRAs and learned words that a prompt box uses. */
 export interface WantedAdapters {
-  readonly loras: readonly ShelvedLora[]
-  readonly words: readonly ShelvedWord[]
+  readonly loras: readonly ListedLora[]
+  readonly words: readonly ListedWord[]
 }
 
 const fileIds = new WeakMap<File, number>()
@@ -21,7 +21,7 @@ function idOf(file: File): number {
   return id
 }
 
-function adapterName({ source, file }: ShelvedLora): string {
+function adapterName({ source, file }: ListedLora): string {
   return file === undefined ? source : `${source} (file ${idOf(file)})`
 }
 
@@ -49,7 +49,7 @@ const loadedWords = new WeakMap<DiffusionPipeline, string>()
 
 async function applyWords(
   pipeline: DiffusionPipeline,
-  wanted: readonly ShelvedWord[],
+  wanted: readonly ListedWord[],
   hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,
 ): Promise<void> {
   const key = wanted.map(({ word, file }) => `${idOf(file)} ${word}`).join('\n')
@@ -62,7 +62,7 @@ async function applyWords(
 
 async function applyLoras(
   pipeline: DiffusionPipeline,
-  wanted: readonly ShelvedLora[],
+  wanted: readonly ListedLora[],
   hooks: Pick<LoadLoraCallOptions, 'signal' | 'onProgress'>,
 ): Promise<void> {
   const names = wanted.map(adapterName)

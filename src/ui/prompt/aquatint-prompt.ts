@@ -132,7 +132,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.referencePictures.value = pictures
   }
 
-  /** Puts a LoRA's file on the shelf. Addresses are set by `settings.loras`. */
+  /** Adds the file of a LoRA. LoRAs that have an address are set by `settings.loras`. */
   addLora(file: File): void {
     this.#form.loras.add(file)
   }

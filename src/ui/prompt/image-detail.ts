@@ -90,7 +90,7 @@ async function copyFile(file: File, button: HTMLElement): Promise<void> {
     await navigator.clipboard.write([new ClipboardItem({ 'image/png': file })])
     button.textContent = 'Copied'
   } catch {
-    // The browser or the embedding page forbids it.
+    // The browser or the embedding page forbids copying.
     button.textContent = 'Copying is not allowed here'
   }
 }

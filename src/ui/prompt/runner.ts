@@ -146,7 +146,7 @@ export class Runner {
       controller.signal.throwIfAborted()
       return result
     } finally {
-      // Unless newer work has started meanwhile.
+      // Newer work that started meanwhile keeps its own state.
       if (this.#controller === controller) {
         this.#controller = undefined
         this.#draw(idle(this.#activity, this.#held !== undefined))

@@ -46,8 +46,8 @@ function folderId(folder: object): number {
 }
 
 /**
- * Loads a pipeline, or joins the box that is loading it or has loaded it. A load whose last box leaves, through `signal`, stops; a
- * pipeline whose last share is given back is disposed.
+ * Loads a pipeline, or joins the box that is loading it or has loaded it. A load stops when its last box leaves, through `signal`; a
+ * pipeline is disposed when its last share is released.
  */
 export async function sharePipeline(
   repo: RepositoryReference,

@@ -1,6 +1,6 @@
 /**
- * The names of the transformer's tensors in single files of Chroma: those of FLUX.1 without its modulations, which a network that Chroma has
- * instead, `distilled_guidance_layer`, makes of the timestep. Source: diffusers' `convert_chroma_transformer_checkpoint_to_diffusers`.
+ * The names of the transformer's tensors in single files of Chroma: those of FLUX.1 without the layers of the modulations. Chroma computes the
+ * modulations from the timestep in one network, `distilled_guidance_layer`. Source: diffusers' `convert_chroma_transformer_checkpoint_to_diffusers`.
  */
 
 import { fluxNames } from './flux-names.js'
@@ -10,7 +10,7 @@ import { renamed, type OriginalNames, type TensorPiece } from './tensor-pieces.j
 const ofFluxAlone =
   /^(?:time_in|vector_in|guidance_in)\.|^final_layer\.adaLN_modulation\.|\.(?:img_mod|txt_mod|modulation)\.lin\./
 
-/** A ChromaTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+/** A ChromaTransformer2DModel whose tensors begin with this prefix; it is '' in files of the transformer alone. */
 export const chromaNames = (prefix: string): OriginalNames => ({
   id: 'chroma',
   prefix,

@@ -15,11 +15,11 @@ import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
 import { zImageNames } from './z-image-names.js'
 
-/** For each component, the tables that its tensors may follow; the one with most tensors in the file is used, of several the first. */
+/** For each component, the tables of names that its tensors may have. The table with the most tensors in the file is used; of equals, the first. */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
-  // As in diffusers, an autoencoder under ComfyUI's prefix counts before another in the file.
+  // As in diffusers, an autoencoder under ComfyUI's prefix has priority over another one in the file.
   vae: [vaeNames('vae.'), vaeNames('first_stage_model.')],
   text_encoder: [
     clipNames('cond_stage_model.transformer.'),
@@ -86,7 +86,7 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   return most?.names
 }
 
-/** How many tensors have names that begin like this. A file can have a few that are left of something else. */
+/** How many tensors have names that begin like this. A file can contain a few tensors that are left over from another component. */
 function countNames(tensors: Originals, prefix: string): number {
   let count = 0
   for (const name of tensors.keys()) if (name.startsWith(prefix)) count++
@@ -128,7 +128,7 @@ function isChromaFile(tensors: Originals): boolean {
 }
 
 function isFluxFile(tensors: Originals): boolean {
-  // FLUX.2 and Chroma have blocks of these names too, and no pooled prompt.
+  // FLUX.2 and Chroma have blocks of these names too, but no layer for a pooled prompt (`vector_in`).
   return ['double_blocks.0.img_attn.norm.key_norm.scale', 'vector_in.in_layer.weight'].every(
     (name) => denoiserTensor(tensors, name) !== undefined,
   )
@@ -141,9 +141,9 @@ export const singleFileComponents = Object.keys(componentNames)
 export interface SingleFileFamily {
   /** The family's name for people. */
   readonly label: string
-  /** The repository with its configs and tokenizers, as diffusers takes them by default. */
+  /** The repository from which diffusers takes the family's configs and tokenizers by default. */
   readonly config: string
-  /** Whether its files mostly hold the denoiser alone, so that the other components come from `config`. */
+  /** Whether most files of the family hold the denoiser alone, so that the other components come from `config`. */
   readonly denoiserAlone?: boolean | undefined
 }
 
@@ -221,7 +221,7 @@ const rules: readonly Rule[] = [
   {
     label: 'Stable Diffusion XL',
     config: 'stabilityai/stable-diffusion-xl-base-1.0',
-    // diffusers looks for the second text encoder; a file of the UNet alone shows by its widths that it is for XL.
+    // diffusers looks for the second text encoder. A file of the UNet alone has none; the widths of the UNet show that it is for XL.
     matches: (tensors) =>
       hasNames(tensors, { prefix: 'conditioner.embedders.1.model.' }) ||
       (denoiserTensor(tensors, 'label_emb.0.0.weight') !== undefined &&

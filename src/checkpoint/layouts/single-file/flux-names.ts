@@ -54,7 +54,7 @@ const blocks: Readonly<Record<string, string>> = {
   single_blocks: 'single_transformer_blocks',
 }
 
-/** A FluxTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+/** A FluxTransformer2DModel whose tensors begin with this prefix; it is '' in files of the transformer alone. */
 export const fluxNames = (prefix: string): OriginalNames => ({
   id: 'flux-1',
   prefix,
@@ -64,7 +64,7 @@ export const fluxNames = (prefix: string): OriginalNames => ({
   },
 })
 
-/** The width of the stream: of each of queries, keys and values. */
+/** The width of the hidden states, which is that of the queries, of the keys and of the values. */
 function innerWidth({ num_attention_heads: heads = 24, attention_head_dim: headWidth = 128 }: Config): number {
   return typeof heads === 'number' && typeof headWidth === 'number' ? heads * headWidth : 0
 }
@@ -72,7 +72,7 @@ function innerWidth({ num_attention_heads: heads = 24, attention_head_dim: headW
 function fluxPieces(name: string, width: number): readonly TensorPiece[] {
   const [, layer, kind] = /^(.+)\.(weight|bias|scale)$/.exec(name) ?? []
   if (layer === undefined || kind === undefined) return []
-  // The norms of queries and keys have a `scale`.
+  // The norms of queries and keys have a `scale`, which is `weight` in diffusers.
   const parameter = kind === 'scale' ? 'weight' : kind
   if (layer === 'final_layer.adaLN_modulation.1') return [{ name: `norm_out.linear.${parameter}`, part: 'halves-exchanged' }]
   if (Object.hasOwn(outside, layer)) return renamed(`${outside[layer]}.${parameter}`)

@@ -1,6 +1,6 @@
 /**
- * The names of the transformer's tensors in single files of FLUX.2. Queries, keys and values are one matrix in blocks with two streams; in those with one, diffusers
- * has them as one matrix too. Source: the modules of https://github.com/black-forest-labs/flux2 `model.py`; which tensors diffusers takes:
+ * The names of the transformer's tensors in single files of FLUX.2. Queries, keys and values are one matrix. In blocks with two streams diffusers has three matrices; in blocks with
+ * one stream it has one matrix too. Source: the modules of https://github.com/black-forest-labs/flux2 `model.py`; which tensors diffusers takes:
  * `convert_flux2_transformer_checkpoint_to_diffusers`.
  */
 
@@ -40,12 +40,12 @@ const inBlock: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
-/** A Flux2Transformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+/** A Flux2Transformer2DModel whose tensors begin with this prefix; it is '' in files of the transformer alone. */
 export const flux2Names = (prefix: string): OriginalNames => ({ id: 'flux-2', prefix, pieces: () => flux2Pieces })
 
 function flux2Pieces(name: string): readonly TensorPiece[] {
   const [, layer = '', kind] = /^(.+)\.(weight|bias|scale)$/.exec(name) ?? []
-  // The norms of queries and keys have a `scale`.
+  // The norms of queries and keys have a `scale`, which is `weight` in diffusers.
   const parameter = kind === 'scale' ? 'weight' : kind
   if (layer === 'final_layer.adaLN_modulation.1') return [{ name: `norm_out.linear.${parameter}`, part: 'halves-exchanged' }]
   if (Object.hasOwn(outside, layer)) return renamed(`${outside[layer]}.${parameter}`)

@@ -45,7 +45,7 @@ const projections: Readonly<Record<string, readonly string[]>> = {
   'context_block.attn': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
 }
 
-/** An SD3Transformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+/** An SD3Transformer2DModel whose tensors begin with this prefix; it is '' in files of the transformer alone. */
 export const sd3Names = (prefix: string): OriginalNames => ({
   id: 'mmdit-1',
   prefix,
@@ -77,7 +77,7 @@ function sd3Pieces(name: string, last: number): readonly TensorPiece[] {
   const to = streams[stream]?.[inner]
   if (to === undefined) return []
   const parameter = `${path}.${to}.${kind}`
-  // In the last block the context stream ends in such a norm too.
+  // In the last block, the norm of the context stream has its shift before its scale too.
   const ends = Number(block) === last && to === 'norm1_context.linear'
   return [{ name: parameter, part: ends ? 'halves-exchanged' : 'whole' }]
 }

@@ -43,7 +43,7 @@ async function folderFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
   return source.read({ begin: 0, end: source.byteLength })
 }
 
-/** The name without `text_model`, which a CLIPTextModel has had since transformers 5. */
+/** The name without `text_model.`: transformers 5 names the tensors of a CLIPTextModel like this. */
 const oldName = (tensor: string) => tensor.replace(/^text_model\./, '')
 
 const bytesOf = async ({ source, begin, end }: TensorEntry) => Buffer.from(await source.read({ begin, end }))
@@ -242,7 +242,7 @@ describe('files that are no checkpoint', () => {
     ['something else', { 'a.b': [1] }, /no known family/],
     ['nothing', {}, /first tensor is none/],
   ]
-  it.each(cases)('%s is refused by what it is', (_what, shapes, said) => {
+  it.each(cases)('%s is refused, and the error says what it is', (_what, shapes, said) => {
     expect(() => recognizeFamily(tableOf(shapes), 'x.safetensors')).toThrow(
       expect.objectContaining({ code: 'single-file-family', message: expect.stringMatching(said) as string }),
     )

@@ -104,7 +104,7 @@ export function singleFileComponent(
   return new SingleFileComponent({ name, config, file, names, stored: names && storedBits(tensors, names.prefix), isWanted })
 }
 
-/** The bits of Aquatint's form that is nearest to most of the quantized weights with this prefix. */
+/** The bits to which Aquatint converts most of the quantized weights with this prefix; undefined without quantized weights. */
 function storedBits(tensors: TensorFile['tensors'], prefix: string): 4 | 8 | undefined {
   const bytes = { 4: 0, 8: 0 }
   for (const [name, { blocks, begin, end }] of tensors)
@@ -134,7 +134,7 @@ interface SingleFileSource {
   /** The component in a repository in diffusers' layout. */
   readonly config: ComponentFiles
   readonly file: FileInRepository
-  /** Undefined where the file does not hold this component. */
+  /** The names of the component's tensors in the file; undefined if the file does not hold this component. */
   readonly names: OriginalNames | undefined
   /** See `stored` of ComponentWeights. */
   readonly stored: 4 | 8 | undefined

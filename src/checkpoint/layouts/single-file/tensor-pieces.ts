@@ -10,17 +10,17 @@ import { constantSource, joined, transposed } from './derived-sources.js'
 
 /** The part of an original tensor that becomes a parameter. */
 export type TensorPart =
-  /** All of it. */
+  /** The whole tensor. */
   | 'whole'
-  /** A third of its rows: queries, keys and values are one matrix in the original. */
+  /** A third of the rows: queries, keys and values are one matrix in the original. */
   | { readonly third: 0 | 1 | 2 }
-  /** Some of its rows; without an end, all that follow. */
+  /** The rows from `begin` to `end`, or to the last row if there is no `end`. */
   | { readonly rows: readonly [begin: number, end: number | undefined] }
   /** The matrix, transposed: [in, out] → [out, in]. */
   | 'transposed'
   /** A convolution of one pixel as a matrix: [out, in, 1, 1] → [out, in]. */
   | 'squeezed'
-  /** Its rows with the two halves exchanged: shift and scale of an adaptive norm. */
+  /** All rows, with the two halves exchanged: shift and scale of an adaptive norm. */
   | 'halves-exchanged'
 
 /** A parameter of diffusers, and the part of an original tensor that it is. */
@@ -30,7 +30,7 @@ export interface TensorPiece {
   readonly part: TensorPart
 }
 
-/** Original tensors by name, without the component's prefix. Only their names and shapes are asked for. */
+/** Original tensors by name, without the component's prefix. Only their names and shapes are read. */
 export type Originals = ReadonlyMap<string, Pick<TensorEntry, 'shape'>>
 
 /** The parameters that one original tensor becomes. None for a tensor that diffusers does not load. `name` has no prefix. */
@@ -38,11 +38,11 @@ export type Pieces = (name: string) => readonly TensorPiece[]
 
 /** The names of one network in single files. */
 export interface OriginalNames {
-  /** Identifies this table in the key of prepared files. A table that does something else needs another version. */
+  /** Identifies this table in the key of prepared files. Change it whenever the table gives other results. */
   readonly id: string
   /** The prefix of the names of the network's tensors. */
   readonly prefix: string
-  /** @param config of the component in diffusers' layout @param originals all tensors with the prefix */
+  /** @param config the component's config in diffusers' layout @param originals all tensors with the prefix */
   readonly pieces: (config: Config, originals: Originals) => Pieces
   /** Parameters that the file leaves out because they are an identity matrix, [width, width]. Default: none. */
   readonly identities?: ((config: Config) => readonly { readonly name: string; readonly width: number }[]) | undefined
@@ -51,7 +51,7 @@ export interface OriginalNames {
 /** One piece: the whole tensor under another name. */
 export const renamed = (name: string): readonly TensorPiece[] => [{ name, part: 'whole' }]
 
-/** Three parameters that are one matrix in the original, in its order. */
+/** Three parameters that are one matrix in the original, in the order of its rows. */
 export const thirds = (names: readonly string[]): readonly TensorPiece[] =>
   names.map((name, third) => ({ name, part: { third: third as 0 | 1 | 2 } }))
 

@@ -9,7 +9,7 @@ import { safetensorsFile } from '../../testing.js'
 import type { Config, SafetensorsDType, TensorEntry, WeightLibrary, WeightTable } from '../../types.js'
 import { openFolderComponent } from '../diffusers-folder.js'
 
-/** What fixtures/single-files/tiny.json.gz has: fixture → component → original tensor → what is done, and the tensors it is made of. */
+/** What fixtures/single-files/tiny.json.gz has: fixture → component → original tensor → the operation that makes it, and the tensors that it is made of. */
 type Recipes = Readonly<
   Record<string, Readonly<Record<string, Readonly<Record<string, readonly [op: string, ...names: string[]]>>>>>
 >
@@ -51,7 +51,7 @@ export async function folderTable(fixture: string, component: string): Promise<W
   return new Map([...table.values()].map((entry) => [currentName(entry.name), { ...entry, name: currentName(entry.name) }]))
 }
 
-/** A full-size table of fixtures/weight-tables: the config, with its class, and the shapes under current names without buffers of ids. */
+/** A full-size table of fixtures/weight-tables: the config, with its class, and the shapes, without buffers of ids, under the names that Aquatint's networks use. */
 export function weightTable(name: string): {
   readonly config: Config
   readonly shapes: Readonly<Record<string, readonly number[]>>

@@ -21,8 +21,8 @@ export const clipNames = (prefix: string): OriginalNames => ({
 })
 
 /**
- * The first encoder of Stable Diffusion 3 and of FLUX.1. Its text projection is the identity, which diffusers sets whatever the file has; the class that
- * FLUX.1 has is without one.
+ * The first encoder of Stable Diffusion 3 and of FLUX.1. Its text projection is the identity: diffusers sets it, whatever the file has. The class of
+ * FLUX.1's encoder has no text projection.
  */
 export const projectedClipNames = (prefix: string): OriginalNames => ({
   id: 'clip-identity-1',

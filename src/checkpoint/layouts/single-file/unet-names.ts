@@ -29,7 +29,7 @@ const resnet: Readonly<Record<string, string>> = {
   skip_connection: 'conv_shortcut',
 }
 
-/** A UNet2DConditionModel whose tensors begin with this prefix. Files of the UNet alone have none. */
+/** A UNet2DConditionModel whose tensors begin with this prefix; it is '' in files of the UNet alone. */
 export const unetNames = (prefix: string): OriginalNames => ({
   id: 'ldm-unet-1',
   prefix,
@@ -52,7 +52,7 @@ function outside(name: string): readonly TensorPiece[] | undefined {
   return undefined
 }
 
-/** @param perBlock numbered blocks of each down or up block: its layers, and one more that resizes or, going up, is a layer too */
+/** @param perBlock how many numbered blocks each down or up block has: one more than `layers_per_block`, for the downsampler or the up block's extra layer */
 function inBlocks(name: string, perBlock: number): readonly TensorPiece[] {
   const match = /^(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)$/.exec(name)
   const [, kind, number, rest] = match ?? []

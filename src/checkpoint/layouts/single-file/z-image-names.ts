@@ -5,7 +5,7 @@
 
 import { renamed, thirds, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
-/** The beginnings of names that differ: diffusers has a layer for each size of patches, and the published models have one. */
+/** The beginnings of names that differ: diffusers has these layers once for each patch size, and the published models have one patch size. */
 const outside: readonly (readonly [RegExp, string])[] = [
   [/^final_layer\./, 'all_final_layer.2-1.'],
   [/^x_embedder\./, 'all_x_embedder.2-1.'],
@@ -13,7 +13,7 @@ const outside: readonly (readonly [RegExp, string])[] = [
 
 const inAttention: Readonly<Record<string, string>> = { k_norm: 'norm_k', q_norm: 'norm_q', out: 'to_out.0' }
 
-/** A ZImageTransformer2DModel whose tensors begin with this prefix. Files of the transformer alone have none. */
+/** A ZImageTransformer2DModel whose tensors begin with this prefix; it is '' in files of the transformer alone. */
 export const zImageNames = (prefix: string): OriginalNames => ({ id: 'z-image', prefix, pieces: () => zImagePieces })
 
 function zImagePieces(name: string): readonly TensorPiece[] {

@@ -29,7 +29,7 @@ function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): 
       return [part, byRow.has(part) ? rowsOf(entry, branch) : entry]
     }),
   )
-  // The rows of a Kronecker product are cut out of the result.
+  // The factors of a Kronecker product cannot be cut, so the layer's rows are cut out of the product.
   return { form: form.kind === 'kronecker' ? { ...form, firstRow } : form, tensors, scaling }
 }
 

@@ -56,7 +56,9 @@ export async function openAdapterFile(
   )
 }
 
-/** The file of a repository that diffusers would take: the named one, its own name for LoRAs, or the first that is no part of a training. */
+/**
+ * The file of a repository that diffusers would take: the named one, the one with `usualName`, or the first that is not the state of a training run.
+ */
 async function inRepository(
   repository: OpenRepository,
   { weightName, subfolder }: AdapterFileOptions,

@@ -16,6 +16,7 @@ export interface OpenedEmbedding {
 }
 
 /**
+ * Opens an embedding and reads its vectors.
  * @throws as {@link openAdapterFile}; CheckpointError `not-an-embedding`, `shape-mismatch`, `dtype-mismatch`
  */
 export async function openEmbedding(

@@ -36,6 +36,7 @@ export interface OpenLoraRequest extends AdapterFileRequest<LoadLoraOptions> {
 }
 
 /**
+ * Opens a LoRA and matches its branches with the layers of the pipeline's networks.
  * @throws InputError `bad-url`; HubError; CheckpointError `lora-mismatch`, `not-a-lora`, `weights-not-found`, `safetensors-*`;
  *   UnsupportedError `lora-method`, `pickle-weights`; AbortError
  */
@@ -71,7 +72,7 @@ export async function openLora(source: AdapterSource, request: OpenLoraRequest):
   }
 }
 
-/** @throws UnsupportedError `lora-method`: DoRA needs the weight itself, to know how long its rows are */
+/** Refuses a DoRA for quantized weights: it needs the norms of the rows of the original weight. @throws UnsupportedError `lora-method` */
 function refuseQuantizedDora({ components }: MatchedLora, file: string, { isQuantized }: OpenLoraRequest): void {
   for (const [component, branches] of components)
     for (const [layer, { module }] of branches)
@@ -102,7 +103,7 @@ function warnOfIgnored(
   if (left !== undefined)
     run.warn(
       'lora-ignored',
-      `${file}: ${unread.length} of its layers have names that diffusers does not read, and are left out as there, first ${left.first.name}.`,
+      `${file}: ${unread.length} of its layers have names that diffusers does not read, and are left out as in diffusers, first ${left.first.name}.`,
     )
   const [magnitude] = ignoredDora
   if (magnitude !== undefined)
@@ -117,6 +118,6 @@ function warnOfAlphas(file: string, { overruled }: LoraScalings, run: Run): void
   if (first?.alpha === undefined) return
   run.warn(
     'lora-alpha',
-    `${file}: ${overruled.length} of its layers get the file's most common alpha instead of their own, as in diffusers, first ${first.alpha.name}.`,
+    `${file}: ${overruled.length} of its layers get another alpha of the file instead of their own, as in diffusers, first ${first.alpha.name}.`,
   )
 }

@@ -142,7 +142,7 @@ function normOfTwo(rows: number, width: number): OperatorCase {
   })
 }
 
-/** A group norm of images, SiLU if wanted, and a convolution or channels last. */
+/** A group norm of images, followed by SiLU and a convolution, or by a Transpose to tokens. */
 function groupNorm(
   [images, channels, edge]: readonly [number, number, number],
   next: 'SiLU and convolution' | 'tokens',
@@ -173,7 +173,7 @@ function unary(dims: readonly number[], call: (graph: GraphBuilder, x: ValueInfo
   return operator(random(dims), (graph, [x]) => call(graph, required(x)))
 }
 
-/** Cases, and the largest error in float16 if a float16 buffer between two kernels adds a rounding to that of the result. */
+/** The cases by name. The second number is the largest allowed error in float16, where a float16 buffer between two kernels adds a rounding to that of the result. */
 const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'Gemm of 320': [gemm(77, 320, 64)],
   'Gemm of 5,120': [gemm(33, 5120, 64)],
@@ -190,7 +190,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'Conv 3 × 3 of 321 channels': [conv(321, 64, 3)],
   'Conv 1 × 1 of 2,560 channels': [conv(2560, 320, 1)],
   'Conv 1 × 1 of 321 channels': [conv(321, 65, 1)],
-  // More would exceed the 65,535 iterations that Mesa's software GPU gives the loops of a kernel.
+  // More columns would exceed the 65,535 iterations that Mesa's software GPU gives the loops of a kernel.
   'MatMulNBits, 8 bits, of 10,240': [quantized(8, 10240, 64, 8)],
   'MatMulNBits, 4 bits, of 5,120': [quantized(77, 5120, 64, 4)],
   'MatMulNBits, 8 bits, one row': [quantized(1, 1280, 320, 8)],
@@ -214,9 +214,9 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'a LayerNormalization that two products read': [normOfTwo(77, 320)],
   'group norm, SiLU, convolution': [groupNorm([2, 96, 12], 'SiLU and convolution'), 4e-4],
   'group norm of tokens': [groupNorm([2, 320, 8], 'tokens'), 4e-4],
-  // More tiles of 16 pixels than a device allows workgroups along an axis.
+  // The image has more tiles of 16 pixels than a device allows workgroups along an axis.
   'group norm of more tokens than one grid can have': [groupNorm([1, 4, 1024], 'tokens', 2), 4e-4],
-  // Its scores and probabilities are in float16 buffers.
+  // Attention with this head size has scores and probabilities in float16 buffers.
   'attention of 30': [attention(2, 30, 77, 77), 8e-4],
   'Softmax of 4,096': [unary([1, 64, 4096], math.softmax)],
   'Softmax of 77': [unary([1, 64, 77], math.softmax)],
@@ -286,7 +286,7 @@ const threeEpsilons: OperatorCase['body'] = (graph, { x }) => ({
   smaller: network.instanceNormalization(graph, required(x), 1e-8),
 })
 
-// onnxruntime's own kernel has the first one in all of them.
+// onnxruntime's own kernel uses the first epsilon for all norms.
 test('several epsilons in one network', async () => {
   expect(await errorOf({ inputs: { x: randomTensor([2, 8, 128], 1, 1e-3) }, body: threeEpsilons })).toBeLessThan(1e-6)
 })
@@ -305,7 +305,7 @@ const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
   return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }
 }
 
-test('what reads the product that a kernel of both has not written is an error of the run', async () => {
+test('a run fails if a kernel reads a product that the joint kernel of product and sum has not written', async () => {
   const { inputs } = productAndSum(8, 64, 64, false)
   await expect(compute(gpu, { inputs, body: readBesideItsSum })).rejects.toThrow(
     'reads a value that a kernel of Aquatint’s does not write',
@@ -338,7 +338,7 @@ test('every kernel is recognized, and so is every sequence that one kernel repla
     )
 })
 
-/** The texts of the Gemm kernels that a new device compiles. */
+/** The WGSL sources of the Gemm kernels that a new device compiles. */
 async function gemmTexts(kernels: KernelSource): Promise<{ readonly device: DeviceInfo; readonly texts: readonly string[] }> {
   const texts: string[] = []
   const end = replaceMethod(
@@ -365,7 +365,7 @@ test('with kernels: onnxruntime, the device compiles what onnxruntime wrote', as
   const theirs = await gemmTexts('onnxruntime')
   expect(theirs.device.kernels).toEqual({ source: 'onnxruntime', replaced: [], unrecognized: [] })
   expect(theirs.texts.length).toBe(own.texts.length)
-  // In float32, both are the same text.
+  // In float32, the two devices compile the same source.
   if (!gpu.info.shaderF16) return skip('This GPU has no shader-f16.')
   expect(own.device.kernels).toMatchObject({ source: 'aquatint', replaced: ['Gemm'] })
   for (const [i, text] of theirs.texts.entries()) {

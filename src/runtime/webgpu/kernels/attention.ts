@@ -18,7 +18,7 @@ function withBias(before: readonly string[], after: readonly string[]): readonly
   ]
 }
 
-/** All of them. */
+/** The edits of all attention kernels. */
 export const attentions: readonly KernelEdits[] = [
   {
     label: 'FlashAttention',

@@ -26,7 +26,7 @@ const blocks = 6
 /** The convolutions: three for each block, and `last`. */
 const convolutions = 3 * blocks + 1
 
-/** Three convolutions and a Linear, whose weight takes as many bytes as the first one. onnxruntime ends a pass after 16 dispatches, so passes end between all kinds of kernels. */
+/** Three convolutions and a Linear, whose weight takes as many bytes as that of the first convolution. onnxruntime ends a pass after 16 dispatches, so passes end between all kinds of kernels. */
 const shapes = Object.fromEntries([
   ...Array.from({ length: blocks }, (_, block) => [
     [`blocks.${block}.three.weight`, [8, 8, 3, 3]],
@@ -203,10 +203,10 @@ function copy(from: GpuTensor, to: GpuTensor): void {
   gpu.gpu.queue.submit([encoder.finish()])
 }
 
-test('a kernel or a copy that reads such a weight in the checkpoint’s order is an error of the run, and of no other', async () => {
-  await expect(sum(() => {})).rejects.toThrow('Add reads a convolution’s weight as release')
+test('a run fails if a kernel or a copy reads such a weight in the checkpoint’s order, and later runs do not', async () => {
+  await expect(sum(() => {})).rejects.toThrow('Add reads a convolution’s weight in the order of the checkpoint')
   await expect(sum((tensor) => copy(tensor, gpu.upload(x, 'target')))).rejects.toThrow(
-    'A copy reads a convolution’s weight as release',
+    'A copy reads a convolution’s weight in the order of the checkpoint',
   )
   expect(await once({})).toEqual(await once({ device: theirs }))
 })

@@ -1,16 +1,16 @@
 /**
  * Tracks which buffers an upload has filled with a convolution's weight in the order that onnxruntime's kernels read: [rows, columns, in, out] instead of the checkpoint's
  * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
- * order already, the Transpose is left out, and what reads its result reads the weight.
+ * order already, the Transpose is left out, and kernels that read its result read the weight instead.
  *
- * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. Only what is recorded counts:
- * onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. What reads such a weight in another way, or never reads a result that was left out, is an
- * error of the run.
+ * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. This state changes when a command
+ * is recorded, because onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. A run fails if a command reads such a weight in another way, or if nothing
+ * reads a result that was left out.
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
 
-/** Axis i of the result of a Transpose is axis permutation[i]; undefined if the text does not say it. */
+/** Axis i of the result of a Transpose is axis permutation[i] of its input; undefined if the kernel's text does not show it. */
 export function permutation({ code }: CompiledKernel): readonly number[] | undefined {
   const rank = Number(/a_shape: vec(\d)<u32>/.exec(code)?.[1])
   const pairs = [...code.matchAll(/^ *a\[(\d)\] = i\[(\d)\];$/gm)].map(([, from, to]) => [Number(from), Number(to)] as const)
@@ -18,7 +18,10 @@ export function permutation({ code }: CompiledKernel): readonly number[] | undef
   return pairs.length === rank ? pairs.toSorted((a, b) => a[1] - b[1]).map(([from]) => from) : undefined
 }
 
-/** The axes of a result in order, as their places and sizes in what is read: without axes of size 1, and with neighbours that stay together as one. */
+/**
+ * Describes a Transpose as a string: for each axis of the result in order, its index in the input and its size. Axes of size 1 are left out, and axes
+ * that stay neighbours are merged, so two Transposes that move the values in the same way give the same string.
+ */
 function orderOf(dims: readonly number[], axes: readonly number[]): string {
   const wide = axes.filter((axis) => dims[axis] !== 1)
   const places = wide.toSorted((a, b) => a - b)
@@ -48,44 +51,54 @@ function isWhole({ offset = 0 }: GPUBufferBinding): boolean {
 
 function misread(reader: string): Error {
   return new Error(
-    `${reader} reads a convolution’s weight as release 1.30.0 of onnxruntime does, and the values are wrong. Open the device with kernels: 'onnxruntime'`,
+    `${reader} reads a convolution’s weight in the order of the checkpoint, but its buffer has another order, so the result is wrong. Open the device with kernels: 'onnxruntime'`,
   )
 }
 
-/** The weights of one device that have this order. */
+function unread(): Error {
+  return new Error(
+    "Aquatint left out the Transpose of a convolution’s weight, but no kernel read the weight in its place, so the result is wrong. Open the device with kernels: 'onnxruntime'",
+  )
+}
+
+/** The weights of one device that have channels last in their buffers. */
 export class ChannelsLastWeights {
-  /** Their sizes [out, in, rows, columns]. */
+  /** The sizes [out, in, rows, columns] of the weight in each such buffer. */
   readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
   /** For each Transpose that this run left out, by the buffer of its result: the weight to read instead, and whether it was read. */
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
   #misread: Error | undefined
 
-  /** Notes that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out]. The next write ends that. */
+  /**
+   * Records that an upload has filled `buffer` with a weight [out, in, rows, columns] in the order [rows, columns, in, out], until the next write.
+   */
   add(buffer: GPUBuffer, sizes: readonly number[]): void {
     this.#sizes.set(buffer, sizes)
   }
 
-  /** Notes that something writes the buffer. */
+  /** Records that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
     const original = this.#originals.get(buffer)
     if (original === undefined) return
     this.#originals.delete(buffer)
-    if (!original.isRead) this.#misread ??= misread('Nothing')
+    if (!original.isRead) this.#misread ??= unread()
   }
 
   /**
-   * Something that {@link resolve} does not know reads the buffer. If it has a weight in this order, or was to have one, the values that it reads are wrong, and
-   * {@link endRun} says so: onnxruntime does not survive an error that is thrown while it records.
+   * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight in this order, or should contain
+   * the
+   * result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
+   * an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {
     if (!this.#sizes.has(buffer) && !this.#originals.has(buffer)) return
     this.#misread ??= misread(reader)
   }
 
-  /** All commands of a run of onnxruntime are recorded. Returns an error if something read a weight in another order than it has. */
+  /** Ends a run of onnxruntime, of which all commands are recorded. Returns an error if a command read wrong values. */
   endRun(): Error | undefined {
-    for (const { isRead } of this.#originals.values()) if (!isRead) this.#misread ??= misread('Nothing')
+    for (const { isRead } of this.#originals.values()) if (!isRead) this.#misread ??= unread()
     const error = this.#misread
     this.#originals.clear()
     this.#misread = undefined

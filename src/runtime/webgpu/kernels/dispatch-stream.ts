@@ -41,7 +41,7 @@ class DispatchStream {
   readonly #kernels = new WeakMap<GPUComputePipeline, CompiledKernel>()
   readonly #groups = new WeakMap<GPUBindGroup, readonly GPUBufferBinding[]>()
   readonly #uniforms = new WeakMap<GPUBuffer, Uint32Array>()
-  /** Pipelines of replacements, by their texts. */
+  /** The compute pipelines of this library's kernels, by their WGSL source. */
   readonly #own = new Map<string, GPUComputePipeline>()
   readonly #compile: GPUDevice['createShaderModule']
   readonly #pipeline: GPUDevice['createComputePipeline']
@@ -204,12 +204,12 @@ class DispatchStream {
     return pass
   }
 
-  /** The bindings of a dispatch whose kernel is not known. */
+  /** Reports to {@link weights} that a dispatch whose kernel is not known reads these bindings. */
   #assertReadable(bound: readonly GPUBufferBinding[] = []): void {
     for (const { buffer } of bound) this.#read(buffer, 'A kernel')
   }
 
-  /** A dispatch with a bind group of its storage, in place of `bound`. */
+  /** The dispatch with a new bind group: its own storage buffers, and the uniforms of `bound`. */
   #regrouped(dispatch: Dispatch, bound: readonly GPUBufferBinding[]): Dispatch {
     const storage = [...dispatch.storage]
     const resources = bound.map((one) => (isUniform(one) ? one : (storage.shift() ?? one)))
@@ -242,7 +242,7 @@ class DispatchStream {
     }
   }
 
-  /** The sequences' decision about these dispatches. onnxruntime divides a grid that is larger than the device allows; a replacement is then left out. */
+  /** The sequences' decisions about these dispatches. A replacement whose grid is larger than the device allows is left out; onnxruntime divides such grids. */
   #match(held: readonly Dispatch[]): readonly Match[] {
     const { limits } = this.#gpu
     const fits = ({ grid }: Launch) => grid.every((count) => count <= limits.maxComputeWorkgroupsPerDimension)
@@ -263,7 +263,7 @@ class DispatchStream {
   }
 }
 
-/** The values that a write to a uniform buffer sets; none if it is only a part. */
+/** The 32-bit values that a write puts at the beginning of a uniform buffer. Empty if the write begins at another offset or ends inside a value. */
 function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: number): Uint32Array {
   const view = ArrayBuffer.isView(data) ? data : new Uint8Array(data)
   const unit = 'BYTES_PER_ELEMENT' in view && typeof view.BYTES_PER_ELEMENT === 'number' ? view.BYTES_PER_ELEMENT : 1
@@ -274,7 +274,7 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
   return new Uint32Array(copy.buffer)
 }
 
-/** A device has one, also if it is opened again: two would each know a part of the kernels. */
+/** The stream of each device. A device that is opened again keeps its stream: two streams would each know only a part of the kernels. */
 const streams = new WeakMap<GPUDevice, DispatchStream>()
 
 /** All commands of a run of onnxruntime on this device are recorded. Returns an error if a kernel read something that is not there as it expects it. */
@@ -284,14 +284,14 @@ export function endRun(gpu: GPUDevice): Error | undefined {
   return errors[0] ?? errors[1]
 }
 
-/** The weights on a device that have channels last; undefined if it runs what onnxruntime records. */
+/** The weights on a device that have channels last; undefined if the device runs what onnxruntime records. */
 export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undefined {
   return streams.get(gpu)?.weights
 }
 
 /**
  * From now on, `gpu` runs one kernel in place of each of these sequences. Without any, it runs what onnxruntime records. Calls `replaced` with the label of
- * each kernel that it runs so.
+ * each kernel that it runs in place of a sequence.
  */
 export function replaceSequences(gpu: GPUDevice, sequences: readonly Sequence[], replaced: (label: string) => void): void {
   const known = streams.get(gpu)

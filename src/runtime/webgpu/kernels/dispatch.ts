@@ -1,14 +1,14 @@
 /** Types: the dispatches that onnxruntime records on a compute pass, and the kernels that replace sequences of them. */
 
-/** A text that onnxruntime compiled. */
+/** A kernel that onnxruntime compiled. */
 export interface CompiledKernel {
-  /** The name of its program. */
+  /** The name of the kernel's program. */
   readonly label: string
-  /** The text as it was compiled. */
+  /** The WGSL source as it was compiled. */
   readonly code: string
-  /** The names of its storage buffers, in order. */
+  /** The names of the kernel's storage buffers, in order. */
   readonly bindings: string
-  /** For each of them, whether it can write there. */
+  /** For each storage buffer, whether the kernel can write it. */
   readonly writes: readonly boolean[]
 }
 
@@ -19,7 +19,7 @@ export interface Dispatch {
   readonly group: GPUBindGroup
   /** The buffers that are bound as its storage, in the order of {@link CompiledKernel.bindings}. */
   readonly storage: readonly GPUBufferBinding[]
-  /** Its uniforms, as a binding and as the values that were written last; undefined if they are not known. */
+  /** The uniforms, as a binding and as the values that were written last; undefined if they are not known. */
   readonly uniforms: { readonly binding: GPUBufferBinding; readonly words: Uint32Array } | undefined
   readonly grid: readonly [number, number, number]
 }
@@ -28,10 +28,10 @@ export interface Dispatch {
 export interface Launch {
   readonly label: string
   readonly code: string
-  /** Bound in this order, from binding 0 on. */
+  /** The buffers, which are bound in this order from binding 0 on. */
   readonly bindings: readonly GPUBufferBinding[]
   readonly grid: readonly [number, number, number]
-  /** Buffers that the replaced dispatches write, and this one does not, which are watched: a kernel that reads one is an error. Absent: none are. */
+  /** Buffers that the replaced dispatches write and this one does not. The run fails if a kernel reads one of them. Absent: none. */
   readonly omitted?: readonly GPUBuffer[] | undefined
 }
 
@@ -39,13 +39,13 @@ export interface Launch {
 export interface Match {
   /** Whether another dispatch may continue the sequence. */
   readonly open: boolean
-  /** The dispatch that does the same as all of them; undefined if something is missing. */
+  /** The dispatch that replaces all of them; undefined if they are not a whole sequence. */
   readonly launch?: Launch | undefined
 }
 
 /**
  * Dispatches in direct succession that one kernel can replace. Values that only the replaced dispatches read are not computed: each sequence says why nothing
- * else reads them. Returns undefined for dispatches that are no beginning of it.
+ * else reads them. Returns undefined for dispatches with which the sequence does not begin.
  */
 export type Sequence = (held: readonly Dispatch[], limits: GPUSupportedLimits) => Match | undefined
 
@@ -54,7 +54,7 @@ export function bufferAt({ storage }: Dispatch, index: number): GPUBuffer | unde
   return storage[index]?.buffer
 }
 
-/** Whether a buffer is written that is also read, or two writes are to one: a single dispatch may not do that. */
+/** Whether a buffer is both read and written, or is written through two bindings. WebGPU allows neither in one dispatch. */
 export function overlap(read: readonly GPUBufferBinding[], written: readonly GPUBufferBinding[]): boolean {
   const buffers = new Set(written.map(({ buffer }) => buffer))
   return buffers.size < written.length || read.some(({ buffer }) => buffers.has(buffer))

@@ -2,8 +2,8 @@
  * MultiHeadAttention as one dispatch. onnxruntime first copies keys and values into a cache ordered by heads, which its flash attention reads. Here attention reads
  * them where they are, [batch, keys, heads, size], and nothing is copied. Nothing else reads the copies, since no graph of this library has outputs for a cache.
  *
- * Two kernels: onnxruntime's flash attention with other addresses; and for fewer than 32 queries, which it computes in two kernels with scores
- * and parts of sums between them, {@link fewQueries}.
+ * Two kernels: onnxruntime's flash attention with other addresses, and {@link fewQueries} for fewer than 32 queries. For these onnxruntime has two
+ * kernels, with scores and parts of sums between them.
  */
 
 import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
@@ -129,7 +129,7 @@ function flashText(code: string): string | undefined {
   return texts.get(code)
 }
 
-/** The batch, keys, heads and vectors of a head of copied keys that lie in this order; undefined if they lie otherwise, or if more than that is copied. */
+/** The sizes of copied keys [batch, keys, heads, size]; undefined if the source has another order, or if the dispatch copies something else. */
 function copied({
   kernel,
   uniforms,

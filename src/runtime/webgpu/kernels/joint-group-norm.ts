@@ -1,6 +1,6 @@
 /**
  * The operations after the statistics of a group norm, as one dispatch: InstanceNorm, factors, summands, SiLU, and the Transpose to channels last before a convolution or
- * tokens. `groupNorm` of models/layers is the only place that writes InstanceNormalization, and its results between are read nowhere else
+ * tokens. `groupNorm` of models/layers is the only place that writes InstanceNormalization, and nothing else reads the results in between
  * (models/group-norms.test.ts).
  */
 
@@ -39,7 +39,10 @@ fn activate(value: ${storedX.startsWith('vec4') ? 'vec4<f32>' : 'f32'}) -> ${sto
 `
 }
 
-/** x and y [batch, channels, pixels / 4] of vectors: 64 threads of one vector each. Bound by reading and writing memory. */
+/**
+ * Computes y from x, both [batch, channels, pixels / 4] of vectors; each of a workgroup's 64 threads computes one vector. The time of this kernel is
+ * that of its memory accesses.
+ */
 function inPlaceText(type: string, silu: boolean): string {
   return `${header(type, `vec4<${type}>`, `vec4<${type}>`, silu)}
 @compute @workgroup_size(64)
@@ -55,8 +58,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
 }
 
 /**
- * x [batch, channels, pixels], y [batch, pixels, channels]: tiles of 16 × 16 by 256 threads, transposed in workgroup memory, so that reads and writes are of neighbours.
- * Bound by reading and writing memory.
+ * Computes y [batch, pixels, channels] from x [batch, channels, pixels]. A workgroup of 256 threads transposes a tile of 16 × 16 values in workgroup
+ * memory, so that neighbouring threads read and write neighbouring values: the time of this kernel is that of its memory accesses.
  */
 function transposedText(type: string, silu: boolean): string {
   return `${header(type, type, type, silu)}
@@ -82,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) t
 `
 }
 
-/** Whether a dispatch combines an image with a value for each channel: `operation` is that of the text. */
+/** Whether a dispatch combines an image with a value for each channel. `operation` is the operation in the kernel's text. */
 function isByChannel({ kernel, uniforms }: Dispatch, label: string, operation: string, image: string): boolean {
   const { words } = uniforms ?? {}
   return (
@@ -104,14 +107,14 @@ function isSilu({ kernel, uniforms }: Dispatch): boolean {
   return kernel.label === 'QuickGelu' && kernel.bindings === 'x,y' && uniforms?.words[1] === one
 }
 
-/** Whether a dispatch moves the channels of an image behind its pixels. */
+/** Whether a dispatch moves the channels of an image to the last axis. */
 function isToChannelsLast({ kernel, uniforms }: Dispatch, { batch, channels, pixels }: Size): boolean {
   const axes = kernel.label === 'Transpose' && kernel.bindings === 'a,output' ? permutation(kernel) : undefined
   if (axes === undefined || uniforms === undefined) return false
   const dims = [...uniforms.words.subarray(0, axes.length)]
   const order = axes.filter((axis) => dims[axis] !== 1)
   const sorted = order.toSorted((a, b) => a - b)
-  // The channels are the last axes, after those of the batch and before those of the pixels.
+  // The axis of the channels is between those of the batch and of the pixels in the input, and must be the last one of the result.
   let before = batch === 1 ? 0 : 1
   if (batch !== 1 && (order[0] !== sorted[0] || dims[order[0] ?? 0] !== batch)) before = -1
   const [channel] = sorted.slice(before, before + 1)

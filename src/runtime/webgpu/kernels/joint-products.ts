@@ -1,6 +1,6 @@
 /**
  * Several Gemms of one input as one dispatch: queries, keys and values of an attention, which are often too small to fill a GPU alone. The kernel is
- * onnxruntime's, with a third axis of workgroups that says which weight, bias and result it has. Nothing is left out.
+ * onnxruntime's, with a third axis of workgroups that selects the weight, the bias and the result. All results are written.
  */
 
 import { bufferAt, overlap, type Dispatch, type Sequence } from './dispatch.js'

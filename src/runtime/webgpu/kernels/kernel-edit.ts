@@ -1,6 +1,6 @@
 /**
  * How a WGSL text of onnxruntime is changed: a kernel is recognized by its bindings, its constants and every text that an edit replaces. If any
- * of them is missing, or is there more often than expected, the kernel is another one and stays as it is.
+ * of them is missing, or occurs more often than expected, the kernel is another one and stays as it is.
  */
 
 /** Replaces one text, or several of the same form. */
@@ -9,7 +9,7 @@ export interface Edit {
   readonly find: RegExp
   /** As in `String.replaceAll`. */
   readonly by: string | ((match: string, ...groups: (string | undefined)[]) => string)
-  /** How often the text occurs: exactly, or any of these. Default 1. */
+  /** How often the text must occur: this often, or one of these numbers. Default 1. */
   readonly times?: number | readonly number[]
 }
 
@@ -17,9 +17,9 @@ export interface Edit {
 export interface KernelEdits {
   /** The label that onnxruntime gives its shader module: the name of its program. */
   readonly label: string
-  /** The names of its storage buffers, in order; one list for each form that it has. */
+  /** The names of the kernel's storage buffers, in order; one list for each form of the kernel. */
   readonly bindings: readonly (readonly string[])[]
-  /** Module-scope constants that it declares, among others. */
+  /** Module-scope constants that the kernel declares, among others. */
   readonly constants?: readonly string[]
   readonly edits: readonly Edit[]
   /** Must not match the edited text: arithmetic that the edits have not covered. */

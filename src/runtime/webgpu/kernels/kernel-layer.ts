@@ -71,7 +71,7 @@ const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
  */
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
-  // Before the texts are changed: it sees the changed ones.
+  // Replace sequences first: `createShaderModule` of the stream must receive the changed texts.
   const sequences = source === 'aquatint' ? [jointAttention, jointProducts, jointSteps, jointGroupNorm, largerProduct] : []
   replaceSequences(gpu, sequences, (label) => found.replaced.add(label))
   const compile = gpu.createShaderModule.bind(gpu)

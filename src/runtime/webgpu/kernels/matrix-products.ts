@@ -48,7 +48,7 @@ const productResult: readonly Edit[] = [
   { find: /set_output_by_indices\(coords, value\);/g, by: 'set_output_by_indices(coords, output_value_t(value));' },
 ]
 
-/** The same in Conv. `vec4` or single results. */
+/** A result's last steps in Conv (bias, rounding, storing), for results as vectors of 4 or as single numbers. */
 function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4<f32>' | 'f32'): readonly Edit[] {
   return [
     { find: new RegExp(`colIn : i32, valueIn : ${type}\\) \\{`, 'g'), by: `colIn : i32, valueIn : ${sum}) {` },
@@ -64,7 +64,7 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
   ]
 }
 
-/** An activation or a factor between the sum and the result, which is not covered. */
+/** An activation or a factor between the sum and the result, which the edits do not cover. */
 const otherResult =
   /\bvalue = (?!valueIn;|value \+ (?:sum_t|vec4<f32>|f32)\(|get_[ab]_by_indices|vec4<output_element_t>\(0\)|output_element_t\(0\))|uniforms\.alpha/
 
@@ -126,7 +126,7 @@ const naive: readonly KernelEdits[] = [
   },
 ]
 
-/** All of them. */
+/** The edits of all kernels of Gemm, MatMul and Conv. */
 export const matrixProducts: readonly KernelEdits[] = [
   ...(['Gemm', 'MatMul'] as const).flatMap((label): KernelEdits[] => [
     {

@@ -27,7 +27,7 @@ function elementwise(label: string, alias: 'x_value_t' | 'x_element_t', result: 
   }
 }
 
-/** All of them. */
+/** The edits of all these kernels. */
 export const normalizations: readonly KernelEdits[] = [
   elementwise('QuickGelu', 'x_element_t', /y\[global_idx\]=(quick_gelu_v\(a\));/g),
   elementwise(
@@ -36,7 +36,7 @@ export const normalizations: readonly KernelEdits[] = [
     /y\[global_idx\]=(0\.5 \* a \* \(1\.0 \+ erf_v\(.+\)\)|a \* \(0\.5 \+ 0\.5 \* tanh_v\(.+\)\));/g,
   ),
   {
-    // One thread for 4 elements of the result.
+    // onnxruntime runs one thread for 4 elements of the result.
     label: 'BiasSplitGelu',
     bindings: [['x', 'bias', 'output']],
     edits: [
@@ -50,7 +50,7 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // A workgroup for each row.
+    // onnxruntime runs a workgroup for each row.
     label: 'Softmax',
     bindings: [['x', 'result']],
     edits: [
@@ -62,7 +62,7 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // A workgroup for each row; also SimplifiedLayerNormalization, which has no mean and no bias.
+    // onnxruntime runs a workgroup for each row, also for SimplifiedLayerNormalization, which has no mean and no bias.
     label: 'LayerNorm',
     bindings: [
       ['x', 'scale', 'bias', 'y'],
@@ -81,7 +81,7 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // A workgroup for each row. The sum is rounded to float16 once, and what is normalized is that sum.
+    // onnxruntime runs a workgroup for each row. The sum is rounded to float16 once, and the rounded sum is normalized.
     label: 'SkipLayerNorm',
     bindings: [['x', 'skip', 'gamma', 'beta', 'output', 'input_skip_bias_sum']],
     edits: [
@@ -93,7 +93,7 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // One thread for 1, 2 or 4 elements; ComputeChannelScaleShift has stored scale and shift of each channel.
+    // onnxruntime runs one thread for 1, 2 or 4 elements; ComputeChannelScaleShift has stored scale and shift of each channel.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
     edits: [

@@ -19,7 +19,7 @@ function withZeroPoints(names: readonly string[]): readonly (readonly string[])[
   ]
 }
 
-/** Both kernels. */
+/** The edits of both kernels. */
 export const quantizedProducts: readonly KernelEdits[] = [
   {
     label: 'MatMulNBits',

@@ -11,7 +11,7 @@
 import type { Edit, KernelEdits } from './kernel-edit.js'
 
 /**
- * The factor of an epsilon in the place of a bias: float16 has few digits for numbers as small as 1e-6, and a GPU may round them to 0.
+ * The epsilon in the place of a bias is multiplied by this: float16 has few digits for numbers as small as 1e-6, and a GPU may round them to 0.
  */
 export const epsilonScale = 4096
 
@@ -66,7 +66,7 @@ let inv_std_dev = inverseSqrt(max($2, 0.0) + uniforms.epsilon);`,
   }
 }
 
-/** All of them. */
+/** The edits of all kernels that compute a variance. */
 export const variances: readonly KernelEdits[] = [
   ofRows('LayerNorm', [
     ['x', 'scale', 'bias', 'y'],
@@ -74,7 +74,7 @@ export const variances: readonly KernelEdits[] = [
   ]),
   ofRows('SkipLayerNorm', [['x', 'skip', 'gamma', 'beta', 'output', 'input_skip_bias_sum']]),
   {
-    // A workgroup for each channel of InstanceNormalization.
+    // onnxruntime runs a workgroup for each channel of InstanceNormalization.
     label: 'ComputeChannelScaleShift',
     bindings: [['x', 'scale', 'bias', 'output']],
     constants: ['workgroup_size'],

@@ -89,7 +89,7 @@ export function memoryNumbers({ memory, device }: Activity): string {
 /** What an idle box shows: a headline and a second line. */
 export type IdleWords = readonly [headline: string, more: string]
 
-/** A touch screen has no such keys. */
+/** A touch screen has no keys for these commands. */
 const isTouched = 'matchMedia' in globalThis && matchMedia('(pointer: coarse)').matches
 const keys = isTouched ? '' : 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]

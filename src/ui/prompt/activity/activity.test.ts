@@ -76,7 +76,7 @@ test('steps show their number and the remaining time', () => {
   expect(activity.reached).toMatchObject({ stage: 2, fraction: 0.25 })
 })
 
-test('until the time of a step is known, the numbers say which step is computed, and that the processor does', () => {
+test('until the time of a step is known, the details say which step is computed, and whether the CPU computes it', () => {
   const denoising: PipelineProgress = { type: 'status', phase: 'denoising', component: 'unet' }
   const activity = after(denoising, { type: 'weights', component: 'unet', loaded: 8, total: 8 })
   expect([headline(activity), details(activity)]).toEqual(['Denoising', 'Computing the first step'])

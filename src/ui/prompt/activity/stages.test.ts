@@ -89,7 +89,7 @@ test('a lost GPU repeats stages and loads; the bar waits until they have caught 
   expect(seen.at(-1)).toBe(3)
 })
 
-test('a run with a loaded model starts behind the download', () => {
+test('a run with a loaded model starts after the download stage', () => {
   expect(place(start(idle(), 0, true))).toBe(1)
   expect(start(idle(), 0, false).reached).toEqual(startReached(false))
 })

@@ -1,5 +1,5 @@
 /**
- * The four stages of the bar, and how far a load or a generation has come. Pure. It never goes back: weights that are loaded within a stage
+ * The four stages of the bar, and how far a load or a generation has come. Pure. The bar never goes back: weights that are loaded within a stage
  * are a part of it, a file that is found later or a damaged chunk that is downloaded again does not shorten the bar, and neither does the
  * recovery of a lost GPU, which repeats earlier stages.
  */
@@ -49,7 +49,7 @@ const stageOfPhase: Readonly<Record<PipelinePhase, number>> = {
   complete: stages.length,
 }
 
-/** After a phase began. A phase of an earlier stage changes nothing. */
+/** The progress after a phase began. A phase of an earlier stage changes nothing. */
 export function reachPhase(reached: Reached, phase: PipelinePhase): Reached {
   const stage = stageOfPhase[phase]
   const fraction = phase === 'ready' || phase === 'complete' ? 1 : undefined
@@ -57,18 +57,18 @@ export function reachPhase(reached: Reached, phase: PipelinePhase): Reached {
   return stage === reached.stage ? further(reached, fraction) : reached
 }
 
-/** After a part of the files has arrived, from 0 to 1. */
+/** The progress after a part of the files has arrived, from 0 to 1. */
 export function reachDownload(reached: Reached, part: number): Reached {
   return reached.stage === 0 ? further(reached, part) : reached
 }
 
-/** After a part of a component's weights was loaded to its device, from 0 to 1. */
+/** The progress after a part of a component's weights, from 0 to 1, was loaded to its device. */
 export function reachWeights(reached: Reached, part: number): Reached {
   const next = further(reached, 1 - left(reached) * (1 - part * (stages[reached.stage]?.weights ?? 0)))
   return part === 1 ? { ...next, loads: next.loads + 1 } : next
 }
 
-/** After a part of the steps, from 0 to 1. */
+/** The progress after a part of the steps, from 0 to 1. */
 export function reachSteps(reached: Reached, part: number): Reached {
   const denoising = reachPhase(reached, 'denoising')
   return denoising.stage === stageOfPhase.denoising ? further(denoising, 1 - left(denoising) * (1 - part)) : denoising

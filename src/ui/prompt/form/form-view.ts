@@ -209,7 +209,7 @@ export class FormView {
     return dtype === undefined ? {} : { dtype }
   }
 
-  /** What the pipeline is loaded with besides the weights' type. */
+  /** The components that the pipeline is loaded with: the preview decoder, if one is chosen. */
   get components(): LoadPipelineOptions['components'] {
     return this.#previews.value === '' ? {} : { preview_decoder: this.#previews.value }
   }

@@ -1,12 +1,12 @@
-/** The shelf of LoRAs: what the pictures are made with, how strongly, and the words that each wants in the prompt. */
+/** The list of LoRAs in the form: each with a slider for its weight, and buttons that add its trigger words to the prompt. */
 
 import type { LoraInfo } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
 import { loraName, loraWeights, type LoraSetting } from '../../parts/lora-settings.js'
 import { publishedSettings } from '../../parts/model-settings.js'
 
-/** A LoRA on the shelf: its setting, and the file if the user picked one. */
-export interface ShelvedLora extends LoraSetting {
+/** A LoRA in the list: its setting, and the file if the user picked one. */
+export interface ListedLora extends LoraSetting {
   readonly file?: File | undefined
 }
 
@@ -18,7 +18,7 @@ export interface ShelfListeners {
 }
 
 interface Item {
-  readonly lora: Omit<ShelvedLora, 'weight'>
+  readonly lora: Omit<ListedLora, 'weight'>
   /** The exact weight, which the slider shows rounded. */
   weight: number
   readonly element: HTMLElement
@@ -54,11 +54,11 @@ export class LoraShelf {
   }
 
   /** The LoRAs, in the order in which they were added. */
-  get value(): readonly ShelvedLora[] {
+  get value(): readonly ListedLora[] {
     return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
-  /** The settings that describe them. A file that is here is used for the setting with its name. */
+  /** The settings of the LoRAs. When they are set, a file that the user has picked is used for the setting with its name. */
   get settings(): readonly LoraSetting[] {
     return this.value.map(({ source, weight }) => ({ source, weight }))
   }
@@ -78,7 +78,7 @@ export class LoraShelf {
     this.#listeners.onChange()
   }
 
-  /** Shows the trigger words of loaded LoRAs, whose adapters have the names of their sources. */
+  /** Shows the trigger words of the loaded LoRAs, which are found by the names of their files. */
   show(infos: readonly LoraInfo[]): void {
     for (const { lora, words } of this.#items) {
       const known = infos.find(({ file }) => file === loraName(lora.source))

@@ -8,7 +8,7 @@ import { folderName, onlyFile, pickFile, pickFolder, type Folder } from './pick-
 export interface ModelOption {
   /** A repository id, an absolute URL, or a path that starts with `./`. */
   readonly model: string
-  /** Its label in the list. */
+  /** The model's label in the list. */
   readonly label: string
   /** A note below the list, such as the size of the download. */
   readonly note?: string | undefined

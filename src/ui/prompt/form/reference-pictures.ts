@@ -5,7 +5,7 @@ import { decodePicture, drawCover } from './start-pixels.js'
 
 /** As many as the pipelines take. */
 const mostPictures = 16
-/** The shortest edge in pixels, and how many times the other edge may be as long. */
+/** The smallest length of an edge in pixels, and the largest ratio of the longer edge to the shorter one. */
 const least = 64
 const mostAspect = 8
 /** Side of a thumbnail in pixels: twice its size on the page. */

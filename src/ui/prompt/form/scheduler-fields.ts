@@ -69,7 +69,7 @@ export class SchedulerFields {
     for (const [name, field] of this.#choices) if (name in settings) field.value = settings[name] ?? ''
   }
 
-  /** Shows what the fields mean that are left at their default. */
+  /** Shows which values the fields have that are left at their default. */
   showDefaults({ scheduler, ...config }: SchedulerSettings): void {
     showDefault(this.#scheduler, scheduler === undefined ? undefined : (schedulerNames[scheduler] ?? scheduler))
     for (const [name, field] of this.#choices) {

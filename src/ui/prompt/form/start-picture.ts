@@ -156,7 +156,9 @@ export class StartPicture {
     this.#pick.disabled = !this.#supported
     setText(
       this.#note,
-      this.#supported ? 'Or drop or paste one here.' : 'Not available: this model’s autoencoder has no encoder.',
+      this.#supported
+        ? 'Or drop or paste one here.'
+        : 'Not available: this model cannot read a picture, because its autoencoder has no encoder.',
     )
     setText(this.#fit, fitWords(this.#pictureSize, this.#resultSize))
     const percent = `${Math.round(Number(this.#strength.value) * 100)}%`

@@ -1,9 +1,9 @@
-/** The shelf of learned words: embeddings (textual inversion) whose files the user dropped. */
+/** The list of learned words in the form: embeddings (textual inversion) whose files the user dropped. */
 
 import { h } from '../../parts/dom.js'
 
 /** A learned word, and the file of its embedding. */
-export interface ShelvedWord {
+export interface ListedWord {
   readonly word: string
   readonly file: File
 }
@@ -19,7 +19,7 @@ export interface WordListeners {
 export class WordShelf {
   readonly element = h('ul', { class: 'loras', 'aria-label': 'Learned words' })
   readonly #listeners: WordListeners
-  #words: readonly ShelvedWord[] = []
+  #words: readonly ListedWord[] = []
 
   constructor(listeners: WordListeners) {
     this.#listeners = listeners
@@ -27,18 +27,18 @@ export class WordShelf {
   }
 
   /** The words, in the order in which they were added. */
-  get value(): readonly ShelvedWord[] {
+  get value(): readonly ListedWord[] {
     return this.#words
   }
 
   /** Adds a word, or replaces its file. */
-  add(added: ShelvedWord): void {
+  add(added: ListedWord): void {
     this.#words = [...this.#words.filter(({ word }) => word !== added.word), added]
     this.#draw()
     this.#listeners.onChange()
   }
 
-  #remove(removed: ShelvedWord): void {
+  #remove(removed: ListedWord): void {
     this.#words = this.#words.filter((word) => word !== removed)
     this.#draw()
     this.#listeners.onChange()
