@@ -131,5 +131,5 @@ export function noteComponent(
   }
 }
 
-/** The codes of notes on components that the pipeline does not use, so that a fault in such a component does not matter. */
+/** The codes of notes about components that the pipeline does not use. A fault in such a component does not matter. */
 const unusedCodes: ReadonlySet<string> = new Set(['component-ignored', 'component-unknown'])

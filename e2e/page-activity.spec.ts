@@ -83,7 +83,7 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
 
 type Moment = 'resolving' | 'downloading' | 'encoding' | 'weights' | 'denoising' | 'decoding'
 
-/** Presses Cancel when the page first reports a phase. Resolves when the box is idle again; rejects if a picture is made all the same. */
+/** Presses Cancel when the page first reports a phase. Resolves when the box is idle again; rejects if a picture is made nevertheless. */
 function cancelAt(page: Page, moment: Moment): Promise<void> {
   return page.evaluate(
     (wanted) =>

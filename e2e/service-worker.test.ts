@@ -8,7 +8,7 @@ const script = readFileSync(new URL('../public/service-worker.js', import.meta.u
 const scope = 'https://site.example/app/'
 const page = (build: string) => `<script src="./assets/index-${build}.js"></script><link href="./assets/style-${build}.css">`
 
-/** A service worker of that scope. `network` maps URLs to contents; what it does not name fails. */
+/** Runs the service worker. `network` maps URLs to contents; a request for any other URL fails. */
 function start(network: Map<string, string>) {
   const cached = new Map<string, string>()
   const fetched = (url: string): Response => {

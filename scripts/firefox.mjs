@@ -64,7 +64,7 @@ function versionOf(path) {
 
 /** Installs Debian's Firefox and Mesa where one is missing and apt can. Without them the tests run in Chromium. */
 export function ensureFirefox() {
-  // A Firefox that is too old is not replaced, because each later run would call apt in vain.
+  // A Firefox that is too old is not replaced, because each later run would call apt without effect.
   if (lavapipe() !== undefined && ['firefox-esr', 'firefox'].some((name) => which(name) !== undefined)) return
   if (process.platform === 'linux' && process.getuid?.() === 0 && which('apt-get') !== undefined) {
     console.log('No Firefox with a software GPU found: installing the system packages.')

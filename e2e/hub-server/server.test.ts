@@ -188,16 +188,26 @@ describe('files', () => {
   })
 
   it('logs requests with range, bytes and how many ran at once', async () => {
-    const hub = await start({ faults: { latencyMs: 50 } })
+    const hub = await start()
     const { url } = await fetch(`${hub.url}/owner/name/resolve/main/unet/a.safetensors`, { headers: { range: 'bytes=0-0' } })
+    const three = async () =>
+      Promise.allSettled(
+        [0, 1, 2].map(async (k) => (await fetch(url, { headers: { range: `bytes=${k * 10}-${k * 10 + 9}` } })).arrayBuffer()),
+      )
     hub.clearLog()
-    await Promise.all(
-      [0, 1, 2].map(async (k) => (await fetch(url, { headers: { range: `bytes=${k * 10}-${k * 10 + 9}` } })).arrayBuffer()),
-    )
+    await three()
     expect(hub.log.map((entry) => [entry.file, entry.bytes, entry.status])).toEqual(
       Array.from({ length: 3 }, () => ['unet/a.safetensors', 10, 206]),
     )
+    // Three requests that are not answered before all have arrived.
+    hub.clearLog()
+    hub.setFaults({ latencyMs: 86_400_000 })
+    const unanswered = three()
+    await expect.poll(() => hub.log, { interval: 5 }).toHaveLength(3)
     expect(Math.max(...hub.log.map((entry) => entry.concurrency))).toBe(3)
+    hub.setFaults({})
+    hub.dropConnections()
+    expect((await unanswered).map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
     await fetch(`${hub.url}/api/models/owner/name/tree/main?recursive=true&token=x`)
     expect(hub.log.at(-1)?.query).toBe('?recursive=true&token=x')
     expect(hub.log[0]?.query).toBe(new URL(url).search)

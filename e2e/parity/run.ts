@@ -153,7 +153,7 @@ async function runJob(tab: Tab, settings: ParitySettings, job: Job): Promise<Com
   return results
 }
 
-/** The case; with the variant `fp16` if its weights are float16, it names no variant, and the repository has one. */
+/** Returns the case. Adds the variant `fp16` if the case has float16 weights and names no variant, and the repository has fp16 files. */
 function withVariant({ item, repository }: Job): FixtureCase {
   const hasVariant = readdirSync(repository, { recursive: true }).some((path) => String(path).includes('.fp16'))
   if (item.dtype !== 'float16' || item.extra['variant'] !== undefined || !hasVariant) return item

@@ -85,7 +85,7 @@ export interface ClassFacts<Role extends NetworkRole> {
   /** The Linear weights that quantizing would harm most. Absent: none. */
   readonly sensitive?: SensitiveWeights | undefined
   /**
-   * `float32`: where the graph computes in float16, the values that blocks pass on are float32 all the same, because sums over many blocks can leave
+   * `float32`: where the graph computes in float16, the values that blocks pass on are nevertheless float32, because sums over many blocks can leave
    * float16's range (65,504). Absent: they have the graph's type.
    */
   readonly residual?: 'float32' | undefined

@@ -1,4 +1,4 @@
-/** The result is that of enlarging the image and then applying the convolution. */
+/** Compares `convOfDoubled` with a plain convolution of the enlarged image. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Device } from '../runtime/device.js'
 import { openDevice } from '../runtime/open-device.js'

@@ -45,7 +45,7 @@ test('no read is longer than a piece, and every element is read once', () => {
       covered.set(part.entry, part.first + part.count)
       const size = part.entry.dtype === 'F8_E4M3' ? 1 : 2
       expect(read.begin + part.offset).toBe(part.entry.begin + part.first * size)
-      // Writes to the GPU begin at multiples of 4 bytes, also of a type half as wide.
+      // Writes to the GPU must begin at multiples of 4 bytes, even if the values are converted to a type half as wide.
       expect((part.first * size) % 8).toBe(0)
     }
   }

@@ -83,7 +83,7 @@ export interface Piece {
   readonly tensor: DeviceTensor | HostTensor
   /** The position of the box's first element in the result. */
   readonly at: readonly number[]
-  /** Where the box begins in the tensor; at its first element unless set. */
+  /** Where the box begins in the tensor. Default: at its first element. */
   readonly from?: readonly number[] | undefined
   /** The box's extent. Default: from `from` to the end of each axis. */
   readonly size?: readonly number[] | undefined

@@ -119,7 +119,7 @@ test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) =
       // A training of two timesteps has no run of five steps, and the error names the steps.
       const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
       const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
-      // Where diffusers fails too, any error of ours will do.
+      // If diffusers fails too, any error of Aquatint is right.
       if (judged === 'same' && !isNonsense(key, value))
         faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
       if (!named && (judged !== 'error' || !(error instanceof AquatintError)))

@@ -1,6 +1,6 @@
 /**
  * Every key of a tokenizer's files, changed alone (fixtures/config-keys/tokenizers*.json): the ids are those of transformers, or the files are refused
- * by name. Nothing gives other ids in silence.
+ * by name. No change silently gives other ids.
  */
 
 import { readFileSync } from 'node:fs'
@@ -54,7 +54,7 @@ function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown 
   }
   const { [key]: own, ...others } = value as Json
   if (leftOut) return others
-  // Where the key was there, it keeps its place.
+  // An existing key keeps its place.
   return key in (value as Json)
     ? Object.fromEntries(Object.entries(value as Json).map(([k, v]) => [k, k === key ? changed(own, rest, change) : v]))
     : { ...others, [key]: changed(own, rest, change) }

@@ -92,7 +92,7 @@ function isMissed({ component, layer }: LoraModule): boolean {
 /** Whether a layer has diffusers' name, with its component in front. */
 const hasOwnNames = ({ first }: LoraModule) => /^(?:transformer|text_encoder)\./.test(first.name)
 
-/** Whether a text encoder's layer has the path that it had before transformers 5, by which diffusers 0.42 looks for its alpha in vain. */
+/** Whether a text encoder's layer has the path that it had before transformers 5. diffusers 0.42 does not find the alpha of such a layer. */
 const hasOldPath = ({ first }: LoraModule) => first.name.startsWith('text_encoder.text_model.')
 
 /** The number that occurs most often, the first of several; undefined for none. */

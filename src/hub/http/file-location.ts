@@ -28,7 +28,7 @@ export class FileLocation {
   #delivered = false
   /** Whether a redirect's target has answered a second request. */
   #reused = false
-  /** How many targets in a row had expired before a second request. */
+  /** How many targets in a row have expired after only one request. */
   #singleUses = 0
 
   /** @param headers sent to `origin`, and to a redirect's target on the same origin */

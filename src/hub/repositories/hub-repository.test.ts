@@ -23,6 +23,8 @@ const settings: Partial<TransferSettings> = {
   memoryBytes: 524_288,
 }
 
+/** A day: the server does not answer before its connections are dropped. */
+const unanswered = 86_400_000
 let server: HubServer
 afterEach(() => server.close())
 
@@ -111,10 +113,12 @@ describe('a repository on the Hub', () => {
   it('keeps what another tab has recorded about it meanwhile', async () => {
     const store = new MemoryStore()
     const hub = await setUp({}, store)
-    server.setFaults({ rules: [{ match: { path: '/tree/' }, times: 1, delayMs: 300 }] })
+    server.setFaults({ rules: [{ match: { path: '/tree/' }, times: 1, delayMs: unanswered }] })
     const late = open(await Hub.open({ store, settings }))
     await expect.poll(() => server.log.map((entry) => entry.kind), { interval: 5 }).toEqual(['revision', 'tree'])
     await (await open(hub)).open('model_index.json')
+    // The first tab asks again.
+    server.dropConnections()
     await late
     server.clearLog()
     await (await open(hub)).open('model_index.json')

@@ -28,7 +28,7 @@ describe('a host without a listing', () => {
     const unneeded = new Set(['tokenizer_3/spiece.model', 'tokenizer_3/special_tokens_map.json'])
     const needed = expected.filter(({ path }) => !unneeded.has(path))
     expect(await repository.files()).toEqual(needed.sort((a, b) => (a.path < b.path ? -1 : 1)))
-    // A browser reports each missing file in its console: a file may be requested in vain only if no other file says whether it exists.
+    // A browser reports each missing file in its console: a missing file may be requested only if no other file says whether it exists.
     const open =
       /(?:^|\/)(?:files\.json|aquatint-asks.*|.*\.(?:fp16|bf16|non_ema)\.(?:safetensors|index\.json)|.*\.index\.(?:fp16|bf16|non_ema)\.json|tokenizer\.json|(?:model|diffusion_pytorch_model)\.safetensors|added_tokens\.json|special_tokens_map\.json)$/
     const missing = log.filter(({ status }) => status === 404).map(({ path }) => path)

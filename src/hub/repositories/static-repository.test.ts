@@ -10,6 +10,8 @@ import { openRepository } from './open-repository.js'
 import { openPrepared } from '../prepared-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2 }
+/** A day: the server does not answer before its connections are dropped. */
+const unanswered = 86_400_000
 let server: HubServer | undefined
 let plain: Server | undefined
 afterEach(async () => {
@@ -146,11 +148,13 @@ describe('a static host', () => {
     const store = new MemoryStore()
     server = await startHubServer({ repositories: { 'a/b': version('first') } })
     const base = server.staticUrl('a/b')
-    server.setFaults({ rules: [{ match: { path: 'files.json' }, times: 1, delayMs: 300 }] })
+    server.setFaults({ rules: [{ match: { path: 'files.json' }, times: 1, delayMs: unanswered }] })
     const late = openRepository(await Hub.open({ store, settings }), base)
     await expect.poll(() => server?.log.length, { interval: 5 }).toBe(1)
     const hub = await Hub.open({ store, settings })
     await (await openRepository(hub, base)).open('x.json')
+    // The first tab asks again.
+    server?.dropConnections()
     await late
     server.clearLog()
     await (await openRepository(hub, base)).open('x.json')

@@ -67,7 +67,7 @@ export function readQwen3Config(className: Qwen3Config['className'], config: Con
     attentionBias: reader.boolean('attention_bias', false),
     theta: readTheta(reader),
   }
-  // Keys for `lm_head`, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded all the same.
+  // Keys for `lm_head`, for training, or for generating text. Positions beyond `max_position_embeddings` are embedded like all others.
   reader.neutral('max_position_embeddings')
   for (const key of ['tie_word_embeddings', 'use_cache', 'return_dict']) reader.unused(key, true)
   reader.unused('attention_dropout', 0)

@@ -1,4 +1,4 @@
-/** What a pipeline class takes of Qwen3 decides what is written and loaded, and configs that are no Qwen3 are refused. */
+/** Only the layers that lead to the hidden states of a pipeline class are written and loaded, and configs of other models are refused. */
 
 import { expect, test } from 'vitest'
 import { fixtureCalls } from '../fixture-calls.node.js'

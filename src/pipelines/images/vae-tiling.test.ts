@@ -80,7 +80,7 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: undefined }, [160, 160], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [33, 8], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [32, 32], undefined, [undefined]],
-  // As in diffusers, if tiles are requested.
+  // If the caller requests tiles, they have the same size as in diffusers.
   [{ sample_size: undefined }, [160, 160], true, [4]],
   [{ sample_size: 64 }, [8, 9], true, [8]],
   [{ sample_size: 64 }, [8, 8], true, [undefined]],

@@ -10,7 +10,7 @@ export interface TokenChunk {
   readonly weights: readonly number[]
 }
 
-/** A stretch of ids whose weight is below 1, from the first on to before `end`. */
+/** Consecutive ids whose weight is below 1: from index `begin` up to, but not including, `end`. */
 export interface Downweighted {
   readonly begin: number
   readonly end: number

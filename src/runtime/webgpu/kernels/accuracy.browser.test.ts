@@ -282,7 +282,7 @@ test('every kernel is recognized, and so is every sequence that one kernel repla
     )
 })
 
-/** The texts of the Gemm kernels that a new device compiles. */
+/** The WGSL sources of the Gemm kernels that a new device compiles. */
 async function gemmTexts(kernels: KernelSource): Promise<{ readonly device: DeviceInfo; readonly texts: readonly string[] }> {
   const texts: string[] = []
   const end = replaceMethod(
@@ -309,7 +309,7 @@ test('with kernels: onnxruntime, the device compiles what onnxruntime wrote', as
   const theirs = await gemmTexts('onnxruntime')
   expect(theirs.device.kernels).toEqual({ source: 'onnxruntime', replaced: [], unrecognized: [] })
   expect(theirs.texts.length).toBe(own.texts.length)
-  // In float32, the two devices compile the same text.
+  // In float32, the two devices compile the same source.
   if (!gpu.info.shaderF16) return skip('This GPU has no shader-f16.')
   expect(own.device.kernels).toMatchObject({ source: 'aquatint', replaced: ['Gemm'] })
   for (const [i, text] of theirs.texts.entries()) {

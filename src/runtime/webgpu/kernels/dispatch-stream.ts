@@ -39,7 +39,7 @@ class DispatchStream {
   readonly #kernels = new WeakMap<GPUComputePipeline, CompiledKernel>()
   readonly #groups = new WeakMap<GPUBindGroup, readonly GPUBufferBinding[]>()
   readonly #uniforms = new WeakMap<GPUBuffer, Uint32Array>()
-  /** Pipelines of replacements, by their texts. */
+  /** The compute pipelines of this library's kernels, by their WGSL source. */
   readonly #own = new Map<string, GPUComputePipeline>()
   readonly #compile: GPUDevice['createShaderModule']
   readonly #pipeline: GPUDevice['createComputePipeline']
