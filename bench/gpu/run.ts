@@ -1,15 +1,18 @@
 /**
  * The script of the packed benchmark (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
- * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead.
+ * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead:
+ * networks whose names have `--only` in them, with `--latents` and `--tokens`.
  */
 
 import { parseArgs } from 'node:util'
+import { DiskRepository } from '../../cli/disk-repository.js'
 import type { DeviceKind } from '../../src/memory/device-info.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
-import { measureErrors } from './accuracy.js'
+import { accuracyOptions, compareWithPyTorch } from './accuracy.js'
 import { installWebGpu } from './dawn.js'
 import { measureMatrixProduct, measureNetwork, type Measurement } from './measure.js'
+import { networkError } from './network-error.js'
 import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
@@ -19,12 +22,10 @@ const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', 
 
 const { values } = parseArgs({
   options: {
-    tiny: { type: 'boolean', default: false },
+    ...accuracyOptions,
     accuracy: { type: 'boolean', default: false },
     device: { type: 'string', default: 'webgpu' },
-    minutes: { type: 'string', default: '6' },
     runs: { type: 'string', default: '5' },
-    python: { type: 'string', default: 'python3' },
   },
 })
 const kind: DeviceKind = values.device === 'wasm' ? 'wasm' : 'webgpu'
@@ -39,7 +40,7 @@ if (kind === 'webgpu') await installWebGpu()
 console.log(await describeDevice())
 const groups = await readGroups()
 const group = values.tiny ? 'tiny' : 'full'
-const isComplete = values.accuracy ? await compareWithPyTorch() : await timeNetworks()
+const isComplete = values.accuracy ? await compare() : await timeNetworks()
 // Dawn has threads that would keep the process alive.
 process.exit(isComplete ? 0 : 1)
 
@@ -54,25 +55,16 @@ async function timeNetworks(): Promise<boolean> {
   return rows.every(({ result }) => typeof result !== 'string')
 }
 
-/** Prints a row for each network as soon as it is compared. */
-async function compareWithPyTorch(): Promise<boolean> {
-  let failures = 0
-  console.log("\n| network | PyTorch, float16 | Aquatint, float16 | times PyTorch | with onnxruntime's kernels |")
-  console.log('| --- | ---: | ---: | ---: | ---: |')
-  for (const source of groups[values.tiny ? 'judged-tiny' : 'judged']) {
-    let cells: readonly string[]
+/** Compares the networks as judge.py writes them, in this process. */
+async function compare(): Promise<boolean> {
+  return compareWithPyTorch(values, async (folder, form) => {
+    const repository = new DiskRepository(folder)
     try {
-      if (secondsLeft() < 0) throw new Error(`${values.minutes} minutes were over`)
-      const { pytorch, aquatint, onnxruntime } = await measureErrors(values.python, kind, source)
-      cells = [pytorch, aquatint, aquatint / pytorch, onnxruntime].map((value) => value.toPrecision(3))
-    } catch (error) {
-      failures++
-      const [reason] = (error instanceof Error ? error.message : String(error)).split('\n')
-      cells = [`not measured: ${reason}`, '', '', '']
+      return await networkError(repository, { kind, ...form })
+    } finally {
+      await repository.close()
     }
-    console.log(`| ${[source.name, ...cells].join(' | ')} |`)
-  }
-  return failures === 0
+  })
 }
 
 async function describeDevice(): Promise<string> {
