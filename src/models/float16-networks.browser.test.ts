@@ -68,7 +68,7 @@ function floats(dtype: string, bytes: Uint8Array<ArrayBuffer>): Float32Array<Arr
   return dtype === 'F16' ? float16ToFloat32(new Uint16Array(buffer)) : bfloat16ToFloat32(new Uint16Array(buffer))
 }
 
-/** An entry of these values in float32. */
+/** An entry of a weight table: a tensor of these float32 values. */
 function entryOf(name: string, shape: readonly number[], values: Float32Array<ArrayBuffer>): TensorEntry {
   return { name, dtype: 'F32', shape, begin: 0, end: values.byteLength, source: new TestSource(new Uint8Array(values.buffer)) }
 }

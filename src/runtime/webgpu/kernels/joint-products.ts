@@ -5,7 +5,7 @@
 
 import { bufferAt, overlap, type Dispatch, type Sequence } from './dispatch.js'
 
-/** Where Gemm's uniforms have the workgroups that its text expects along each axis. */
+/** The indices, in Gemm's uniforms, of the number of workgroups along each axis. */
 const gridWords = [16, 17, 18] as const
 
 /** A text that reads b and c, and writes the output, of the Gemm that the third axis selects; undefined if the text has another form. */

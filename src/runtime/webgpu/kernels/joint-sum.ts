@@ -6,7 +6,7 @@
 
 import { bufferAt, type Dispatch, type Match, type Sequence } from './dispatch.js'
 
-/** Where Gemm's uniforms have the rows and the columns of its result, and the workgroups that its text expects along each axis. */
+/** The indices, in Gemm's uniforms, of the rows and columns of its result, and of the number of workgroups along each axis. */
 const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 
