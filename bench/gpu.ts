@@ -1,8 +1,11 @@
 /**
  * `npm run bench:gpu [-- --pack-only] [-- --tiny] [-- --accuracy] [-- --minutes N] [-- --python PATH]`
+ * `npm run bench:gpu -- --accuracy --browser firefox [--latents N] [--tokens N] [--only NAME]`
  *
  * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a Vulkan driver.
  * The folder runs elsewhere with `sh run.sh`; without `--pack-only`, it runs here afterwards with the other options. bench/gpu/run.ts lists them.
+ * With `--browser`, nothing is packed: a browser compares float16 with PyTorch, also on a machine without a GPU. Rounding depends on the widths of a network and not on the size of
+ * its picture, so few latents and tokens are enough there: 8 and 16 take minutes for each network on two idle cores.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -10,6 +13,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSyn
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 import { formatBytes } from '../src/util/format-bytes.js'
+import { main as compareInBrowser } from './accuracy/in-browser.js'
 import { readGroups } from './gpu/networks.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -21,6 +25,7 @@ const largest = 60_000_000
 
 /** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */
 export async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--browser')) return compareInBrowser(args)
   await packLibrary(contents)
   addRuntimes()
   rmSync(packed, { recursive: true, force: true })
@@ -51,7 +56,7 @@ export async function packLibrary(folder: string): Promise<void> {
       rolldownOptions: { external: [/^onnxruntime-web/], output: { entryFileNames: 'run.mjs' } },
     },
   })
-  for (const file of ['networks.json', 'pytorch.py', 'judge.py'])
+  for (const file of ['networks.json', 'pytorch.py', 'judge.py', 'judge_calls.py'])
     cpSync(`${root}bench/gpu/${file}`, `${folder}/bench/gpu/${file}`)
   for (const [group, sources] of Object.entries(await readGroups())) {
     // Networks that judge.py builds need only their configs.

@@ -8,87 +8,107 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { DiskRepository } from '../../cli/disk-repository.js'
-import { readSafetensorsHeader } from '../../src/checkpoint/safetensors.js'
-import type { DeviceKind, KernelSource } from '../../src/memory/device-info.js'
-import { bindNetwork, type Network } from '../../src/pipelines/bind-network.js'
-import { openDevice } from '../../src/runtime/open-device.js'
-import type { HostTensor } from '../../src/runtime/types.js'
-import { readNetwork, type NetworkSource } from './networks.js'
+import type { QuantizationName } from '../../src/pipelines/types.js'
+import { writeDequantized } from './dequantize.js'
+import type { ErrorForm } from './network-error.js'
+import { readGroups, type JudgedNetwork } from './networks.js'
 
-/** The reference that judge.py computed. */
-interface Reference {
-  readonly inputs: Readonly<Record<string, HostTensor>>
-  readonly output: string
-  readonly expected: Float32Array
-  /** The error of PyTorch in float16. */
-  readonly pytorch: number
+/** What chooses the networks, as options of `parseArgs`. */
+export const accuracyOptions = {
+  tiny: { type: 'boolean', default: false },
+  minutes: { type: 'string', default: '6' },
+  python: { type: 'string', default: 'python3' },
+  latents: { type: 'string' },
+  tokens: { type: 'string' },
+  only: { type: 'string' },
+} as const
+
+/** The values of {@link accuracyOptions}. */
+interface AccuracySettings {
+  /** The fixtures' configs instead of the published ones. */
+  readonly tiny: boolean
+  readonly minutes: string
+  /** A Python with PyTorch and diffusers. */
+  readonly python: string
+  /** Height and width of the latents. Default: 16. */
+  readonly latents?: string | undefined
+  /** Tokens of the prompt. Default: 77. */
+  readonly tokens?: string | undefined
+  /** A part of the names of the networks. */
+  readonly only?: string | undefined
 }
 
-/** The errors of a network: of PyTorch in float16, and of Aquatint with each kind of kernels. */
-export interface Errors {
-  readonly pytorch: number
-  readonly aquatint: number
-  readonly onnxruntime: number
+/** The error of the network in a folder on the GPU. */
+type ErrorOf = (folder: string, form: Omit<ErrorForm, 'kind'>) => Promise<number>
+
+/** The largest error, as a multiple of PyTorch's. */
+const mostTimes = 1.5
+
+/** What judge.py prints. */
+interface Judged {
+  /** The error of PyTorch. */
+  readonly error: number
+  /** How it computed: all in `float16`, or the `products` alone, where the residual stream passes float16's range. */
+  readonly how: 'float16' | 'products'
 }
 
-/** Lets judge.py write a network of networks.json, and measures its errors. The files take up to 6 GB in the system's temporary folder meanwhile. */
-export async function measureErrors(python: string, kind: DeviceKind, { name }: NetworkSource): Promise<Errors> {
-  const folder = await mkdtemp(`${tmpdir()}/aquatint-judge-`)
-  try {
-    await promisify(execFile)(python, [fileURLToPath(new URL('judge.py', import.meta.url)), name, folder])
-    const repository = new DiskRepository(folder)
-    const network = await readNetwork(repository)
-    const reference = await readReference(repository)
-    const errorOf = (kernels: KernelSource) => run(network, reference, kind, kernels)
-    const errors = {
-      pytorch: reference.pytorch,
-      aquatint: await errorOf('aquatint'),
-      onnxruntime: await errorOf('onnxruntime'),
+/**
+ * Compares the networks that the settings choose, and prints a row for each as soon as it is compared. Returns whether all were measured, with errors of at most 1.5 times
+ * PyTorch's. The files of a network take up to 6 GB in the system's temporary folder.
+ */
+export async function compareWithPyTorch(settings: AccuracySettings, errorOf: ErrorOf): Promise<boolean> {
+  const { tiny, minutes, only = '' } = settings
+  const ends = performance.now() + Number(minutes) * 60_000
+  const groups = await readGroups()
+  let failures = 0
+  console.log("\n| network | weights | PyTorch, float16 | Aquatint, float16 | times PyTorch | with onnxruntime's kernels |")
+  console.log('| --- | --- | ---: | ---: | ---: | ---: |')
+  for (const source of groups[tiny ? 'judged-tiny' : 'judged'].filter(({ name }) => name.includes(only)))
+    try {
+      if (performance.now() > ends) throw new Error(`${minutes} minutes were over`)
+      if (!(await compareNetwork(source, settings, errorOf))) failures++
+    } catch (error) {
+      failures++
+      const [reason] = (error instanceof Error ? error.message : String(error)).split('\n')
+      console.log(`| ${source.name} | not measured: ${reason} | | | | |`)
     }
-    await repository.close()
-    return errors
+  return failures === 0
+}
+
+/** Returns whether its errors are within the bound. */
+async function compareNetwork(source: JudgedNetwork, settings: AccuracySettings, errorOf: ErrorOf): Promise<boolean> {
+  const folder = await mkdtemp(`${tmpdir()}/aquatint-judge-`)
+  const judge = async (quantization?: QuantizationName): Promise<Judged> => {
+    const script = fileURLToPath(new URL('judge.py', import.meta.url))
+    const size = (['latents', 'tokens'] as const).flatMap((name) => {
+      const value = settings[name]
+      return value === undefined ? [] : [`--${name}`, value]
+    })
+    const weights = quantization === undefined ? [] : ['--dequantized', quantization]
+    const { stdout } = await promisify(execFile)(settings.python, [script, source.name, folder, ...size, ...weights])
+    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Judged
+  }
+  let isWithin = true
+  try {
+    for (const quantization of [undefined, ...(source.quantized ?? [])]) {
+      if (quantization !== undefined) await writeDequantized(folder, quantization)
+      const { error, how } = await judge(quantization)
+      const form = { dtype: 'float16', quantization } as const
+      const aquatint = await errorOf(folder, { ...form, kernels: 'aquatint' })
+      // Quantized weights change nothing about the sums of onnxruntime's kernels.
+      const onnxruntime = quantization === undefined ? shown(await errorOf(folder, { ...form, kernels: 'onnxruntime' })) : ''
+      const own = how === 'float16' ? shown(error) : `${shown(error)}, products alone`
+      const cells = [source.name, quantization ?? 'float16', own, shown(aquatint), (aquatint / error).toFixed(2), onnxruntime]
+      console.log(`| ${cells.join(' | ')} |`)
+      isWithin &&= aquatint <= mostTimes * error
+    }
+    return isWithin
   } finally {
     await rm(folder, { recursive: true })
   }
 }
 
-async function readReference(repository: DiskRepository): Promise<Reference> {
-  const file = 'reference.safetensors'
-  const source = await repository.open(file)
-  const { tensors, metadata } = await readSafetensorsHeader(source, file)
-  const inputs: Record<string, HostTensor> = {}
-  let found: Pick<Reference, 'output' | 'expected'> | undefined
-  for (const [name, { shape, begin, end }] of tensors) {
-    const data = new Float32Array((await source.read({ begin, end })).buffer)
-    const [part, ...rest] = name.split('.')
-    if (part === 'output') found = { output: rest.join('.'), expected: data }
-    else inputs[rest.join('.')] = { type: 'float32', dims: shape, data }
-  }
-  if (found === undefined) throw new Error(`${file} has no output.`)
-  return { inputs, ...found, pytorch: Number(metadata.get('pytorch')) }
-}
-
-async function run(network: Network, reference: Reference, kind: DeviceKind, kernels: KernelSource): Promise<number> {
-  const device = await openDevice({ kind, kernels })
-  try {
-    const { granularity } = device.info.capabilities
-    const component = bindNetwork(network, { device, dtype: 'float16', granularity, variantOf: () => ({}) })
-    const outputs = await component.run(reference.inputs)
-    const actual = (await outputs[reference.output]?.read()) ?? new Float32Array()
-    for (const tensor of Object.values(outputs)) tensor.dispose()
-    await component.dispose()
-    return relativeError(actual, reference.expected)
-  } finally {
-    await device.dispose()
-  }
-}
-
-function relativeError(actual: Float32Array, expected: Float32Array): number {
-  let [difference, size] = [0, 0]
-  for (const [i, value] of expected.entries()) {
-    difference += ((actual[i] ?? Number.NaN) - value) ** 2
-    size += value ** 2
-  }
-  return Math.sqrt(difference / size)
+/** Such as 1.3e-3. */
+function shown(error: number): string {
+  return Number.isFinite(error) ? error.toExponential(1) : 'not finite'
 }

@@ -3,17 +3,13 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { DiskRepository } from '../../cli/disk-repository.js'
-import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
-import type { Config, TensorEntry, WeightTable } from '../../src/checkpoint/types.js'
+import type { TensorEntry } from '../../src/checkpoint/types.js'
 import type { ByteRange, ByteSource } from '../../src/hub/types.js'
-import { readWeightTable } from '../../src/checkpoint/weight-table.js'
-import { chooseWeightFiles } from '../../src/checkpoint/weight-files.js'
-import { networkDefinition } from '../../src/models/registry.js'
 import type { Network } from '../../src/pipelines/bind-network.js'
-import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
 import type { QuantizationName } from '../../src/pipelines/types.js'
 import { publishedModel } from '../memory/weight-tables.js'
 import { normalHalves } from '../quantize/virtual-checkpoint.js'
+import { networkOf, readNetwork, type Found } from './read-network.js'
 
 /** A network of networks.json. */
 export interface NetworkSource {
@@ -32,11 +28,17 @@ export interface BenchedNetwork extends NetworkSource {
   readonly flops: number
 }
 
+/** A network that is compared with PyTorch; judge.py reads the other members of its entry. */
+export interface JudgedNetwork extends Pick<NetworkSource, 'name' | 'table' | 'folder'> {
+  /** Quantizations that are compared beside float16. Default: none. */
+  readonly quantized?: readonly QuantizationName[]
+}
+
 interface Groups {
   readonly full: readonly BenchedNetwork[]
   readonly tiny: readonly BenchedNetwork[]
-  readonly judged: readonly NetworkSource[]
-  readonly 'judged-tiny': readonly NetworkSource[]
+  readonly judged: readonly JudgedNetwork[]
+  readonly 'judged-tiny': readonly JudgedNetwork[]
 }
 
 /** Returns networks.json: `full` of published sizes and `tiny` of the fixtures are timed; the others are compared with PyTorch. */
@@ -57,34 +59,7 @@ export async function openNetwork(
   return networkOf({ ...randomModel(published), repo: published }, quantization)
 }
 
-/** Reads the network of a component's folder, whose config names its class. The repository's files stay open. */
-export async function readNetwork(repository: DiskRepository, quantization?: QuantizationName): Promise<Network> {
-  const config = JSON.parse(await readFile(`${repository.folder}/config.json`, 'utf8')) as Config
-  const className = String(config['_class_name'])
-  const all = (await repository.files()).map(({ path }) => path)
-  const paths = all.filter((path) => path !== 'reference.safetensors')
-  const { library } = networkDefinition(className)
-  const files = chooseWeightFiles(paths, { folder: '', library, variant: null, missingVariant: 'strict' })
-  const table = await readWeightTable(repository, files)
-  return networkOf({ className, config, table, repo: repository.folder }, quantization)
-}
-
-function networkOf(
-  { className, config, table, repo }: Found & { readonly repo: string },
-  quantization?: QuantizationName,
-): Network {
-  const model = networkDefinition(className).fromConfig(config)
-  const stored = quantization === undefined ? table : transformTable(table, quantizingTransforms(quantization, model.sensitive))
-  return { name: model.role, model, table: stored, repo, quantization }
-}
-
-interface Found {
-  readonly className: string
-  readonly config: Config
-  readonly table: WeightTable
-}
-
-function randomModel(published: string): Found {
+function randomModel(published: string): Omit<Found, 'repo'> {
   const { _class_name: className, config, tensors } = publishedModel(published)
   const entries = Object.entries(tensors).map(([name, shape], index): [string, TensorEntry] => {
     const bytes = shape.reduce((count, dim) => count * dim, 2)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Unpacks the GPU benchmark into a temporary folder and runs it with the given options: --tiny, --accuracy, --minutes N, --runs N, --python PATH.
+# Unpacks the GPU benchmark into a temporary folder and runs it with the given options: --tiny, --accuracy, --latents N, --tokens N, --only NAME, --minutes N, --runs N, --python PATH.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)

@@ -1,15 +1,18 @@
 /**
  * The script of the packed benchmark (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
- * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead.
+ * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead:
+ * networks whose names have `--only` in them, with `--latents` and `--tokens`.
  */
 
 import { parseArgs } from 'node:util'
+import { DiskRepository } from '../../cli/disk-repository.js'
 import type { DeviceKind } from '../../src/memory/device-info.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
-import { measureErrors } from './accuracy.js'
+import { accuracyOptions, compareWithPyTorch } from './accuracy.js'
 import { installWebGpu } from './dawn.js'
 import { measureMatrixProduct, measureNetwork, type Measurement } from './measure.js'
+import { networkError } from './network-error.js'
 import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
@@ -19,12 +22,10 @@ const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', 
 
 const { values } = parseArgs({
   options: {
-    tiny: { type: 'boolean', default: false },
+    ...accuracyOptions,
     accuracy: { type: 'boolean', default: false },
     device: { type: 'string', default: 'webgpu' },
-    minutes: { type: 'string', default: '6' },
     runs: { type: 'string', default: '5' },
-    python: { type: 'string', default: 'python3' },
   },
 })
 const kind: DeviceKind = values.device === 'wasm' ? 'wasm' : 'webgpu'
@@ -32,11 +33,14 @@ const ends = performance.now() + Number(values.minutes) * 60_000
 const secondsLeft = () => (ends - performance.now()) / 1000
 const rows: Row[] = []
 
+/** How long each network took in an earlier form, with its load. */
+const took = new Map<string, number>()
+
 if (kind === 'webgpu') await installWebGpu()
 console.log(await describeDevice())
 const groups = await readGroups()
 const group = values.tiny ? 'tiny' : 'full'
-const isComplete = values.accuracy ? await compareWithPyTorch() : await timeNetworks()
+const isComplete = values.accuracy ? await compare() : await timeNetworks()
 // Dawn has threads that would keep the process alive.
 process.exit(isComplete ? 0 : 1)
 
@@ -51,29 +55,26 @@ async function timeNetworks(): Promise<boolean> {
   return rows.every(({ result }) => typeof result !== 'string')
 }
 
-/** Prints a row for each network as soon as it is compared. */
-async function compareWithPyTorch(): Promise<boolean> {
-  let failures = 0
-  console.log("\n| network | PyTorch, float16 | Aquatint, float16 | times PyTorch | with onnxruntime's kernels |")
-  console.log('| --- | ---: | ---: | ---: | ---: |')
-  for (const source of groups[values.tiny ? 'judged-tiny' : 'judged']) {
-    let cells: readonly string[]
+/** Compares the networks as judge.py writes them, in this process. */
+async function compare(): Promise<boolean> {
+  return compareWithPyTorch(values, async (folder, form) => {
+    const repository = new DiskRepository(folder)
     try {
-      if (secondsLeft() < 0) throw new Error(`${values.minutes} minutes were over`)
-      const { pytorch, aquatint, onnxruntime } = await measureErrors(values.python, kind, source)
-      cells = [pytorch, aquatint, aquatint / pytorch, onnxruntime].map((value) => value.toPrecision(3))
-    } catch (error) {
-      failures++
-      const [reason] = (error instanceof Error ? error.message : String(error)).split('\n')
-      cells = [`not measured: ${reason}`, '', '', '']
+      return await networkError(repository, { kind, ...form })
+    } finally {
+      await repository.close()
     }
-    console.log(`| ${[source.name, ...cells].join(' | ')} |`)
-  }
-  return failures === 0
+  })
 }
 
 async function describeDevice(): Promise<string> {
-  const device = await openDevice({ kind })
+  const device = await openDevice({ kind }).catch((error: unknown) => {
+    // Dawn has said why it takes none of the drivers that it found.
+    console.error(`There is no GPU that Dawn can use: ${error instanceof Error ? error.message : String(error)}
+It needs a Vulkan driver and its loader, libvulkan.so.1 (Debian and Ubuntu: apt install libvulkan1). In a container with an NVIDIA GPU,
+NVIDIA_DRIVER_CAPABILITIES has to be "all" or to contain "graphics".`)
+    process.exit(1)
+  })
   const { description, shaderF16, maxBufferSize } = device.info
   await device.dispose()
   const types = shaderF16 ? 'float16' : 'no float16'
@@ -85,22 +86,29 @@ async function measureForm(form: Form): Promise<void> {
   const { kernels, quantization } = form
   if (quantization === undefined) {
     const size = values.tiny ? 256 : 4096
-    await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20 }))
+    await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20, secondsLeft }))
   }
   for (const entry of groups[group]) {
     const { name, flops, latents } = entry
     const network = await openNetwork(entry, quantization)
     if (quantization !== undefined && network.model.role === 'autoencoder') continue
-    await add(name, flops, form, () => measureNetwork(network, { kind, kernels, latents, runs: Number(values.runs) }))
+    await add(name, flops, form, () =>
+      measureNetwork(network, { kind, kernels, latents, runs: Number(values.runs), secondsLeft }),
+    )
   }
 }
 
-/** Adds a row. If the time is up or the measurement fails, the row says so, and the others are still measured. */
+/** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
-  let result: Measurement | string = `not measured: ${values.minutes} minutes were over`
-  if (secondsLeft() > 0) {
+  let result: Measurement | string = `not measured, because ${values.minutes} minutes were over`
+  const expected = took.get(name) ?? 0
+  if (secondsLeft() > 0 && secondsLeft() < expected)
+    result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} minutes were left`
+  else if (secondsLeft() > 0) {
+    const started = performance.now()
     try {
       result = await measure()
+      took.set(name, (performance.now() - started) / 1000)
     } catch (error) {
       result = error instanceof Error ? error.message : String(error)
     }

@@ -69,7 +69,7 @@ export interface DeviceBudget {
   readonly target?: number | undefined
 }
 
-/** The share of a budget that concerns one device: a size for each GPU is only a target on the CPU. */
+/** The part of a budget that applies to one device. A size that the caller gave for each GPU limits a GPU; on the CPU it is only a target. */
 export function budgetOn({ eachGpu, named }: Budget, { name, capabilities }: DeviceInfo): DeviceBudget {
   const limit = named.get(name)
   return capabilities.countsActivations ? { limit: limit ?? eachGpu } : { limit, target: eachGpu }

@@ -34,7 +34,12 @@ export async function fetchCase(
   const item = items[number]
   if (item === undefined) throw new Error(`fixtures/${name} has no ${kind} ${number}`)
   const file = kind === 'case' ? 'reference' : kind
-  return { item, reference: parseReference(await fetched(`${name}/${file}-${number}.safetensors`)) }
+  return { item, reference: await fetchReference(`${name}/${file}-${number}.safetensors`) }
+}
+
+/** The tensors of a file of the fixtures. */
+export async function fetchReference(path: string): Promise<CapturedTensors> {
+  return parseReference(await fetched(path))
 }
 
 /** The worst difference, relative to the reference's largest magnitude; infinite where shapes differ or a value is no number. */

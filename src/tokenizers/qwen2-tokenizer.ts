@@ -59,7 +59,8 @@ function isText(piece: unknown): boolean {
 }
 
 /**
- * Refuses files whose tokenizer adds tokens to each text. Where there is no tokenizer.json, transformers makes a post-processor of two keys of the settings.
+ * Refuses files whose tokenizer adds tokens to each text. Without a tokenizer.json, the keys `add_bos_token` and `add_eos_token` of the settings
+ * decide whether transformers adds tokens.
  * @throws UnsupportedError `tokenizer-model`
  */
 function checkAddsNoTokens(files: TokenizerFiles): void {

@@ -40,7 +40,7 @@ interface FileBytes {
 /** Measures a load by the bytes of its weight files, which take almost all of its time. */
 export function loadMeter(): OverallMeter {
   const files = new Map<string, FileBytes>()
-  /** Components that have not named a file: until they have, the total is not known. */
+  /** Components of which no file has been reported yet. The total is unknown as long as there are any. */
   let unknown: ReadonlySet<string> = new Set()
   let fraction = 0
   let loadedBytes = 0

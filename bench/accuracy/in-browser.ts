@@ -1,0 +1,54 @@
+/** Compares float16 with PyTorch in a browser, for machines without a GPU: Firefox on Mesa's lavapipe has float16, and Dawn needs a newer Mesa. */
+
+import { createReadStream } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { Plugin } from 'vite'
+import { DiskRepository } from '../../cli/disk-repository.js'
+import { benchBrowser, withBenchPage } from '../browser-page.js'
+import { accuracyOptions, compareWithPyTorch } from '../gpu/accuracy.js'
+import type { PageRequest } from './page.js'
+import { judgedPath } from './served-folder.js'
+
+/** Compares the networks that the options choose. Returns 1 if one of them was not measured, or is outside the bound. */
+export async function main(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...accuracyOptions,
+      accuracy: { type: 'boolean' },
+      minutes: { type: 'string', default: '600' },
+      browser: { type: 'string', default: 'firefox' },
+    },
+  })
+  let folder = ''
+  const served: Plugin = {
+    name: 'judged',
+    configureServer: ({ middlewares }) => {
+      middlewares.use(judgedPath, ({ url = '' }, response) => {
+        const { pathname, searchParams } = new URL(url, 'http://localhost')
+        const [begin, end] = ['begin', 'end'].map((key) => Number(searchParams.get(key)))
+        createReadStream(join(folder, pathname), { start: begin, end: (end ?? 0) - 1 }).pipe(response)
+      })
+    },
+  }
+  const browser = benchBrowser(values.browser)
+  // A browser for each network, so that nothing of the one before is in memory.
+  const isComplete = await compareWithPyTorch(values, async (path, form) => {
+    folder = path
+    const request = { files: await new DiskRepository(path).files(), form: { kind: 'webgpu', ...form } } as const
+    let error: number | null = null
+    await withBenchPage(
+      { path: 'bench/accuracy/index.html', ready: 'judgeNetwork', browser, plugins: [served] },
+      async (page) => {
+        error = await page.evaluate<number | null, PageRequest>(
+          (asked) => Reflect.get(globalThis, 'judgeNetwork')(asked),
+          request,
+        )
+      },
+    )
+    // JSON has no NaN.
+    return error ?? Number.NaN
+  })
+  return isComplete ? 0 : 1
+}
