@@ -144,7 +144,7 @@ export function roleId<Role extends string>(
   return id
 }
 
-/** `added_tokens_decoder`: tokens by their ids, in the order of these. */
+/** The tokens of `added_tokens_decoder` (tokens by id), in the order of their ids. */
 function decodedTokens(decoder: unknown): FoundToken[] {
   return Object.entries(asObject(decoder))
     .toSorted(([a], [b]) => Number(a) - Number(b))

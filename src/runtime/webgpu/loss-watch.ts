@@ -81,7 +81,7 @@ export class LossWatch {
   }
 }
 
-/** Whether calls on a lost device may fail like this: with the browser's own errors, or with those made of them here or in onnxruntime. */
+/** Whether a lost device can be the cause of this failure: it is an error of the browser, or one that Aquatint or onnxruntime made from such an error. */
 function mayBeLoss(failure: unknown): boolean {
   return (
     failure instanceof DOMException ||
