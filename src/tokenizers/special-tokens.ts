@@ -155,7 +155,7 @@ function decodedTokens(decoder: unknown): FoundToken[] {
 function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): FoundToken[] {
   const byId = new Map<number, FoundToken>()
   for (const [content, id] of Object.entries(files.addedTokens ?? {})) {
-    // transformers reads a whole number in a text, too.
+    // transformers also accepts an id that is a whole number written as a text.
     if (!Number.isInteger(typeof id === 'string' && id !== '' ? Number(id) : id))
       throw new CheckpointError(
         'tokenizer-token',
