@@ -1,4 +1,4 @@
-/** A GPU does not write the result of a product or a norm where it computes the next operators on it at once: src/runtime/webgpu/kernels/joint-steps.ts. */
+/** Checks the condition of src/runtime/webgpu/kernels/joint-steps.ts: if a GPU computes a product or a norm and the next operators in one dispatch, nothing else reads the results that it does not write. */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ const sizes = {
 
 const producers: ReadonlySet<string> = new Set(['Gemm', 'LayerNormalization', 'SimplifiedLayerNormalization'])
 
-/** In a published network: how many operators are computed where the result before them is. */
+/** How many operators of a published network are computed in the dispatch of the operator before them. */
 function countSteps(file: string, granularity: 'component' | 'block'): number {
   const { _class_name: className, config } = readJson(join(folder, file)) as {
     readonly _class_name: string

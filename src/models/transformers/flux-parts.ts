@@ -38,7 +38,7 @@ export interface FluxCommonConfig extends FluxBlockSettings {
   readonly layers: number
   readonly singleLayers: number
   readonly contextWidth: number
-  /** For each axis of the positions, how many of a head's values it turns. */
+  /** For each axis of the positions: the number of a head's values that it rotates. */
   readonly axes: readonly number[]
 }
 

@@ -1,6 +1,6 @@
 /**
  * How exact each operator is on the GPU, at the sizes of published networks: up to 20,480 terms in one sum. Rounding each result to float16 costs
- * 2.1e-4 (the root of the mean square of 2^-12 or less, relative); onnxruntime's own kernels, which sum in float16, reach 1e-2 to 2e-2. The CPU
+ * a relative error of 2.1e-4 (root mean square); onnxruntime's own kernels, which sum in float16, reach 1e-2 to 2e-2. The CPU
  * computes the expected values in float32.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'

@@ -87,8 +87,7 @@ export class ChannelsLastWeights {
 
   /**
    * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight in this order, or should contain
-   * the
-   * result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
+   * the result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
    * an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {

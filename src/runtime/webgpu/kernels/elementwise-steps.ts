@@ -1,22 +1,22 @@
 /**
- * onnxruntime's kernels that compute element by element, as steps on a value that another kernel has in its registers: Cast, Gelu, and Mul and Add with a number, a row, a row for each
- * image of a batch, or a value of the same size.
+ * Converts dispatches of onnxruntime's element-wise kernels into steps: WGSL code that another kernel runs on a value in its registers. The kernels are Cast, Gelu, and Mul and Add with a
+ * number, a row, a row for each image of a batch, or a value of the same size.
  */
 
 import { bufferAt, type CompiledKernel, type Dispatch } from './dispatch.js'
 
-/** The size of a value, as rows of numbers. */
+/** The size of a value: its number of rows, and the numbers in a row. */
 export interface RowsSize {
   readonly rows: number
   readonly columns: number
 }
 
-/** Which part of an operand belongs to an element: all of it is one number, a row, a row for each image of a batch, or as large as the value. */
+/** What an operand is: one number, one row, a row for each image of a batch, or a value of the same size. */
 type Extent = 'number' | 'row' | 'row of an image' | 'value'
 
 /** One kernel, as a step. */
 export interface Step {
-  /** Says all that the text depends on. */
+  /** Identifies the step's WGSL code: equal keys mean equal code. */
   readonly key: string
   /** What the step reads besides the value. */
   readonly operand: { readonly binding: GPUBufferBinding; readonly type: string; readonly extent: Extent } | undefined
@@ -24,20 +24,20 @@ export interface Step {
   readonly sizes: GPUBufferBinding | undefined
   /** Functions that {@link expression} calls. */
   readonly functions: string
-  /** The result: `a` stands for the value, `b` for the operand. */
+  /** The WGSL expression of the result: `a` stands for the value, `b` for the operand. */
   readonly expression: string
   readonly result: GPUBufferBinding
   /** The type of the result's numbers. */
   readonly type: string
 }
 
-/** What the text of a kernel declares: the float types of its buffers' numbers, and where its uniforms have their fields. */
+/** What the source of a kernel declares: the float types of its buffers, and the position of each field in its uniforms. */
 interface Declarations {
   readonly types: ReadonlyMap<string, string>
   readonly fields: ReadonlyMap<string, { readonly at: number; readonly count: number }>
 }
 
-/** Each text is read once: a run dispatches its kernels a thousand times. */
+/** Each source is read only once, because runs dispatch the same kernels thousands of times. */
 const declarations = new WeakMap<CompiledKernel, Declarations>()
 
 function declarationsOf(kernel: CompiledKernel): Declarations {
@@ -49,7 +49,7 @@ function declarationsOf(kernel: CompiledKernel): Declarations {
   const fields = new Map<string, { at: number; count: number }>()
   let end = 0
   for (const [, name = '', vector, type] of struct.matchAll(/^ *(\w+): (?:vec(\d)<)?(\w+)>?,?$/gm)) {
-    // What follows a field of another type is not found.
+    // The positions of fields after a field of another type are unknown.
     if (type !== 'u32' && type !== 'f32') break
     const count = vector === undefined ? 1 : Number(vector)
     const alignment = count === 3 ? 4 : count
@@ -83,7 +83,7 @@ function extentOf(operand: readonly number[], shape: readonly number[], columns:
   return shape.length === 3 && dims[0] === shape[0] && dims[1] === 1 ? 'row of an image' : undefined
 }
 
-/** A Mul or an Add of the value and something else. The value is the first operand of a Mul: where it is the second, other kernels read it too. */
+/** Reads a dispatch as a Mul or an Add of the value and another operand. In a Mul the value must be the first operand: if it is the second, other kernels read it too. */
 function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: RowsSize): Step | undefined {
   const { kernel, storage, uniforms } = dispatch
   const { label, code } = kernel
@@ -121,7 +121,7 @@ function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Row
   }
 }
 
-/** A Cast or a Gelu of the value. */
+/** Reads a dispatch as a Cast or a Gelu of the value. */
 function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: RowsSize): Step | undefined {
   const { kernel, storage, uniforms } = dispatch
   if (kernel.bindings !== 'x,y' || bufferAt(dispatch, 0) !== value || uniforms === undefined) return undefined
@@ -145,12 +145,12 @@ function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Rows
   return { key: formula, operand: undefined, sizes: undefined, functions, expression: formula, result, type }
 }
 
-/** A dispatch as a step on `value`, which it alone reads. Undefined if it is something else. */
+/** Reads a dispatch as a step on `value`, which no other dispatch may read. Undefined if it is something else. */
 export function stepOf(dispatch: Dispatch, value: GPUBuffer, size: RowsSize): Step | undefined {
   return unaryStep(dispatch, value, size) ?? binaryStep(dispatch, value, size)
 }
 
-/** Where a kernel has an element: texts of an index in vectors, of its row, of its column in vectors, and of the vectors of a row. */
+/** WGSL expressions for the place of an element in a kernel: its index in vectors, its row, its column in vectors, and the number of vectors in a row. */
 interface Place {
   readonly index: string
   readonly row: string
@@ -158,16 +158,17 @@ interface Place {
   readonly vectors: string
 }
 
-/** A value that steps follow. */
+/** The value that the first step changes. */
 export interface Stepped extends Place {
-  /** In which it is computed: float32 numbers or vectors of 4. */
+  /** The WGSL type in which it is computed: `f32` or a vector of 4. */
   readonly type: string
-  /** The type of its numbers in the buffer that is not written. */
+  /** The type that the separate kernel would store its numbers in. */
   readonly stored: string
 }
 
 /**
- * The WGSL of several steps. Each result between is rounded to its type, so the bits are those of separate kernels; only a first step that adds a value of the same size is on a value that was not rounded. `own`: the operand that is read from the kernel's result, if one is.
+ * The WGSL of several steps. Each intermediate result is rounded to its type, so the bits are those of separate kernels. There is one exception: if the first step adds a value of the same size,
+ * the value before it is not rounded. `own`: the name of the kernel's result, if a step reads its operand from there.
  */
 export function stepsText(
   steps: readonly Step[],

@@ -1,19 +1,19 @@
 /**
- * A Gemm or a layer norm and the kernels that compute with its result element by element, as one dispatch: a residual sum, the product with a gate, the factor and the summand of a modulated
- * norm, Gelu, a Cast. onnxruntime's kernel computes them in float32 where it writes its result. The results between are not written: no graph of this library has
- * another reader of them (models/joint-steps.test.ts), and a kernel that reads one is an error of the run.
+ * Runs a Gemm or a layer norm, and the kernels that compute with its result element by element, as one dispatch. These kernels are a residual sum, the product with a gate,
+ * the factor and the summand of a modulated norm, Gelu, and a Cast. onnxruntime's kernel of the Gemm or norm computes them in float32 before it writes its result. It does not
+ * write the intermediate results, because nothing else in a graph of this library reads them (models/joint-steps.test.ts). A run fails if another kernel reads one.
  */
 
 import type { Dispatch, Match, Sequence } from './dispatch.js'
 import { stepOf, stepsText, type RowsSize, type Step, type Stepped } from './elementwise-steps.js'
 import { inTiles, isProduct, sizeOf } from './product-tiles.js'
 
-/** A kernel whose result steps can follow. */
+/** A kernel that can apply steps to its result: a Gemm or a layer norm. */
 interface Producer {
   readonly size: RowsSize
-  /** The name of the buffer of its result. */
+  /** The name of the buffer that it writes its result to. */
   readonly result: 'output' | 'y'
-  /** Its text with `statements` on `stepped` before it writes `written` of it; undefined if it has another form. */
+  /** Returns its source with `statements`, which change the variable `stepped`; the kernel then writes `stepped` in the type `written`. Undefined if the source has an unknown form. */
   readonly edit: (
     code: string,
     text: (value: Stepped) => { functions: string; statements: string },
@@ -25,7 +25,7 @@ function replaceOnce(code: string, find: RegExp, by: string): string | undefined
   return code.match(new RegExp(find, 'gm'))?.length === 1 ? code.replace(new RegExp(find, 'm'), by) : undefined
 }
 
-/** The result of Gemm's text is the vector `value` at `coords`. */
+/** In Gemm's source, the result is `value` (a number or a vector) at `coords`. */
 const editProduct: Producer['edit'] = (code, text, written) => {
   const [alias, vector, stored = ''] = /^alias output_value_t = (vec4<)?(f\d\d)>?;$/m.exec(code) ?? []
   if (alias === undefined) return undefined
@@ -42,7 +42,7 @@ const editProduct: Producer['edit'] = (code, text, written) => {
   return done?.replace('@compute', () => `${functions}\n@compute`)
 }
 
-/** LayerNorm's text, also SimplifiedLayerNormalization's, writes the input first, and then the result. */
+/** The source of LayerNorm, which also computes SimplifiedLayerNormalization, writes the input to the result's buffer first, and then the result. */
 const editNorm: Producer['edit'] = (code, text, written) => {
   const [alias, vector] = /^alias f32_val_t = (vec4<)?f32>?;$/m.exec(code) ?? []
   const [, stored] = /var<storage, read_write> y: array<(?:vec4<)?(f\d\d)>?>;/.exec(code) ?? []
@@ -72,7 +72,7 @@ function producerOf(dispatch: Dispatch | undefined): Producer | undefined {
 
 const texts = new Map<string, string | undefined>()
 
-/** The text of a producer and the steps after it. */
+/** The WGSL source of a producer with the steps after it. */
 function textOf(
   { code }: Dispatch['kernel'],
   { result, edit }: Producer,
@@ -90,7 +90,7 @@ function textOf(
   return texts.get(key)
 }
 
-/** Declares the result in the type that is written, the operands after it, and the uniforms after them. */
+/** Declares the result in the type `written`, then the operands of the steps, then the uniforms. */
 function withBindings(
   code: string,
   result: string,
@@ -123,7 +123,7 @@ function withBindings(
   return bound !== undefined && types.includes('f16') && !bound.startsWith('enable f16;') ? `enable f16;\n${bound}` : bound
 }
 
-/** A Gemm or a layer norm, and steps on its result. */
+/** Recognizes a Gemm or a layer norm, and the steps on its result. */
 export const jointSteps: Sequence = (held, limits): Match | undefined => {
   const [first, ...others] = held
   const producer = producerOf(first)
@@ -139,7 +139,7 @@ export const jointSteps: Sequence = (held, limits): Match | undefined => {
     between.push(value.buffer)
     const step = stepOf(dispatch, value.buffer, producer.size)
     if (step === undefined) return undefined
-    // A result of this sequence is not in its buffer.
+    // An operand must not be an intermediate result of this sequence, because these are not written to their buffers.
     if (step.operand !== undefined && between.includes(step.operand.binding.buffer)) return undefined
     steps.push(step)
     value = step.result

@@ -1,9 +1,9 @@
 /**
  * Larger tiles for onnxruntime's Gemm. There, each of a workgroup's 8 × 8 threads computes 4 × 4 results: for each 64 products it reads 8 vectors from workgroup memory, some of
- * which lie in the same bank for all threads that read at once. That is where the time goes. Here each thread computes {@link rowsOfThread} × {@link columnsOfThread}, and the vectors that
+ * which lie in the same bank for all threads that read at once. These bank conflicts take most of the time. Here each thread computes {@link rowsOfThread} × {@link columnsOfThread}, and the vectors that
  * threads read at once lie in different banks. Each result is the same sum in the same order, so its bits are those of the smaller tile.
  *
- * What reads the operands and writes the results stays onnxruntime's text, or that of a sequence of kernels that replaces it.
+ * The code that reads the operands and writes the results is not changed: it is onnxruntime's, or that of a sequence of kernels such as joint-steps.ts.
  */
 
 import type { Dispatch, Launch, Sequence } from './dispatch.js'
@@ -18,7 +18,7 @@ const side = 8
 /** Rows and columns of the results of a workgroup. */
 const productTile = { rows: side * rowsOfThread, columns: side * columnsOfThread } as const
 
-/** The vectors of each row that are in workgroup memory at once, and the room for them: an odd number, so that rows begin in different banks. */
+/** `depth`: how many vectors of each row are in workgroup memory at once. `pitch`: the distance of two rows there, in vectors. It is odd, so that rows begin in different banks. */
 const [depth, pitch] = [4, 5] as const
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index)
@@ -64,7 +64,7 @@ function mainText(): string {
 `
 }
 
-/** The texts that are replaced: the tiles in workgroup memory, and what is computed with them. */
+/** The parts of Gemm's source that are replaced: the tiles in workgroup memory, and the code that computes with them. */
 const tiles =
   /^var<workgroup> mm_Asub: array<array<vec4<(\w+)>, 8>, 32>;\nvar<workgroup> mm_Bsub: array<array<vec4<\w+>, 8>, 32>;$/m
 const computation =
@@ -73,17 +73,17 @@ const workgroup = /^  let logical_workgroup_id_([xyz]) = .+;$/gm
 
 const texts = new Map<string, string | undefined>()
 
-/** Gemm's text, or that of a sequence that begins with one, with larger tiles, for a grid of one workgroup for each {@link productTile}. Undefined if it has another form. */
+/** The source of a Gemm, or of a sequence that begins with one, changed to larger tiles. Its grid has one workgroup for each {@link productTile}. Undefined if the source has an unknown form. */
 function withLargerTiles(code: string): string | undefined {
   if (!texts.has(code)) texts.set(code, edit(code))
   return texts.get(code)
 }
 
-/** Where Gemm's uniforms have the rows and the columns of its result, and the workgroups that its text expects along each axis. */
+/** The indices, in Gemm's uniforms, of the rows and columns of its result, and of the number of workgroups along each axis. */
 const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 
-/** A Gemm that this library can replace: all that its text expects is known. */
+/** A Gemm that this library can replace: its bindings, uniforms and grid are as expected. */
 interface Product extends Dispatch {
   readonly uniforms: NonNullable<Dispatch['uniforms']>
 }
@@ -103,10 +103,10 @@ export function sizeOf({ uniforms: { words } }: Product): { readonly rows: numbe
   return { rows: words[rowsWord] ?? 0, columns: words[columnsWord] ?? 0 }
 }
 
-/** Workgroups with larger tiles that a GPU has to be able to begin at once. With fewer, more of the smaller tiles fill it better. */
+/** The fewest workgroups for which larger tiles are used. With fewer, the smaller tiles give more workgroups, which fill a GPU better. */
 const leastWorkgroups = 64
 
-/** The text and the grid of a product, or of several with the same sizes along the third axis: in larger tiles where these are enough to fill a GPU. */
+/** The source and the grid of a product, or of `count` products of the same size, which are along the third axis. It has larger tiles if these are enough to fill a GPU. */
 export function inTiles(product: Product, code: string, count = 1): Pick<Launch, 'code' | 'grid'> {
   const { rows, columns } = sizeOf(product)
   const [x, y] = [Math.ceil(columns / productTile.columns), Math.ceil(rows / productTile.rows)]
