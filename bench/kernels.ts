@@ -1,8 +1,9 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--times] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
  * and the bytes of the buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the network that is named (bench/kernels/export.py writes one).
  * Then both run in turn, every other round in reverse order, for the seconds and the browser's CPU seconds of a run on the software adapter of headless Chromium or Firefox. `--empty` counts only: the
- * kernels do nothing, which takes seconds instead of minutes. `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
+ * kernels do nothing, which takes seconds instead of minutes. `--times` gives each dispatch a pass with timestamps of the device, for the time of each kernel.
+ * `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -27,12 +28,13 @@ const options = {
   rounds: { type: 'string', default: '5' },
   empty: { type: 'boolean' },
   lora: { type: 'boolean' },
+  times: { type: 'boolean' },
   browser: { type: 'string', default: 'chromium' },
 } as const
 
 export async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({ args: [...args], options })
-  const { network, export: file, empty, lora, browser } = values
+  const { network, export: file, empty, lora, times, browser } = values
   if (file !== undefined && network === undefined) throw new Error('--export needs --network, the network of the file')
   const exported: Plugin = {
     name: 'export',
@@ -45,6 +47,7 @@ export async function main(args: readonly string[]): Promise<void> {
   }
   const measure = async (page: Tab) => {
     if (empty === true) await call<unknown>(page, 'emptyKernels', null)
+    if (times === true) await call<null>(page, 'timeKernels', null)
     if (lora === true)
       console.log(
         '| dispatches of a step | without | branches | ratio | fused | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |',
@@ -68,7 +71,7 @@ export async function main(args: readonly string[]): Promise<void> {
       if (file !== undefined) {
         await call<CountedRun>(page, 'openRunner', exportPath)
         print('the ONNX file', await call<CountedRun>(page, 'runAgain', 'export'))
-        if (empty !== true) await time(page, Number(values.rounds))
+        if (empty !== true && times !== true) await time(page, Number(values.rounds))
       }
       await call<null>(page, 'closeAll', null)
     }
@@ -131,8 +134,11 @@ function print(name: string, run: CountedRun): void {
   const dispatches = dispatchesOf(run)
   const bytes = kernels.reduce((sum, one) => sum + one.bytes, 0)
   console.log(`\n${name}: ${dispatches} dispatches, ${megabytes(bytes)}, ${seconds.toFixed(2)} s`)
+  const times = new Map(run.times?.map(({ kernel, milliseconds }) => [kernel, `${milliseconds.toFixed(1)} ms`.padStart(12)]))
   for (const one of kernels.toSorted((a, b) => b.dispatches - a.dispatches))
-    console.log(`  ${String(one.dispatches).padStart(5)}  ${megabytes(one.bytes).padStart(9)}  ${one.kernel}`)
+    console.log(
+      `  ${String(one.dispatches).padStart(5)}  ${megabytes(one.bytes).padStart(9)}${times.get(one.kernel) ?? ''}  ${one.kernel}`,
+    )
 }
 
 function megabytes(bytes: number): string {

@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib'
 const site = 'dist/site'
 
 /**
- * A file and all it names that is needed before it runs: a page's scripts and styles, a script's static imports.
+ * Returns a file and all files that a browser loads before the file runs: a page's scripts and styles, a script's static imports.
  * @param {string} path
  * @param {Set<string>} found
  */

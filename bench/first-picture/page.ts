@@ -14,9 +14,9 @@ export interface StartRequest {
 export interface Start {
   /** Until the pipeline is loaded, with its weights in the cache. */
   readonly download: number
-  /** From the cache to the GPU, of the networks that the first step needs. */
+  /** To upload the networks that the first step needs from the cache to the GPU. */
   readonly upload: number
-  /** The time by which the first run of these networks is longer than a later run. */
+  /** How much longer the first run of these networks takes than a later run. */
   readonly compile: number
   /** Prompt and step, with everything compiled and on the GPU. */
   readonly run: number

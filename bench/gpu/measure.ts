@@ -33,8 +33,9 @@ export interface Measurement {
 export interface Options {
   readonly kind: DeviceKind
   readonly kernels: KernelSource
-  /** Runs after the first one. */
+  /** Runs after the first one; fewer where the time is up before. */
   readonly runs: number
+  readonly secondsLeft: () => number
 }
 
 interface Timed {
@@ -88,7 +89,7 @@ function oneMatrix(name: string, size: number): WeightTable {
 }
 
 /** A device for each measurement, so that its kernels are compiled in it and its account counts nothing else. */
-async function onOwnDevice({ kind, kernels, runs }: Options, make: (device: Device) => Timed): Promise<Measurement> {
+async function onOwnDevice({ kind, kernels, runs, secondsLeft }: Options, make: (device: Device) => Timed): Promise<Measurement> {
   const device = await openDevice({ kind, kernels })
   try {
     const { component, inputs, computes } = make(device)
@@ -98,7 +99,10 @@ async function onOwnDevice({ kind, kernels, runs }: Options, make: (device: Devi
     const loaded = performance.now()
     await repeat(component, values, 1)
     const compiled = performance.now()
-    await repeat(component, values, runs)
+    await repeat(component, values, 1)
+    const one = (performance.now() - compiled) / 1000
+    const more = Math.max(0, Math.min(runs - 1, Math.floor(secondsLeft() / one)))
+    if (more > 0) await repeat(component, values, more)
     const ended = performance.now()
     const { peak, peakWeights } = device.memory.snapshot()
     await component.dispose()
@@ -106,7 +110,7 @@ async function onOwnDevice({ kind, kernels, runs }: Options, make: (device: Devi
       computes,
       loadSeconds: (loaded - started) / 1000,
       firstSeconds: (compiled - loaded) / 1000,
-      seconds: (ended - compiled) / 1000 / runs,
+      seconds: (ended - compiled) / 1000 / (1 + more),
       peakBytes: peak,
       weightBytes: peakWeights,
     }

@@ -32,29 +32,33 @@ const headings = [
   '',
   'weights, kernels',
   'computes in',
-  'load',
-  'first',
-  'seconds',
+  'load, s',
+  'first run, s',
+  'each run, s',
   'TFLOP/s',
-  'of the product',
-  'GPU memory',
-  'PyTorch',
+  '% of the product’s TFLOP/s',
+  'most GPU memory',
+  'weights of it',
+  'PyTorch float16, s',
   'times PyTorch',
 ]
 
-/** Returns a Markdown table by line. `torch`: PyTorch's seconds by name. */
+/** Returns a Markdown table by line, and below it what is missing. `torch`: PyTorch's seconds by name. */
 export function tableOf(rows: readonly Row[], torch: ReadonlyMap<string, number>): readonly string[] {
   const fastest = Math.max(...rows.flatMap((row) => (row.name === product ? [speedOf(row)] : [])))
   return [
     lineOf(headings),
     lineOf(headings.map((_, i) => (i < 3 ? '---' : '---:'))),
     ...rows.map((row) => rowOf(row, fastest, torch)),
+    '',
+    'A run is a step with guidance, a decoded image or a product; the first one compiles the kernels.',
+    ...rows.flatMap(({ name, form, result }) => (typeof result === 'string' ? [`${name}, ${labelOf(form)}: ${result}`] : [])),
   ]
 }
 
 function rowOf(row: Row, fastest: number, torch: ReadonlyMap<string, number>): string {
   const { name, form, result } = row
-  if (typeof result === 'string') return lineOf([name, labelOf(form), 'see above', ...headings.slice(3).map(() => '')])
+  if (typeof result === 'string') return lineOf([name, labelOf(form), 'see below', ...headings.slice(3).map(() => '')])
   const { computes, loadSeconds, firstSeconds, seconds, peakBytes, weightBytes } = result
   const speed = speedOf(row)
   const reference = torch.get(name)
@@ -66,8 +70,9 @@ function rowOf(row: Row, fastest: number, torch: ReadonlyMap<string, number>): s
     firstSeconds.toFixed(1),
     seconds.toPrecision(3),
     speed.toPrecision(3),
-    `${Math.round((100 * speed) / fastest)} %`,
-    `${formatBytes(peakBytes)}, weights ${formatBytes(weightBytes)}`,
+    fastest > 0 ? `${Math.round((100 * speed) / fastest)} %` : '',
+    formatBytes(peakBytes),
+    formatBytes(weightBytes),
     reference?.toPrecision(3) ?? '',
     reference === undefined ? '' : (seconds / reference).toFixed(2),
   ])

@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util'
 import { DiskRepository } from '../../cli/disk-repository.js'
 import type { DeviceKind } from '../../src/memory/device-info.js'
+import { DeviceError } from '../../src/errors.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { accuracyOptions, compareWithPyTorch } from './accuracy.js'
@@ -32,6 +33,9 @@ const kind: DeviceKind = values.device === 'wasm' ? 'wasm' : 'webgpu'
 const ends = performance.now() + Number(values.minutes) * 60_000
 const secondsLeft = () => (ends - performance.now()) / 1000
 const rows: Row[] = []
+
+/** How long each network took in an earlier form, with its load. */
+const took = new Map<string, number>()
 
 if (kind === 'webgpu') await installWebGpu()
 console.log(await describeDevice())
@@ -65,7 +69,14 @@ async function compare(): Promise<boolean> {
 }
 
 async function describeDevice(): Promise<string> {
-  const device = await openDevice({ kind })
+  const device = await openDevice({ kind }).catch((error: unknown) => {
+    if (!(error instanceof DeviceError) || error.code !== 'webgpu-not-available') throw error
+    // Dawn has said why it takes none of the drivers that it found.
+    console.error(`There is no GPU that Dawn can use.
+It needs a Vulkan driver and its loader, libvulkan.so.1 (Debian and Ubuntu: apt install libvulkan1). In a container with an NVIDIA GPU,
+NVIDIA_DRIVER_CAPABILITIES has to be "all" or to contain "graphics".`)
+    process.exit(1)
+  })
   const { description, shaderF16, maxBufferSize } = device.info
   await device.dispose()
   const types = shaderF16 ? 'float16' : 'no float16'
@@ -77,22 +88,29 @@ async function measureForm(form: Form): Promise<void> {
   const { kernels, quantization } = form
   if (quantization === undefined) {
     const size = values.tiny ? 256 : 4096
-    await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20 }))
+    await add(product, 2 * size ** 3, form, () => measureMatrixProduct(size, { kind, kernels, runs: 20, secondsLeft }))
   }
   for (const entry of groups[group]) {
     const { name, flops, latents } = entry
     const network = await openNetwork(entry, quantization)
     if (quantization !== undefined && network.model.role === 'autoencoder') continue
-    await add(name, flops, form, () => measureNetwork(network, { kind, kernels, latents, runs: Number(values.runs) }))
+    await add(name, flops, form, () =>
+      measureNetwork(network, { kind, kernels, latents, runs: Number(values.runs), secondsLeft }),
+    )
   }
 }
 
-/** Adds a row. If the time is up or the measurement fails, the row says so, and the others are still measured. */
+/** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
-  let result: Measurement | string = `not measured: ${values.minutes} minutes were over`
-  if (secondsLeft() > 0) {
+  let result: Measurement | string = `not measured, because the time of ${values.minutes} min was over`
+  const expected = took.get(name) ?? 0
+  if (secondsLeft() > 0 && secondsLeft() < expected)
+    result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} min were left`
+  else if (secondsLeft() > 0) {
+    const started = performance.now()
     try {
       result = await measure()
+      took.set(name, (performance.now() - started) / 1000)
     } catch (error) {
       result = error instanceof Error ? error.message : String(error)
     }

@@ -14,6 +14,7 @@ import { openDevice } from '../../src/runtime/open-device.js'
 import type { KernelSource } from '../../src/memory/device-info.js'
 import { WebGpuDevice } from '../../src/runtime/webgpu/webgpu-device.js'
 import { elementCount } from '../../src/util/element-count.js'
+import { KernelTimes, type KernelTime } from './kernel-times.js'
 
 /** A network to count. */
 export interface CountedNetwork {
@@ -38,6 +39,8 @@ export interface KernelCount {
 export interface CountedRun {
   readonly kernels: readonly KernelCount[]
   readonly seconds: number
+  /** After `timeKernels` was called. */
+  readonly times?: readonly KernelTime[] | undefined
 }
 
 /** WebGPU's `GPUBufferUsage.STORAGE`: uniforms do not count. */
@@ -120,14 +123,24 @@ function emptyKernels(): void {
   }
 }
 
+let kernelTimes: KernelTimes | undefined
+
+/** Times each kernel of the runs from now on. */
+function timeKernels(): null {
+  kernelTimes = new KernelTimes((pipeline) => labels.get(pipeline) ?? '')
+  return null
+}
+
 /** Counts what `run` does; it ends when the GPU has finished. */
 async function counted(device: WebGpuDevice, run: () => Promise<void>): Promise<CountedRun> {
   counts.clear()
+  kernelTimes?.clear()
   const begun = performance.now()
   await run()
   await device.buffers.submittedWorkDone()
   const seconds = (performance.now() - begun) / 1000
-  return { seconds, kernels: [...counts].map(([kernel, count]) => Object.assign({ kernel }, count)) }
+  const kernels = [...counts].map(([kernel, count]) => Object.assign({ kernel }, count))
+  return { seconds, kernels, times: await kernelTimes?.read(device.gpu) }
 }
 
 async function openGpu(kernels: KernelSource): Promise<WebGpuDevice> {
@@ -264,4 +277,4 @@ async function closeAll(): Promise<null> {
 }
 
 countDispatches()
-Object.assign(globalThis, { openRunner, runAgain, closeAll, emptyKernels })
+Object.assign(globalThis, { openRunner, runAgain, closeAll, emptyKernels, timeKernels })

@@ -33,7 +33,7 @@ export function scalar(graph: GraphBuilder, value: number, type: ElementType = g
   return floats(graph, [value], [], type)
 }
 
-/** Adds a constant int64 tensor, the type of shapes, axes and sizes. By default a list. */
+/** Adds a constant int64 tensor, the type of shapes, axes and sizes. By default it has one dimension. */
 export function integers(graph: GraphBuilder, values: readonly number[], dims: readonly number[] = [values.length]): ValueInfo {
   const bytes = new Uint8Array(values.length * 8)
   const view = new DataView(bytes.buffer)

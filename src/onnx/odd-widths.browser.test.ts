@@ -31,7 +31,7 @@ test('each function that adds operators has cases', () => {
 })
 
 /**
- * The largest error of one result, as a part of its size. float32: the sums have up to 2,889 terms, and terms that nearly cancel can leave a
+ * The largest error of one result, relative to its size. float32: the sums have up to 2,889 terms, and terms that nearly cancel can leave a
  * result that is a hundred times smaller than they are. float16: half a unit in the last place is 2^-11 of a value.
  */
 const tolerance = { float32: 5e-5, float16: 0.2 }

@@ -79,7 +79,7 @@ export async function compute(
   }
 }
 
-/** The root of the mean square of the difference, as a part of the expected values' own. Infinity where a value is NaN or missing. */
+/** The root mean square of the difference, divided by that of the expected values. Infinity where a value is NaN or missing. */
 export function relativeError(actual: Float32Array | undefined, expected: Float32Array): number {
   if (actual?.length !== expected.length) return Number.POSITIVE_INFINITY
   let [difference, size] = [0, 0]

@@ -103,7 +103,7 @@ export type AdapterForm =
     }
   /** LoHa: the product by elements of two products of this rank. */
   | { readonly kind: 'hadamard'; readonly rank: number }
-  /** LoKr: the Kronecker product of two matrices. The layer's weight is its rows from `firstRow` on. */
+  /** LoKr: the Kronecker product of two matrices. The change of the layer's weight is the rows of the product from `firstRow` on. */
   | {
       readonly kind: 'kronecker'
       readonly left: KroneckerFactor

@@ -18,7 +18,7 @@ export class AddedWords {
   #rows: ReadonlyMap<number, Float32Array<ArrayBuffer>> = new Map()
   /** The tokens, `word` and `word_1`, by their ids. */
   #contents: ReadonlyMap<number, string> = new Map()
-  /** The ids of each word, by the first of them. */
+  /** All ids of each word, by its first id. */
   #ids: ReadonlyMap<number, readonly number[]> = new Map()
 
   constructor(tokenizer: Tokenizer) {

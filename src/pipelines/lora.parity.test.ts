@@ -1,6 +1,6 @@
 /**
- * LoRAs of every key style make the images that diffusers makes with them (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms). The references are of branches; LoRAs that are
- * fused into the weights make the same, as the generator checks in diffusers.
+ * LoRAs of every key style make the images that diffusers makes with them (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms). diffusers made the references
+ * without fusing; the generator checks that LoRAs fused into the weights give the same images in diffusers.
  */
 
 import { join } from 'node:path'

@@ -30,7 +30,7 @@ export interface NetworkAdapter {
   readonly layers: ReadonlyMap<string, LayerFactors>
 }
 
-/** An adapter that runs, and how strongly. */
+/** An active adapter, and its weight. */
 export interface ActiveAdapter {
   readonly adapter: NetworkAdapter
   /** The weight that the caller gave the adapter. */

@@ -44,7 +44,7 @@ export interface PreparedLoad {
   readonly end: () => void
 }
 
-/** Lets a repository's weights arrive when the kernels of a case are compiled. Counts what all code of this page compiles. */
+/** Delays a repository's weights until the kernels of a case are compiled. Counts what all code of this page compiles. */
 export function prepareFirst(repository: Repository, item: FixtureCase): PreparedLoad {
   const spies = [
     vi.spyOn(GPUDevice.prototype, 'createComputePipeline'),

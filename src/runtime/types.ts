@@ -69,7 +69,7 @@ export interface BufferPool {
   reclaim(): void
 }
 
-/** One summand of `Device.combine`: `scale` times a float32 tensor, read from `offset` on, starting over at its end. */
+/** One summand of `Device.combine`: `scale` times a float32 tensor, read from `offset` on; after its last value, reading continues at its first. */
 export interface LinearTerm {
   readonly tensor: DeviceTensor
   readonly scale: number

@@ -23,7 +23,7 @@ export interface NoiseScheduleConfig {
 const { fround, sqrt } = Math
 
 /** `torch.linspace(start, end, count, dtype=float32)`, which computes from both ends towards the middle. */
-function torchLinspace(start: number, end: number, count: number): Float32Array {
+export function torchLinspace(start: number, end: number, count: number): Float32Array {
   const from = fround(start)
   const to = fround(end)
   const values = new Float32Array(count)

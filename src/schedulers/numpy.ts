@@ -9,17 +9,6 @@ export function linspace(start: number, stop: number, count: number, endpoint = 
   return values
 }
 
-/** `torch.linspace(start, stop, count)`, in float32: the first half counts from the start, the other from the end. */
-export function torchLinspace(start: number, stop: number, count: number): number[] {
-  const { fround } = Math
-  const [from, to] = [fround(start), fround(stop)]
-  const step = count > 1 ? fround(fround(to - from) / (count - 1)) : 0
-  const half = Math.floor(count / 2)
-  return Array.from({ length: count }, (_, i) =>
-    i < half || count === 1 ? fround(from + fround(step * i)) : fround(to - fround(step * (count - 1 - i))),
-  )
-}
-
 /** `np.arange(start, stop, step)` of floats. As in numpy, rounding can make the result one element longer than expected. */
 export function arange(start: number, stop: number, step: number): number[] {
   const length = Math.max(0, Math.ceil((stop - start) / step))

@@ -9,7 +9,7 @@ export interface BytePairs {
   readonly merges: readonly (readonly [string, string])[]
 }
 
-/** Reads them from tokenizer.json, or from vocab.json and merges.txt. @throws CheckpointError `tokenizer-vocabulary`, `tokenizer-merges` */
+/** Reads vocabulary and merges from tokenizer.json, or from vocab.json and merges.txt. @throws CheckpointError `tokenizer-vocabulary`, `tokenizer-merges` */
 export function readBytePairs(files: TokenizerFiles): BytePairs {
   const model = files.tokenizerJson?.['model']
   const fromJson = typeof model === 'object' && model !== null ? (model as Readonly<Record<string, unknown>>) : null

@@ -71,7 +71,10 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
 /** `\w` of the Rust library. */
 const wordCharacter = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u
 
-/** Makes the search leave out tokens that are not searched for, and those of `single_word` that are part of a longer word: the library finds all. */
+/**
+ * The library finds every added token in a text. This function makes it treat two kinds as text: tokens that are not `searched`, and tokens with
+ * `single_word` within a longer word.
+ */
 function searchAsConfigured(tokenizer: HfTokenizer, tokens: readonly AddedToken[]): void {
   const byText = tokenizer.added_tokens_map
   const left = new Set(tokens.filter((token) => !token.searched).map((token) => token.content))

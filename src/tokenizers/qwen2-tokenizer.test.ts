@@ -104,13 +104,15 @@ test('special tokens that the vocabulary lacks get the ids after it, as in trans
   expect(tokenizer.encode('a<|endoftext|><pad>')).toEqual([0, 1, 2])
 })
 
+/** Makes a tokenizer with these settings and without tokenizer.json. */
+const madeWith = (tokenizerConfig: Record<string, unknown>) => () =>
+  new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig })
+
 test('settings by which transformers adds tokens to each text are refused by their key where there is no tokenizer.json', () => {
-  const made = (tokenizerConfig: Record<string, unknown>) => () =>
-    new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig })
-  expect(made({ add_bos_token: true, bos_token: null })).not.toThrow()
+  expect(madeWith({ add_bos_token: true, bos_token: null })).not.toThrow()
   for (const [key, more] of Object.entries({ add_bos_token: { bos_token: 'a' }, add_eos_token: {} })) {
     const details: unknown = expect.objectContaining({ key })
-    expect(made({ [key]: true, ...more })).toThrow(expect.objectContaining({ code: 'tokenizer-model', details }))
+    expect(madeWith({ [key]: true, ...more })).toThrow(expect.objectContaining({ code: 'tokenizer-model', details }))
   }
 })
 

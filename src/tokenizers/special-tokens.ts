@@ -144,7 +144,7 @@ export function roleId<Role extends string>(
   return id
 }
 
-/** `added_tokens_decoder`: tokens by their ids, in the order of these. */
+/** The tokens of `added_tokens_decoder` (tokens by id), in the order of their ids. */
 function decodedTokens(decoder: unknown): FoundToken[] {
   return Object.entries(asObject(decoder))
     .toSorted(([a], [b]) => Number(a) - Number(b))
@@ -155,7 +155,7 @@ function decodedTokens(decoder: unknown): FoundToken[] {
 function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): FoundToken[] {
   const byId = new Map<number, FoundToken>()
   for (const [content, id] of Object.entries(files.addedTokens ?? {})) {
-    // transformers reads a whole number in a text, too.
+    // transformers also accepts an id that is a whole number written as a text.
     if (!Number.isInteger(typeof id === 'string' && id !== '' ? Number(id) : id))
       throw new CheckpointError(
         'tokenizer-token',

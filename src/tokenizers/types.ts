@@ -23,7 +23,7 @@ export interface EncodedText {
   readonly inputIds: readonly number[]
   /** How many of the ids are the text's. The rest is padding, at the end unless the tokenizer pads at the beginning. */
   readonly tokens: number
-  /** The place of the first of them: 0 unless there is padding at the beginning. */
+  /** The index of the text's first id: 0 unless there is padding at the beginning. */
   readonly first: number
   /** The text that was cut, or null. */
   readonly removedText: string | null

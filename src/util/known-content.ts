@@ -1,7 +1,6 @@
 /**
  * Recognizes by its first bytes that a file contains something else than its name says: a Git LFS pointer, an HTML page, an archive, nothing. These
- * are
- * known accidents of copying and serving files, and each has a sentence that says what to do. Pure.
+ * accidents happen when files are copied or served; each has a sentence that says what to do. Pure.
  */
 
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js'

@@ -45,7 +45,7 @@ export function repeatedBlocks({ modules }: Pick<LoraFile, 'modules'>, kind: Net
   return kind === 'unet' && modules.some(isOwnBlock) ? isLdmBlock : () => false
 }
 
-/** The layers outside the blocks that diffusers finds in FLUX.2 files of kohya's form. */
+/** In FLUX.2 files of kohya's form, diffusers reads these layers and those of the blocks. */
 const flux2Outside: ReadonlySet<string> = new Set([
   'img_in',
   'txt_in',

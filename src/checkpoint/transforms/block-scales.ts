@@ -2,9 +2,8 @@
  * Chooses the scales of 4-bit blocks by least squared error. Pure functions over arrays.
  *
  * Given the codes q of a block, the scale with the least squared error is Σwq / Σq². The codes depend on the scale in turn, so three scales are
- * tried: they map the weight of largest magnitude to −8, −7.2 and −8.8 before rounding and clamping. More scales would gain less than 0.1 dB of
- * normally
- * distributed weights.
+ * tried: they map the weight of largest magnitude to −8, −7.2 and −8.8 before rounding and clamping. More scales would gain less than 0.1 dB for
+ * normally distributed weights.
  */
 
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'

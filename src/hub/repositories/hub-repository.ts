@@ -27,7 +27,7 @@ import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
   readonly token?: string | undefined
-  /** Ask for the branch's current commit even when every file that was used of it is cached. */
+  /** Whether to request the branch's current commit even if every file in use is cached. */
   readonly revalidate: boolean
 }
 

@@ -79,7 +79,7 @@ async function open(
 }
 
 /**
- * The error of an address such as `owner/name@feature/x`, with how a revision that has a slash is written. The address means the folder `x` of
+ * The error for an address such as `owner/name@feature/x`. The message says how to write a revision that has a slash. The address means the folder `x` of
  * the revision `feature`, as in huggingface_hub.
  */
 function withSlash(error: unknown, { id, revision, folder }: NamedRepository): unknown {

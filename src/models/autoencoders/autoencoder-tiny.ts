@@ -97,7 +97,7 @@ function block(component: ComponentBuilder, name: string, hidden: ValueInfo): Va
   }).hidden
 }
 
-/** A stage for the layer `name`, `….layers.<index>`, whose only weights are those of a convolution: `conv` is its name, the index. */
+/** A stage for the layer `name` (`….layers.<index>`), which has only the weights of a convolution. `body` gets the index as the convolution's name `conv`. */
 function convolution(
   component: ComponentBuilder,
   name: string,

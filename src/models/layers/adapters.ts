@@ -149,7 +149,7 @@ function withMagnitude(
   return add(graph, mul(graph, sub(graph, sum, shift), ratio), shift)
 }
 
-/** LoKr: (left ⊗ right)·x, which is left · x · rightᵀ with x as a matrix of left's and right's columns. */
+/** LoKr: (left ⊗ right)·x = left · X · rightᵀ, where X is x as a matrix [columns of left, columns of right]. */
 function kroneckerLinear(graph: GraphBuilder, x: ValueInfo, form: FormOf<'kronecker'>, branch: Branch, out: number): ValueInfo {
   const { left, right, firstRow } = form
   const rows = dimension(x, 0)

@@ -7,8 +7,8 @@ import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, slice, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { toCompute, toFloat32, tokenLinear } from './layers.js'
-import { cutModulations, modulate, plainNorm } from './modulation.js'
+import { toCompute, tokenLinear } from './layers.js'
+import { branchParts, cutModulations, modulate, plainNorm, twoBranchParts } from './modulation.js'
 import { headNorm } from './rms-norm.js'
 import { rotary, type RotaryInputs } from './rotary-embedding.js'
 
@@ -34,32 +34,28 @@ export interface FluxAttentionInputs extends RotaryInputs {
   readonly biases?: readonly ValueInfo[] | undefined
 }
 
-/** Shift, scale and gate of a branch, each [batch, 1, channels], float32. */
+/** Shift, factor (1 + scale) and gate of a branch, each [batch, 1, channels], float32. */
 export interface Branch {
   readonly shift: ValueInfo
-  readonly scaling: ValueInfo
+  readonly factor: ValueInfo
   readonly gate: ValueInfo
 }
 
-function asBranch([shift, scaling, gate]: readonly ValueInfo[]): Branch {
-  if (shift === undefined || scaling === undefined || gate === undefined) throw new Error('Split returned too few parts')
-  return { shift, scaling, gate }
-}
-
-/** Cuts modulations [batch, 3 · channels] into those of one branch. */
+/** Cuts the rows of `branchParts`. */
 export function branch(graph: GraphBuilder, rows: ValueInfo): Branch {
-  return asBranch(cutModulations(graph, toFloat32(graph, rows), 3))
+  const [shift, factor, gate] = cutModulations(graph, rows, branchParts)
+  return { shift, factor, gate }
 }
 
-/** Cuts modulations [batch, 6 · channels] into those of attention and feed-forward. */
+/** Cuts the rows of `twoBranchParts`. */
 export function branches(graph: GraphBuilder, rows: ValueInfo): { readonly attention: Branch; readonly feed: Branch } {
-  const parts = cutModulations(graph, toFloat32(graph, rows), 6)
-  return { attention: asBranch(parts.slice(0, 3)), feed: asBranch(parts.slice(3)) }
+  const [shift, factor, gate, ...feed] = cutModulations(graph, rows, twoBranchParts)
+  return { attention: { shift, factor, gate }, feed: { shift: feed[0], factor: feed[1], gate: feed[2] } }
 }
 
 /** The norm before a branch, in the graph's type. */
-export function branchNorm(graph: GraphBuilder, x: ValueInfo, { shift, scaling }: Branch, epsilon: number): ValueInfo {
-  return toCompute(graph, modulate(graph, plainNorm(graph, x, epsilon), shift, scaling))
+export function branchNorm(graph: GraphBuilder, x: ValueInfo, { shift, factor }: Branch, epsilon: number): ValueInfo {
+  return toCompute(graph, modulate(graph, plainNorm(graph, x, epsilon), shift, factor))
 }
 
 /** Query, key and value, the first two with the norms of each head. */

@@ -35,7 +35,7 @@ const feedForwardRatio = 4
 /** Fixed in diffusers: epsilon of all norms, and biases of all Linears. */
 const fixed = { epsilon: 1e-6, bias: true } as const
 
-/** FluxTransformerBlock on float32 tokens. `image` and `text` are their modulations, [batch, 6 · channels]. */
+/** FluxTransformerBlock on float32 tokens. `image` and `text` are the rows of their modulations (modulation.ts). */
 export function fluxTransformerBlock(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,
@@ -67,7 +67,7 @@ export function fluxTransformerBlock(
   }
 }
 
-/** FluxSingleTransformerBlock on float32 tokens of prompt and image, in this order. `rows` are its modulations, [batch, 3 · channels]. */
+/** FluxSingleTransformerBlock on float32 tokens of prompt and image, in this order. `rows` are those of its modulations (modulation.ts). */
 export function fluxSingleTransformerBlock(
   graph: GraphBuilder,
   x: ValueInfo,

@@ -50,7 +50,7 @@ function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: n
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product
 }
 
-/** Flux2TransformerBlock on float32 tokens. `image` and `text` are their modulations, [batch, 6 · channels]. */
+/** Flux2TransformerBlock on float32 tokens. `image` and `text` are the rows of their modulations (modulation.ts). */
 export function flux2TransformerBlock(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,
@@ -84,7 +84,7 @@ export function flux2TransformerBlock(
   }
 }
 
-/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `rows` are its modulations, [batch, 3 · channels]. */
+/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `rows` are those of its modulations (modulation.ts). */
 export function flux2SingleTransformerBlock(
   graph: GraphBuilder,
   x: ValueInfo,

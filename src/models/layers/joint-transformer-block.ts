@@ -9,7 +9,16 @@ import { multiHeadAttention } from '../../onnx/ops-network.js'
 import { concat, dimension, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 import { toCompute, tokenLinear } from './layers.js'
-import { adaLayerNormContinuous, addGated, modulate, modulations, plainNorm } from './modulation.js'
+import {
+  adaLayerNormContinuous,
+  addGated,
+  branchParts,
+  modulate,
+  modulateShared,
+  modulations,
+  plainNorm,
+  twoBranchParts,
+} from './modulation.js'
 import { headNorm } from './rms-norm.js'
 
 /** How one block is built. Queries, keys and values are heads · headSize wide; with `qkNorm`, queries and keys have RMS norms. */
@@ -31,19 +40,29 @@ interface AdaptiveNorm {
   readonly normed: ValueInfo
   readonly gate: ValueInfo
   readonly shiftMlp: ValueInfo
-  readonly scaleMlp: ValueInfo
+  readonly factorMlp: ValueInfo
   readonly gateMlp: ValueInfo
   readonly second: { readonly normed: ValueInfo; readonly gate: ValueInfo } | undefined
 }
 
 function adaLayerNormZero(graph: GraphBuilder, x: ValueInfo, temb: ValueInfo, name: string, dual: boolean): AdaptiveNorm {
-  const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), dual ? 9 : 6)
-  const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp, shift2, scale2, gate2] = parts
-  if (!shift || !scaling || !gate || !shiftMlp || !scaleMlp || !gateMlp) throw new Error('Split returned too few parts')
-  const plain = toCompute(graph, plainNorm(graph, x))
-  const normed = modulate(graph, plain, shift, scaling)
-  const second = shift2 && scale2 && gate2 ? { normed: modulate(graph, plain, shift2, scale2), gate: gate2 } : undefined
-  return { normed, gate, shiftMlp, scaleMlp, gateMlp, second }
+  const plain = plainNorm(graph, x)
+  if (!dual) {
+    const [shift, factor, gate, shiftMlp, factorMlp, gateMlp] = modulations(
+      graph,
+      temb,
+      `${name}.linear`,
+      dimension(x, 2),
+      twoBranchParts,
+    )
+    const normed = toCompute(graph, modulate(graph, plain, shift, factor))
+    return { normed, gate, shiftMlp, factorMlp, gateMlp, second: undefined }
+  }
+  const parts = modulations(graph, temb, `${name}.linear`, dimension(x, 2), [...twoBranchParts, ...branchParts] as const)
+  const [shift, factor, gate, shiftMlp, factorMlp, gateMlp, secondShift, secondFactor, secondGate] = parts
+  const normed = toCompute(graph, modulateShared(graph, plain, shift, factor))
+  const second = { normed: toCompute(graph, modulateShared(graph, plain, secondShift, secondFactor)), gate: secondGate }
+  return { normed, gate, shiftMlp, factorMlp, gateMlp, second }
 }
 
 /** Query, key and value of the image tokens or of the prompt tokens. */
@@ -131,7 +150,7 @@ export function jointTransformerBlock(
       graph,
       x,
       adaptive.gateMlp,
-      feedForward(graph, modulate(graph, toCompute(graph, plainNorm(graph, x)), adaptive.shiftMlp, adaptive.scaleMlp), name),
+      feedForward(graph, toCompute(graph, modulate(graph, plainNorm(graph, x), adaptive.shiftMlp, adaptive.factorMlp)), name),
     )
   state = finish(state, image, 'ff')
   if (prompt === undefined || promptAttended === undefined) return { hidden: state, context: undefined }

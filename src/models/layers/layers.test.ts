@@ -3,14 +3,14 @@
 import { expect, test } from 'vitest'
 import { ComponentBuilder } from '../../onnx/component-builder.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
-import { silu } from '../../onnx/ops-math.js'
+import { mul, silu } from '../../onnx/ops-math.js'
 import type { ValueInfo, WriteOptions } from '../../onnx/types.js'
 import { fixtures, plain, readJson, readSafetensors, relativeError, runGraph, type PlainTensor } from '../testing.node.js'
 import { causalPaddingBias } from './attention-bias.js'
 import { gatedFeedForward, gatedHalves, type GatedNames, type GateActivation } from './gated-feed-forward.js'
 import { groupedQueryAttention } from './grouped-query-attention.js'
 import { toCompute, toFloat32, tokenLinear } from './layers.js'
-import { adaLayerNormContinuous, addGated, addTanhGated, modulate, modulateScale, modulations, plainNorm } from './modulation.js'
+import { adaLayerNormContinuous, addGated, addTanhGated, modulate, modulations, plainNorm } from './modulation.js'
 import { headNorm, rmsNorm, scaledDown, wideRmsNorm } from './rms-norm.js'
 import { rotary, type RotaryPairs } from './rotary-embedding.js'
 import { countedPositions, imagePositions, rotaryTables, type RotarySettings } from './rotary-tables.js'
@@ -160,11 +160,11 @@ test('AdaLayerNormContinuous', async () => {
 })
 
 const sharedModulations: Body = (graph, { x, temb }) => {
-  const [shift, scaling, gate, shiftMlp, scaleMlp, gateMlp] = modulations(graph, silu(graph, temb!), 'linear', 24, 6, {
-    bias: false,
-  })
-  const middle = addGated(graph, x!, gate!, modulate(graph, plainNorm(graph, x!), shift!, scaling!))
-  return addGated(graph, middle, gateMlp!, modulate(graph, plainNorm(graph, middle), shiftMlp!, scaleMlp!))
+  const parts = ['shift', 'scale', 'gate', 'shift', 'scale', 'gate'] as const
+  const cut = modulations(graph, silu(graph, temb!), 'linear', 24, parts, { bias: false })
+  const [shift, factor, gate, shiftMlp, factorMlp, gateMlp] = cut
+  const middle = addGated(graph, x!, gate, modulate(graph, plainNorm(graph, x!), shift, factor))
+  return addGated(graph, middle, gateMlp, modulate(graph, plainNorm(graph, middle), shiftMlp, factorMlp))
 }
 
 test('modulations that all blocks share', async () => {
@@ -172,8 +172,8 @@ test('modulations that all blocks share', async () => {
 })
 
 const tanhGates: Body = (graph, { x, temb }) => {
-  const [scaling, gate] = modulations(graph, temb!, 'adaLN_modulation.0', 24, 2)
-  return addTanhGated(graph, x!, gate!, modulateScale(graph, x!, scaling!))
+  const [factor, gate] = modulations(graph, temb!, 'adaLN_modulation.0', 24, ['scale', 'gate'] as const)
+  return addTanhGated(graph, x!, gate, mul(graph, x!, factor))
 }
 
 test('scales and gates through tanh', async () => {

@@ -4,13 +4,13 @@
  * network whose blocks share their modulations computes them in a stage of its own and passes them on.
  */
 
-import { floats, scalar } from '../../onnx/constants.js'
+import { floats } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, mul, tanh } from '../../onnx/ops-math.js'
 import { layerNormalization } from '../../onnx/ops-network.js'
 import { cast, dimension, reshape, split } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
-import { linear, toCompute } from './layers.js'
+import { linear, toCompute, toFloat32 } from './layers.js'
 
 /** torch.nn.LayerNorm without weights (`elementwise_affine=False`) over the last axis. */
 export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): ValueInfo {
@@ -23,19 +23,22 @@ export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): Va
   return layerNormalization(graph, x, ones, undefined, epsilon)
 }
 
-/** x · (1 + scale). */
-export function modulateScale(graph: GraphBuilder, x: ValueInfo, scaling: ValueInfo): ValueInfo {
-  return mul(graph, x, add(graph, scaling, scalar(graph, 1, scaling.type)))
+/** x · factor + shift. `factor` is 1 + scale: {@link modulationRows}. */
+export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
+  return add(graph, mul(graph, x, factor), shift)
 }
 
-/** x · (1 + scale) + shift. */
-export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, scaling: ValueInfo): ValueInfo {
-  return add(graph, modulateScale(graph, x, scaling), shift)
+/**
+ * {@link modulate} of a value that other operators read too. It is the second operand of the product, and so a GPU writes it: of a first operand it computes the product alone
+ * (runtime/webgpu/kernels/joint-steps.ts).
+ */
+export function modulateShared(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
+  return add(graph, mul(graph, factor, x), shift)
 }
 
-/** hidden + gate · update, both operations in the type of `hidden`: where the residual stream is float32, the product is too. */
+/** hidden + update · gate, both operations in the type of `hidden`: where the residual stream is float32, the product is too. */
 export function addGated(graph: GraphBuilder, hidden: ValueInfo, gate: ValueInfo, update: ValueInfo): ValueInfo {
-  return add(graph, hidden, mul(graph, cast(graph, gate, hidden.type), cast(graph, update, hidden.type)))
+  return add(graph, hidden, mul(graph, cast(graph, update, hidden.type), cast(graph, gate, hidden.type)))
 }
 
 /** hidden + tanh(gate) · update, as in Lumina 2 and Z-Image. */
@@ -43,23 +46,47 @@ export function addTanhGated(graph: GraphBuilder, hidden: ValueInfo, gate: Value
   return addGated(graph, hidden, tanh(graph, gate), update)
 }
 
-/** A Linear on the time embedding [batch, width] (or on what is computed from it), cut into `count` modulations of [batch, 1, channels]. */
-export function modulations(
+/** The parts of a modulation in order: diffusers' scales are added to 1 before they are multiplied with. */
+export type ModulationPart = 'shift' | 'scale' | 'gate'
+
+/** The modulation of one branch, and that of two: attention and feed-forward. */
+export const branchParts = ['shift', 'scale', 'gate'] as const
+export const twoBranchParts = [...branchParts, ...branchParts] as const
+
+/** A Linear on the time embedding [batch, width] (or on what is computed from it), cut into modulations of [batch, 1, channels], float32. A scale is a factor, 1 + scale. */
+export function modulations<Parts extends readonly ModulationPart[]>(
   graph: GraphBuilder,
   temb: ValueInfo,
   name: string,
   channels: number,
-  count: number,
+  parts: Parts,
   options: { readonly bias?: boolean } = {},
-): ValueInfo[] {
-  return cutModulations(graph, linear(graph, temb, name, count * channels, options), count)
+): Modulations<Parts> {
+  const rows = linear(graph, temb, name, parts.length * channels, options)
+  return cutModulations(graph, modulationRows(graph, rows, parts), parts)
 }
 
-/** Cuts [batch, count · channels] into `count` modulations of [batch, 1, channels]. */
-export function cutModulations(graph: GraphBuilder, rows: ValueInfo, count: number): ValueInfo[] {
-  const channels = dimension(rows, 1) / count
-  const sizes = Array.from({ length: count }, () => channels)
-  return split(graph, rows, sizes, 1).map((part) => reshape(graph, part, [dimension(rows, 0), 1, channels]))
+/** One value for each part. */
+export type Modulations<Parts> = { readonly [Index in keyof Parts]: ValueInfo }
+
+/** The rows [batch, parts · channels] of all parts in float32, with 1 + scale for each scale, in one sum. */
+export function modulationRows(graph: GraphBuilder, rows: ValueInfo, parts: readonly ModulationPart[]): ValueInfo {
+  const channels = dimension(rows, 1) / parts.length
+  const ones = parts.flatMap((part) => Array.from({ length: channels }, () => (part === 'scale' ? 1 : 0)))
+  return add(graph, toFloat32(graph, rows), floats(graph, ones, undefined, 'float32'))
+}
+
+/** Cuts {@link modulationRows} into one modulation of [batch, 1, channels] for each part. */
+export function cutModulations<Parts extends readonly ModulationPart[]>(
+  graph: GraphBuilder,
+  rows: ValueInfo,
+  parts: Parts,
+): Modulations<Parts> {
+  const channels = dimension(rows, 1) / parts.length
+  const sizes = parts.map(() => channels)
+  const cut = split(graph, rows, sizes, 1).map((part) => reshape(graph, part, [dimension(rows, 0), 1, channels]))
+  if (cut.length !== parts.length) throw new Error('Split returned too few parts')
+  return cut as unknown as Modulations<Parts>
 }
 
 /**
@@ -73,7 +100,6 @@ export function adaLayerNormContinuous(
   name: string,
   options: { readonly bias?: boolean } = {},
 ): ValueInfo {
-  const [scaling, shift] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), 2, options)
-  if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
-  return modulate(graph, toCompute(graph, plainNorm(graph, x)), shift, scaling)
+  const [factor, shift] = modulations(graph, temb, `${name}.linear`, dimension(x, 2), ['scale', 'shift'] as const, options)
+  return toCompute(graph, modulate(graph, plainNorm(graph, x), shift, factor))
 }

@@ -7,7 +7,7 @@ import type { HostInput } from '../types.js'
 
 /** How a network turns positions into angles. */
 export interface RotarySettings {
-  /** For each axis of the positions, how many of a head's values it turns. Even numbers; together the size of a head. */
+  /** For each axis of the positions: the number of a head's values that it rotates. Even numbers; together the size of a head. */
   readonly axes: readonly number[]
   /** The base of the frequencies. Position p turns pair i of an axis of n values by p · theta^(−2i/n). */
   readonly theta: number

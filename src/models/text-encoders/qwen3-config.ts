@@ -94,7 +94,7 @@ function readTheta(reader: ConfigReader): number {
 
 const isType = (type: unknown) => type === 'full_attention' || type === 'sliding_attention'
 
-/** The window of transformers' config where the checkpoint's names none. */
+/** transformers' default of `sliding_window`, for a config without this key. */
 const defaultWindow = 4096
 
 /** Refuses layers that see only a window of tokens, where a text can be longer than the window. */

@@ -38,7 +38,7 @@ export interface FluxCommonConfig extends FluxBlockSettings {
   readonly layers: number
   readonly singleLayers: number
   readonly contextWidth: number
-  /** For each axis of the positions, how many of a head's values it turns. */
+  /** For each axis of the positions: the number of a head's values that it rotates. */
   readonly axes: readonly number[]
 }
 
@@ -186,12 +186,11 @@ export function fluxOutput(
   graph: GraphBuilder,
   joined: ValueInfo,
   { begin, end }: { readonly begin: number; readonly end: number },
-  { shift, scaling }: { readonly shift: ValueInfo | undefined; readonly scaling: ValueInfo | undefined },
+  { shift, factor }: { readonly shift: ValueInfo; readonly factor: ValueInfo },
   { out, bias = true, epsilon }: { readonly out: number; readonly bias?: boolean; readonly epsilon?: number },
 ): ValueInfo {
-  if (scaling === undefined || shift === undefined) throw new Error('Split returned too few parts')
   const image = slice(graph, joined, 1, begin, end)
-  const normed = modulate(graph, plainNorm(graph, image, epsilon), toFloat32(graph, shift), toFloat32(graph, scaling))
+  const normed = modulate(graph, plainNorm(graph, image, epsilon), shift, factor)
   return tokenLinear(graph, toCompute(graph, normed), 'proj_out', out, { bias })
 }
 

@@ -17,7 +17,7 @@ import { ConfigReader } from '../config-reader.js'
 import type { FluxAttentionInputs } from '../layers/flux-attention.js'
 import { fluxSingleTransformerBlock, fluxTransformerBlock } from '../layers/flux-blocks.js'
 import { toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
-import { cutModulations } from '../layers/modulation.js'
+import { branchParts, cutModulations, modulationRows, twoBranchParts, type ModulationPart } from '../layers/modulation.js'
 import { rmsNorm } from '../layers/rms-norm.js'
 import { timestepEmbedding, type TimestepSettings } from '../layers/timestep-embedding.js'
 import { wideLinear } from '../layers/wide-linear.js'
@@ -79,19 +79,23 @@ function approximate(graph: GraphBuilder, input: ValueInfo, chroma: ChromaConfig
   return tokenLinear(graph, toCompute(graph, hidden), 'out_proj', channels)
 }
 
-/** The modulations of each place, as [batch, modulations · channels]: `single_0`, …, `image_0`, …, `text_0`, … and `out`. */
+/** The modulation of the output. */
+const outParts = ['shift', 'scale'] as const
+
+/** The modulations of each place, as rows (modulation.ts): `single_0`, …, `image_0`, …, `text_0`, … and `out`. */
 function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }: ChromaConfig): Values<string> {
   const [batch, channels] = [dimension(all, 0), dimension(all, 2)]
   let end = 0
-  const next = (count: number) => {
+  const next = (parts: readonly ModulationPart[]) => {
     const begin = end
-    end += count
-    return reshape(graph, slice(graph, all, 1, begin, end), [batch, count * channels])
+    end += parts.length
+    return modulationRows(graph, reshape(graph, slice(graph, all, 1, begin, end), [batch, parts.length * channels]), parts)
   }
-  const named = (name: string, places: number, count: number) =>
-    Array.from({ length: places }, (_, index) => [`${name}_${index}`, next(count)] as const)
-  const places = [...named('single', singleLayers, 3), ...named('image', layers, 6), ...named('text', layers, 6)]
-  return { ...Object.fromEntries(places), out: next(2) }
+  const named = (name: string, places: number, parts: readonly ModulationPart[]) =>
+    Array.from({ length: places }, (_, index) => [`${name}_${index}`, next(parts)] as const)
+  const single = named('single', singleLayers, branchParts)
+  const double = [...named('image', layers, twoBranchParts), ...named('text', layers, twoBranchParts)]
+  return { ...Object.fromEntries([...single, ...double]), out: next(outParts) }
 }
 
 /** The name of the bias that attention adds to the scores of one row of the batch. */
@@ -171,12 +175,12 @@ function writeGraph(chroma: ChromaConfig, shape: FluxShape, options: WriteOption
     'proj_out',
     { joined, rows: place('out') },
     (graph, inputs) => {
-      const [shift, scaling] = cutModulations(graph, inputs.rows, 2)
+      const [shift, factor] = cutModulations(graph, inputs.rows, outParts)
       const image = fluxOutput(
         graph,
         inputs.joined,
         { begin: sequenceLength, end: tokens },
-        { shift, scaling },
+        { shift, factor },
         { out: chroma.outChannels },
       )
       return { noise: toFloat32(graph, unpacked(graph, image, shape)) }

@@ -8,7 +8,7 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.j
 import { ConfigReader } from '../config-reader.js'
 import { fluxSingleTransformerBlock, fluxTransformerBlock } from '../layers/flux-blocks.js'
 import { linear, timestepMlp, toCompute, toFloat32 } from '../layers/layers.js'
-import { modulations } from '../layers/modulation.js'
+import { branchParts, modulationRows, modulations, twoBranchParts, type ModulationPart } from '../layers/modulation.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { currentNames, type DenoiserDefinition, type HostInput } from '../types.js'
 import {
@@ -95,20 +95,20 @@ function writeGraph(flux: FluxConfig, shape: FluxShape, options: WriteOptions): 
     channels,
   })
   // AdaLayerNormZero and AdaLayerNormZeroSingle: each block has the Linear of its modulations.
-  const rows = (graph: GraphBuilder, time: ValueInfo, name: string, count: number) =>
-    linear(graph, time, `${name}.linear`, count * channels)
+  const rows = (graph: GraphBuilder, time: ValueInfo, name: string, parts: readonly ModulationPart[]) =>
+    modulationRows(graph, linear(graph, time, `${name}.linear`, parts.length * channels), parts)
   const joined = fluxBlocks(component, { hidden, context }, flux, {
     double: (name, streams) =>
       component.stage(name, { ...streams, temb, cos, sin }, (graph, inputs) => {
         const modulation = {
-          image: rows(graph, inputs.temb, 'norm1', 6),
-          text: rows(graph, inputs.temb, 'norm1_context', 6),
+          image: rows(graph, inputs.temb, 'norm1', twoBranchParts),
+          text: rows(graph, inputs.temb, 'norm1_context', twoBranchParts),
         }
         return { ...fluxTransformerBlock(graph, inputs, modulation, inputs, flux) }
       }),
     single: (name, all) =>
       component.stage(name, { joined: all, temb, cos, sin }, (graph, inputs) => ({
-        joined: fluxSingleTransformerBlock(graph, inputs.joined, rows(graph, inputs.temb, 'norm', 3), inputs, flux),
+        joined: fluxSingleTransformerBlock(graph, inputs.joined, rows(graph, inputs.temb, 'norm', branchParts), inputs, flux),
       })).joined,
   })
   const { noise } = component.stage(
@@ -116,9 +116,9 @@ function writeGraph(flux: FluxConfig, shape: FluxShape, options: WriteOptions): 
     { joined, temb },
     (graph, inputs) => {
       // The order is scale, then shift.
-      const [scaling, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, 2)
+      const [factor, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, ['scale', 'shift'] as const)
       const place = { begin: sequenceLength, end: tokens }
-      const image = fluxOutput(graph, inputs.joined, place, { shift, scaling }, { out: flux.outChannels })
+      const image = fluxOutput(graph, inputs.joined, place, { shift, factor }, { out: flux.outChannels })
       return { noise: toFloat32(graph, unpacked(graph, image, shape)) }
     },
     '',

@@ -13,7 +13,7 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.j
 import { ConfigReader } from '../config-reader.js'
 import { flux2SingleTransformerBlock, flux2TransformerBlock, type Flux2BlockSettings } from '../layers/flux2-blocks.js'
 import { linear, toCompute, toFloat32 } from '../layers/layers.js'
-import { modulations } from '../layers/modulation.js'
+import { branchParts, modulationRows, modulations, twoBranchParts, type ModulationPart } from '../layers/modulation.js'
 import { rotaryTables } from '../layers/rotary-tables.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { timestepEmbedding } from '../layers/timestep-embedding.js'
@@ -124,13 +124,13 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
       ),
     }
   })
-  const shared = (name: string, sets: number) =>
+  const shared = (name: string, parts: readonly ModulationPart[]) =>
     component.stage(name, { temb }, (graph, inputs) => ({
-      rows: linear(graph, inputs.temb, 'linear', 3 * sets * channels, { bias: false }),
+      rows: modulationRows(graph, linear(graph, inputs.temb, 'linear', parts.length * channels, { bias: false }), parts),
     })).rows
-  const image = shared('double_stream_modulation_img', 2)
-  const text = shared('double_stream_modulation_txt', 2)
-  const modulation = shared('single_stream_modulation', 1)
+  const image = shared('double_stream_modulation_img', twoBranchParts)
+  const text = shared('double_stream_modulation_txt', twoBranchParts)
+  const modulation = shared('single_stream_modulation', branchParts)
 
   const hidden = embedderStage<string>(
     component,
@@ -165,10 +165,11 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
     { joined, temb },
     (graph, inputs) => {
       // The order is scale, then shift.
-      const [scaling, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, 2, { bias: false })
+      const parts = ['scale', 'shift'] as const
+      const [factor, shift] = modulations(graph, inputs.temb, 'norm_out.linear', channels, parts, { bias: false })
       const place = { begin: sequenceLength, end: sequenceLength + pixels }
       const output = { out: flux.outChannels, bias: false, epsilon: flux.epsilon }
-      const rows = fluxOutput(graph, inputs.joined, place, { shift, scaling }, output)
+      const rows = fluxOutput(graph, inputs.joined, place, { shift, factor }, output)
       const prediction = reshape(graph, transpose(graph, rows, [0, 2, 1]), [batch, flux.outChannels, height, width])
       return { noise: toFloat32(graph, prediction) }
     },

@@ -24,7 +24,7 @@ export interface ZImageConfig {
   readonly feedForwardWidth: number
   readonly timeScale: number
   readonly theta: number
-  /** For each axis of the positions (prompt and image, row, column) how many of a head's values it turns, and how many positions there are. */
+  /** For each axis of the positions (prompt and image, row, column): the number of a head's values that it rotates, and the number of positions. */
   readonly axes: readonly number[]
   readonly positions: readonly number[]
 }

@@ -19,7 +19,7 @@ import type { ComponentGraph, ValueInfo, WriteOptions } from '../../onnx/types.j
 import { paddingBias } from '../layers/attention-bias.js'
 import { scaledGatedFeedForward } from '../layers/gated-feed-forward.js'
 import { linear, toCompute, toFloat32, tokenLinear } from '../layers/layers.js'
-import { addGated, addTanhGated, cutModulations, modulateScale, plainNorm } from '../layers/modulation.js'
+import { addGated, addTanhGated, cutModulations, modulationRows, plainNorm } from '../layers/modulation.js'
 import { headNorm, rmsNorm, scaledDown, wideRmsNorm } from '../layers/rms-norm.js'
 import { rotary, type RotaryInputs } from '../layers/rotary-embedding.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
@@ -122,8 +122,9 @@ function writeGraph(config: ZImageConfig, shape: ZImageShape, options: WriteOpti
   const { velocity } = component.stage(final, { hidden, temb }, (graph, inputs) => {
     const own = slice(graph, inputs.hidden, 1, 0, rows * columns)
     const modulation = linear(graph, silu(graph, inputs.temb), 'adaLN_modulation.1', channels)
-    const scaling = reshape(graph, modulation, [batch, 1, channels])
-    const normed = modulateScale(graph, toCompute(graph, plainNorm(graph, own)), scaling)
+    const scales = ['scale'] as const
+    const [factor] = cutModulations(graph, modulationRows(graph, modulation, scales), scales)
+    const normed = toCompute(graph, mul(graph, plainNorm(graph, own), factor))
     const patches = tokenLinear(graph, normed, 'linear', zImagePatch.edge ** 2 * config.inChannels)
     // The class predicts the opposite of the velocity.
     return { velocity: scale(graph, toFloat32(graph, fromPatches(graph, patches, { rows, columns }, config.inChannels)), -1) }
@@ -185,18 +186,20 @@ function blockStage(
 function block(graph: GraphBuilder, residual: ValueInfo, shared: Shared, config: ZImageConfig): ValueInfo {
   const { channels, epsilon } = config
   const rows = shared.temb && linear(graph, shared.temb, 'adaLN_modulation.0', 4 * channels)
-  const [attentionScale, attentionGate, feedScale, feedGate] = rows === undefined ? [] : cutModulations(graph, rows, 4)
-  const normed = (x: ValueInfo, name: string, scaling: ValueInfo | undefined) => {
-    const value = toCompute(graph, rmsNorm(graph, x, name, epsilon))
-    return scaling === undefined ? value : modulateScale(graph, value, scaling)
+  const parts = ['scale', 'gate', 'scale', 'gate'] as const
+  const [attentionFactor, attentionGate, feedFactor, feedGate] =
+    rows === undefined ? [] : cutModulations(graph, modulationRows(graph, rows, parts), parts)
+  const normed = (x: ValueInfo, name: string, factor: ValueInfo | undefined) => {
+    const value = rmsNorm(graph, x, name, epsilon)
+    return toCompute(graph, factor === undefined ? value : mul(graph, value, factor))
   }
   const added = (x: ValueInfo, update: ValueInfo, gate: ValueInfo | undefined) =>
-    gate === undefined ? add(graph, x, update) : addTanhGated(graph, x, toFloat32(graph, gate), update)
+    gate === undefined ? add(graph, x, update) : addTanhGated(graph, x, gate, update)
 
-  const attended = attention(graph, normed(residual, 'attention_norm1', attentionScale), shared, config)
+  const attended = attention(graph, normed(residual, 'attention_norm1', attentionFactor), shared, config)
   const update = wideRmsNorm(graph, attended, 'attention_norm2', epsilon, exponents.attention)
   const middle = added(residual, update, attentionGate)
-  const fed = feedForward(graph, normed(middle, 'ffn_norm1', feedScale), config)
+  const fed = feedForward(graph, normed(middle, 'ffn_norm1', feedFactor), config)
   const second = wideRmsNorm(graph, fed, 'ffn_norm2', epsilon, exponents.feedForward)
   return added(middle, second, feedGate)
 }

@@ -196,8 +196,8 @@ export class ComponentHost {
   }
 
   /**
-   * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: see
-   * {@link HostPlan.vaeTile}.
+   * The edge of the tiles in which the autoencoder's encoder or decoder processes an image of this size: see {@link HostPlan.vaeTile}. Edge and
+   * size are in latent pixels.
    */
   vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
     return this.#plan.vaeTile(vae, size, part)

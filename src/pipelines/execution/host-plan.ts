@@ -179,8 +179,8 @@ export class HostPlan {
   }
 
   /**
-   * Edge in latent pixels of the tiles in which a half of an autoencoder works on an image of this size in latent pixels: the plan's for the
-   * prepared generation, or the smallest one since memory ran out. Undefined: on the whole.
+   * The edge of the tiles in which the autoencoder's encoder or decoder processes an image of this size. Edge and size are in latent pixels. It is
+   * the plan's edge for the prepared generation, or the smallest one once memory has run out. Undefined: the image is processed as a whole.
    */
   vaeTile(vae: Network<AutoencoderModel>, size: Extent, part: VaePart): number | undefined {
     const choices = tileChoices(vae.model, size, this.#vaeTiling)

@@ -7,7 +7,7 @@ import { maskingPadding } from '../../models/text-encoders/encoder-variants.js'
 import { qwen3TextEncoders } from '../../models/text-encoders/qwen3-model.js'
 import { ZImageTransformer2DModel, zImageSequenceLength } from '../../models/transformers/transformer-z-image.js'
 import { paddedLength } from '../../models/transformers/z-image-tokens.js'
-import { torchLinspace } from '../../schedulers/numpy.js'
+import { torchLinspace } from '../../schedulers/noise-schedule.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
 import { dynamicShift } from '../generation/dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
@@ -41,7 +41,7 @@ export const zImage: PipelineFamily = {
   scheduler: {
     setsBeginIndex: true,
     shift: (tokens, config) => dynamicShift(tokens, config, 1.15),
-    sigmas: (steps) => torchLinspace(1, 1 / steps, steps),
+    sigmas: (steps) => [...torchLinspace(1, 1 / steps, steps)],
   },
   latentScales: shiftedLatents,
   latentStatistics: ['shift_factor'],

@@ -3,6 +3,7 @@
 import type { Config } from '../../checkpoint/types.js'
 import { createScheduler } from '../../schedulers/registry.js'
 import type { Scheduler } from '../../schedulers/types.js'
+import { isTruthy } from '../../util/truthy.js'
 import type { Run } from '../run.js'
 import type { GenerateOptions, PipelineInfo } from '../types.js'
 
@@ -58,13 +59,13 @@ export function prepareScheduler(
   run: Run,
 ): Scheduler {
   const { scheduler: reference, timesteps } = options
-  const { scheduler, unexpectedKeys } =
-    reference === undefined
-      ? createScheduler(source.className, source.config)
-      : createScheduler(reference.className, { ...source.baseConfig, ...reference.config })
+  const given = reference === undefined ? source.config : { ...source.baseConfig, ...reference.config }
+  const { scheduler, unexpectedKeys } = createScheduler(reference?.className ?? source.className, given)
+  // diffusers' pipelines read these keys also where the class of the scheduler does not have them.
+  const config: Config = { ...given, ...scheduler.config }
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
-  const hasOwnSigmas = defaults.ownFlowSigmas === true && scheduler.config['use_flow_sigmas'] === true
+  const hasOwnSigmas = defaults.ownFlowSigmas === true && isTruthy(config['use_flow_sigmas'], false)
   if (hasOwnSigmas && options.sigmas !== undefined)
     run.warn(
       'sigmas-unused',
@@ -73,7 +74,7 @@ export function prepareScheduler(
   const sigmas = hasOwnSigmas ? undefined : options.sigmas
   const asked = options.numInferenceSteps ?? defaults.numInferenceSteps
   const counted = options.sigmas === undefined ? asked : options.numInferenceSteps
-  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(scheduler.config, counted) : undefined
+  const mu = scheduler.config['use_dynamic_shifting'] === true ? defaults.mu?.(config, counted) : undefined
   if (timesteps !== undefined || sigmas !== undefined) scheduler.setTimesteps(null, { timesteps, sigmas, mu })
   else {
     const own = hasOwnSigmas ? undefined : defaults.sigmas?.(asked)

@@ -28,7 +28,7 @@ export function toPixels(images: PlainTensor): PixelImage[] {
     for (let pixel = 0; pixel < pixels; pixel++) {
       const from = (image * pixels + pixel) * channels
       for (let channel = 0; channel < 3; channel++) {
-        // A clamped array rounds halves to even, as numpy's round does.
+        // A Uint8ClampedArray rounds halves to even, as numpy's round does.
         data[pixel * 4 + channel] = Math.fround((images.data[from + Math.min(channel, channels - 1)] ?? 0) * 255)
       }
       data[pixel * 4 + 3] = 255

@@ -1,6 +1,7 @@
 /**
- * Checkpoints whose files are not as `save_pretrained` writes them (fixtures/odd-files), each judged by diffusers: one that it runs loads here too, or is
- * refused by name where its image is another one; one that it refuses is refused here with a code, or does no harm.
+ * Checkpoints whose files are not as `save_pretrained` writes them (fixtures/odd-files). The fixture says what diffusers does with each. If diffusers
+ * makes the same image, the checkpoint must load here. If diffusers makes another image, Aquatint may refuse the checkpoint by name. If diffusers
+ * fails, Aquatint refuses the checkpoint with a code, or loads it in a form that docs/models.md lists.
  */
 
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** Opens everything that a pipeline of any family runs with: its parts, its devices, and the decision where its weights are kept. */
+/** Opens the parts and the devices of a pipeline of any family, and decides where its weights are kept. */
 
 import type { DeviceHosts } from '../execution/device-hosts.js'
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'

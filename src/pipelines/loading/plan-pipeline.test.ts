@@ -86,7 +86,7 @@ test('layers of a language model that a pipeline does not use are neither planne
   expect(plan.downloadBytes).toBe(fetched)
   const cached = (await options.hub.cache.files()).filter(({ path }) => isWeights(path))
   expect(cached.reduce((sum, { stored }) => sum + stored, 0)).toBe(fetched)
-  // 27 of 28 layers are downloaded. Of the last layer and the norm after it, only bytes in chunks that other tensors share are.
+  // 27 of 28 layers are downloaded. The last layer and the norm after it are not, except for bytes in chunks that contain other tensors, too.
   const whole = cached.reduce((sum, { size }) => sum + size, 0)
   const layer = 2 * (16 * 8 * (2 + 1 + 1 + 2) + 3 * 16 * 24)
   expect(whole - fetched).toBeGreaterThan(layer - 2 * chunks.chunkBytes)

@@ -73,8 +73,8 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 }
 
 /**
- * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored: their bytes
- * are not verified, and the load that follows meets the same error in verified ones.
+ * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored,
+ * because these bytes are not verified: the load that follows reads verified bytes, and throws the same error if they have it.
  * Returns the networks if it has read their headers.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */

@@ -14,7 +14,7 @@ import type { PromptWeighting } from '../types.js'
 /** A denoiser's inputs that stay from step to step, by name, on its device. */
 export type Condition = Readonly<Record<string, DeviceTensor>>
 
-/** One image's embedding: zeros of shape `dims`, with parts of them at their places. */
+/** One image's embedding: a tensor of shape `dims`, into which `parts` are copied. The rest is zeros. */
 export interface Embedding {
   readonly dims: readonly number[]
   readonly parts: readonly EmbeddingPart[]

@@ -47,7 +47,7 @@ export interface TextEncoding {
   readonly hiddenStates: readonly Value[]
   /** [1, projection], from encoders with a projection. */
   readonly pooled: Value | null
-  /** How many of the tokens are the text's, and the place of the first of them. The rest is padding. */
+  /** The number of tokens of the text, and the index of the first one (`first`). The other tokens are padding. */
   readonly tokens: number
   readonly first: number
 }

@@ -11,7 +11,7 @@ import { SessionCache } from '../session-cache.js'
 import { ChannelsLastUpload } from './channels-last-upload.js'
 import { GpuBuffers } from './gpu-buffers.js'
 import { deviceLostError, watched, type Watched } from './gpu-device.js'
-import { channelsLastWeights } from './kernels/dispatch-stream.js'
+import { endRun } from './kernels/dispatch-stream.js'
 import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
@@ -92,11 +92,11 @@ export class GpuRuntime {
   async #checked<T>(task: () => Promise<T>): Promise<T> {
     try {
       const result = await task()
-      const error = channelsLastWeights(this.gpu)?.endRun()
+      const error = endRun(this.gpu)
       if (error !== undefined) throw error
       return result
     } catch (error) {
-      channelsLastWeights(this.gpu)?.endRun()
+      endRun(this.gpu)
       throw error
     }
   }

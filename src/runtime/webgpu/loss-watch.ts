@@ -7,7 +7,7 @@ import { DeviceError } from '../../errors.js'
 
 /** Time limits around a loss, in milliseconds. */
 export interface LossTimes {
-  /** How long after a failed call the report of a loss may come that caused the failure: one event causes both, in either order. */
+  /** How long a failed call waits for the report that the device was lost. A loss causes both, and the call may fail before the report arrives. */
   readonly toldWithin: number
   /** How long to wait for work on the lost device to return. */
   readonly grace: number
@@ -81,7 +81,7 @@ export class LossWatch {
   }
 }
 
-/** Whether calls on a lost device may fail like this: with the browser's own errors, or with those made of them here or in onnxruntime. */
+/** Whether a lost device can be the cause of this failure: it is an error of the browser, or one that Aquatint or onnxruntime made from such an error. */
 function mayBeLoss(failure: unknown): boolean {
   return (
     failure instanceof DOMException ||

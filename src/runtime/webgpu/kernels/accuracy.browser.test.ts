@@ -1,6 +1,6 @@
 /**
  * How exact each operator is on the GPU, at the sizes of published networks: up to 20,480 terms in one sum. Rounding each result to float16 costs
- * 2.1e-4 (the root of the mean square of 2^-12 or less, relative); onnxruntime's own kernels, which sum in float16, reach 1e-2 to 2e-2. The CPU
+ * a relative error of 2.1e-4 (root mean square); onnxruntime's own kernels, which sum in float16, reach 1e-2 to 2e-2. The CPU
  * computes the expected values in float32.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -96,6 +96,52 @@ function productAndSum(rows: number, columns: number, outputs: number, withBias:
   })
 }
 
+/** A value in float32, as residual streams and what is added to them are. */
+function wide(graph: GraphBuilder, value: ValueInfo | undefined): ValueInfo {
+  return shape.cast(graph, required(value), 'float32')
+}
+
+/** A product of two rows of a batch, its gate and the residual sum in float32, as after an attention. */
+function gatedProduct(rows: number, columns: number, outputs: number): OperatorCase {
+  const tensors = random([2 * rows, columns], [outputs, columns], [outputs], [2, 1, outputs], [2, rows, outputs])
+  return operator(tensors, (graph, [x, weight, bias, gate, residual]) => {
+    const product = shape.reshape(graph, network.gemm(graph, required(x), required(weight), bias), [2, rows, outputs])
+    return math.add(graph, wide(graph, residual), math.mul(graph, wide(graph, product), wide(graph, gate)))
+  })
+}
+
+/** Products, whose inputs and results are scaled, with Gelu and a bias that is added later, as in a feed-forward whose results are large. */
+function scaledFeedForward(rows: number, width: number, inner: number): OperatorCase {
+  const tensors = random([rows, width], [inner, width], [inner], [width, inner], [width])
+  return operator(tensors, (graph, [x, first, bias, second, added]) => {
+    const hidden = math.gelu(graph, network.gemm(graph, required(x), required(first), bias), 'tanh')
+    const product = network.gemm(graph, math.scale(graph, hidden, 2 ** -4), required(second))
+    return math.add(graph, math.scale(graph, wide(graph, product), 16), wide(graph, added))
+  })
+}
+
+/** A norm of a residual stream in float32, and for each row of a batch a factor and a summand. */
+function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root-mean-square'): OperatorCase {
+  const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
+  return operator(tensors, (graph, [x, weight, factor, shift]) => {
+    const normed =
+      norm === 'layer'
+        ? network.layerNormalization(graph, wide(graph, x), wide(graph, weight), undefined, 1e-6)
+        : network.rmsNormalization(graph, wide(graph, x), wide(graph, weight), 1e-6)
+    const modulated = math.add(graph, math.mul(graph, normed, wide(graph, factor)), wide(graph, shift))
+    return shape.cast(graph, modulated, graph.options.dtype)
+  })
+}
+
+/** A norm that two products read: as their second operand, so that it is written. */
+function normOfTwo(rows: number, width: number): OperatorCase {
+  const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
+  return operator(tensors, (graph, [x, weight, one, two]) => {
+    const normed = network.layerNormalization(graph, required(x), required(weight), undefined, 1e-6)
+    return shape.concat(graph, [math.mul(graph, required(one), normed), math.mul(graph, required(two), normed)], 1)
+  })
+}
+
 /** A group norm of images, followed by SiLU and a convolution, or by a Transpose to tokens. */
 function groupNorm(
   [images, channels, edge]: readonly [number, number, number],
@@ -158,6 +204,14 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'a product of 20,480 terms and a sum': [productAndSum(8, 20480, 64, true)],
   'a product of 1,281 terms and a sum': [productAndSum(77, 1281, 322, true)],
   'a product without bias and a sum': [productAndSum(77, 320, 64, false)],
+  'a product, its gates and a sum': [gatedProduct(77, 320, 64)],
+  'a product of odd width, its gates and a sum': [gatedProduct(77, 323, 321)],
+  'a product in larger tiles': [gemm(133, 324, 1032)],
+  'a product in larger tiles, its gates and a sum': [gatedProduct(333, 1284, 256)],
+  'a feed-forward whose products are scaled': [scaledFeedForward(154, 320, 1280)],
+  'a modulated LayerNormalization': [modulatedNorm(77, 320, 'layer')],
+  'a modulated root-mean-square normalization': [modulatedNorm(61, 1281, 'root-mean-square')],
+  'a LayerNormalization that two products read': [normOfTwo(77, 320)],
   'group norm, SiLU, convolution': [groupNorm([2, 96, 12], 'SiLU and convolution'), 4e-4],
   'group norm of tokens': [groupNorm([2, 320, 8], 'tokens'), 4e-4],
   // The image has more tiles of 16 pixels than a device allows workgroups along an axis.
@@ -245,7 +299,7 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
     if (gpu.info.shaderF16) expect(relativeError((await compute(gpu, operators, 'float16')).y, expected)).toBeLessThan(most)
   })
 
-/** A product that is read beside its sum: no network of this library has one (models/residual-sums.test.ts). */
+/** A product that is read beside its sum: no network of this library has one (models/joint-steps.test.ts). */
 const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
   const product = shape.reshape(graph, network.gemm(graph, required(x0), required(x1)), [2, 8, 64])
   return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }
@@ -262,10 +316,12 @@ test('a run fails if a kernel reads a product that the joint kernel of product a
 const joint = [
   'Attention of few queries',
   'FlashAttention in place',
-  'Gemm and sum',
+  'Gemm and steps',
+  'Gemm in larger tiles',
   'Gemm of 3',
   'GroupNorm',
   'GroupNorm to channels last',
+  'LayerNorm and steps',
 ]
 
 test('every kernel is recognized, and so is every sequence that one kernel replaces', () => {

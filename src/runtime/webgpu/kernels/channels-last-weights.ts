@@ -4,8 +4,8 @@
  * order already, the Transpose is left out, and kernels that read its result read the weight instead.
  *
  * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. This state changes when a command
- * is recorded, because onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. A run fails if a command reads such a weight in another way, if nothing
- * reads a result that was left out, or if a command reads a result that a replaced sequence of kernels has not written.
+ * is recorded, because onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. A run fails if a command reads such a weight in another way, or if nothing
+ * reads a result that was left out.
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
@@ -61,20 +61,12 @@ function unread(): Error {
   )
 }
 
-function notWritten(reader: string): Error {
-  return new Error(
-    `${reader} reads a value that a kernel of Aquatint’s does not write, and the result is wrong. Open the device with kernels: 'onnxruntime'`,
-  )
-}
-
 /** The weights of one device that have channels last in their buffers. */
 export class ChannelsLastWeights {
   /** The sizes [out, in, rows, columns] of the weight in each such buffer. */
   readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
   /** For each Transpose that this run left out, by the buffer of its result: the weight to read instead, and whether it was read. */
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
-  /** Buffers whose values a replaced sequence would have written. */
-  readonly #omitted = new WeakSet<GPUBuffer>()
   #misread: Error | undefined
 
   /**
@@ -84,15 +76,9 @@ export class ChannelsLastWeights {
     this.#sizes.set(buffer, sizes)
   }
 
-  /** Records that a sequence was replaced by a kernel that does not write `buffer`, until the next write. */
-  omit(buffer: GPUBuffer): void {
-    this.#omitted.add(buffer)
-  }
-
   /** Records that something writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#sizes.delete(buffer)
-    this.#omitted.delete(buffer)
     const original = this.#originals.get(buffer)
     if (original === undefined) return
     this.#originals.delete(buffer)
@@ -101,12 +87,10 @@ export class ChannelsLastWeights {
 
   /**
    * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight in this order, or should contain
-   * the
-   * result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
+   * the result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
    * an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {
-    if (this.#omitted.has(buffer)) this.#misread ??= notWritten(reader)
     if (!this.#sizes.has(buffer) && !this.#originals.has(buffer)) return
     this.#misread ??= misread(reader)
   }

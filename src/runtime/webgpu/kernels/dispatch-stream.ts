@@ -6,6 +6,7 @@
 
 import { ChannelsLastWeights } from './channels-last-weights.js'
 import type { CompiledKernel, Dispatch, Launch, Match, Sequence } from './dispatch.js'
+import { OmittedResults } from './omitted-results.js'
 
 /** The state that onnxruntime has set on a pass. */
 interface PassState {
@@ -32,6 +33,7 @@ function isUniform({ buffer }: GPUBufferBinding): boolean {
 /** Watches what is recorded on one device. */
 class DispatchStream {
   readonly weights = new ChannelsLastWeights()
+  readonly results = new OmittedResults()
   readonly #gpu: GPUDevice
   #sequences: readonly Sequence[] = []
   #replaced: (label: string) => void = () => undefined
@@ -101,7 +103,7 @@ class DispatchStream {
     const prototype = Object.getPrototypeOf(queue) as GPUQueue
     queue.writeBuffer = (buffer, offset, data, begin, size) => {
       prototype.writeBuffer.call(queue, buffer, offset, data, begin, size)
-      this.weights.wrote(buffer)
+      this.#wrote(buffer)
       if (isUniform({ buffer })) this.#uniforms.set(buffer, words(data, offset, begin, size))
     }
   }
@@ -110,14 +112,24 @@ class DispatchStream {
     const copy = encoder.copyBufferToBuffer.bind(encoder)
     const clear = encoder.clearBuffer.bind(encoder)
     encoder.copyBufferToBuffer = (source: GPUBuffer, ...rest: readonly unknown[]) => {
-      this.weights.read(source, 'A copy')
-      for (const target of rest) if (target instanceof GPUBuffer) this.weights.wrote(target)
+      this.#read(source, 'A copy')
+      for (const target of rest) if (target instanceof GPUBuffer) this.#wrote(target)
       Reflect.apply(copy, encoder, [source, ...rest])
     }
     encoder.clearBuffer = (buffer, offset, size) => {
-      this.weights.wrote(buffer)
+      this.#wrote(buffer)
       clear(buffer, offset, size)
     }
+  }
+
+  #wrote(buffer: GPUBuffer): void {
+    this.weights.wrote(buffer)
+    this.results.wrote(buffer)
+  }
+
+  #read(buffer: GPUBuffer, reader: string): void {
+    this.weights.read(buffer, reader)
+    this.results.read(buffer, reader)
   }
 
   #watchPass(pass: GPUComputePassEncoder): GPUComputePassEncoder {
@@ -129,16 +141,20 @@ class DispatchStream {
       indirect: pass.dispatchWorkgroupsIndirect.bind(pass),
       end: pass.end.bind(pass),
     }
-    const record = (pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number]) => {
+    const dispatch = (pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number]) => {
       raw.setPipeline(pipeline)
       raw.setBindGroup(0, group)
       raw.dispatch(...grid)
     }
-    const launch = (replacement: Launch) => {
+    const record = (given: Dispatch) => {
+      dispatch(given.pipeline, given.group, given.grid)
+      this.results.record([given])
+    }
+    const launch = (replacement: Launch, replaced: readonly Dispatch[]) => {
       const pipeline = this.#ownPipeline(replacement)
       const entries = replacement.bindings.map((resource, binding) => ({ binding, resource }))
-      record(pipeline, this.#group({ layout: pipeline.getBindGroupLayout(0), entries }), replacement.grid)
-      for (const buffer of replacement.omitted ?? []) this.weights.omit(buffer)
+      dispatch(pipeline, this.#group({ layout: pipeline.getBindGroupLayout(0), entries }), replacement.grid)
+      this.results.record(replaced, replacement.omitted)
     }
     const reduce = (isLast: boolean) => this.#reduce(state.held, isLast, record, launch)
     pass.setPipeline = (pipeline) => {
@@ -157,8 +173,8 @@ class DispatchStream {
       const kernel = pipeline === undefined ? undefined : this.#kernels.get(pipeline)
       const bound = group === undefined ? undefined : this.#groups.get(group)
       if (pipeline === undefined || group === undefined || kernel === undefined || bound === undefined) {
-        this.#assertReadable(bound)
         reduce(true)
+        this.#assertReadable(bound)
         if (pipeline !== undefined) raw.setPipeline(pipeline)
         if (group !== undefined) raw.setBindGroup(0, group)
         raw.dispatch(x, y, z)
@@ -175,8 +191,8 @@ class DispatchStream {
       reduce(false)
     }
     pass.dispatchWorkgroupsIndirect = (buffer, offset) => {
-      this.#assertReadable(state.group === undefined ? undefined : this.#groups.get(state.group))
       reduce(true)
+      this.#assertReadable(state.group === undefined ? undefined : this.#groups.get(state.group))
       if (state.pipeline !== undefined) raw.setPipeline(state.pipeline)
       if (state.group !== undefined) raw.setBindGroup(0, state.group)
       raw.indirect(buffer, offset)
@@ -190,7 +206,7 @@ class DispatchStream {
 
   /** Reports to {@link weights} that a dispatch whose kernel is not known reads these bindings. */
   #assertReadable(bound: readonly GPUBufferBinding[] = []): void {
-    for (const { buffer } of bound) this.weights.read(buffer, 'A kernel')
+    for (const { buffer } of bound) this.#read(buffer, 'A kernel')
   }
 
   /** The dispatch with a new bind group: its own storage buffers, and the uniforms of `bound`. */
@@ -206,23 +222,22 @@ class DispatchStream {
   #reduce(
     held: Dispatch[],
     isLast: boolean,
-    record: (pipeline: GPUComputePipeline, group: GPUBindGroup, grid: Dispatch['grid']) => void,
-    launch: (replacement: Launch) => void,
+    record: (dispatch: Dispatch) => void,
+    launch: (replacement: Launch, replaced: readonly Dispatch[]) => void,
   ): void {
     while (held.length > 0) {
       const all = this.#match(held)
       if (!isLast && all.some(({ open }) => open)) return
       let count = held.length
       let replacement = all.find((match) => match.launch !== undefined)?.launch
-      while (replacement === undefined && count > 2)
+      while (replacement === undefined && count > 1)
         replacement = this.#match(held.slice(0, --count)).find((match) => match.launch !== undefined)?.launch
       if (replacement === undefined) {
         const first = held.shift()
-        if (first !== undefined) record(first.pipeline, first.group, first.grid)
+        if (first !== undefined) record(first)
       } else {
-        held.splice(0, count)
         this.#replaced(replacement.label)
-        launch(replacement)
+        launch(replacement, held.splice(0, count))
       }
     }
   }
@@ -261,6 +276,13 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
 
 /** The stream of each device. A device that is opened again keeps its stream: two streams would each know only a part of the kernels. */
 const streams = new WeakMap<GPUDevice, DispatchStream>()
+
+/** All commands of a run of onnxruntime on this device are recorded. Returns an error if a kernel read something that is not there as it expects it. */
+export function endRun(gpu: GPUDevice): Error | undefined {
+  const { weights, results } = streams.get(gpu) ?? {}
+  const errors = [weights?.endRun(), results?.endRun()]
+  return errors[0] ?? errors[1]
+}
 
 /** The weights on a device that have channels last; undefined if the device runs what onnxruntime records. */
 export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undefined {

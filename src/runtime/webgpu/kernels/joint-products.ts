@@ -4,9 +4,7 @@
  */
 
 import { bufferAt, overlap, type Dispatch, type Sequence } from './dispatch.js'
-
-/** Where Gemm's uniforms have the workgroups that its text expects along each axis. */
-const gridWords = [16, 17, 18] as const
+import { inTiles, isProduct } from './product-tiles.js'
 
 /** A text that reads b and c, and writes the output, of the Gemm that the third axis selects; undefined if the text has another form. */
 function jointText(code: string, count: number): string | undefined {
@@ -66,14 +64,10 @@ function isSame(one: Dispatch, other: Dispatch): boolean {
 /** Gemms of one input. */
 export const jointProducts: Sequence = (held, limits) => {
   const [first] = held
-  if (first?.uniforms === undefined || first.kernel.label !== 'Gemm' || !/^a,b,(?:c,)?output$/.test(first.kernel.bindings))
-    return undefined
-  if (!held.every((one) => isSame(first, one))) return undefined
+  if (!isProduct(first) || !held.every((one) => isSame(first, one))) return undefined
   const each = first.storage.length - 1
   const most = Math.floor((limits.maxStorageBuffersPerShaderStage - 1) / each)
-  const [x, y, z] = first.grid
-  const expected = gridWords.map((word) => first.uniforms?.words[word])
-  if (held.length > most || z !== 1 || expected.join() !== first.grid.join()) return undefined
+  if (held.length > most || first.grid[2] !== 1) return undefined
   const open = held.length < most
   if (held.length < 2) return { open }
   const code = textOf(first.kernel.code, held.length)
@@ -81,5 +75,5 @@ export const jointProducts: Sequence = (held, limits) => {
   const [inputs, outputs] = [[...at(0).slice(0, 1), ...at(1), ...(each === 3 ? at(2) : [])], at(each)]
   if (code === undefined || overlap(inputs, outputs)) return undefined
   const bindings = [...inputs, ...outputs, first.uniforms.binding]
-  return { open, launch: { label: `Gemm of ${held.length}`, code, bindings, grid: [x, y, held.length] } }
+  return { open, launch: { label: `Gemm of ${held.length}`, bindings, ...inTiles(first, code, held.length) } }
 }

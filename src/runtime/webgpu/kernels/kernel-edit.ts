@@ -19,7 +19,7 @@ export interface KernelEdits {
   readonly label: string
   /** The names of the kernel's storage buffers, in order; one list for each form of the kernel. */
   readonly bindings: readonly (readonly string[])[]
-  /** Module-scope constants that the kernel declares, among others. */
+  /** Names of module-scope constants that the kernel must declare. It may declare more. */
   readonly constants?: readonly string[]
   readonly edits: readonly Edit[]
   /** Must not match the edited text: arithmetic that the edits have not covered. */

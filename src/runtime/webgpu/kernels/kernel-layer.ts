@@ -10,10 +10,11 @@ import { replaceSequences } from './dispatch-stream.js'
 import { jointAttention } from './joint-attention.js'
 import { jointGroupNorm } from './joint-group-norm.js'
 import { jointProducts } from './joint-products.js'
-import { jointSum } from './joint-sum.js'
+import { jointSteps } from './joint-steps.js'
 import { applyEdits, type KernelEdits } from './kernel-edit.js'
 import { matrixProducts } from './matrix-products.js'
 import { normalizations } from './normalizations.js'
+import { largerProduct } from './product-tiles.js'
 import { quantizedProducts } from './quantized-products.js'
 import { subtractsSquares, variances } from './variances.js'
 
@@ -71,7 +72,7 @@ const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
   // Replace sequences first: `createShaderModule` of the stream must receive the changed texts.
-  const sequences = source === 'aquatint' ? [jointAttention, jointProducts, jointSum, jointGroupNorm] : []
+  const sequences = source === 'aquatint' ? [jointAttention, jointProducts, jointSteps, jointGroupNorm, largerProduct] : []
   replaceSequences(gpu, sequences, (label) => found.replaced.add(label))
   const compile = gpu.createShaderModule.bind(gpu)
   gpu.createShaderModule = (descriptor) => {

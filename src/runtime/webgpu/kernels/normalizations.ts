@@ -1,6 +1,6 @@
 /**
  * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
- * writing memory; the arithmetic costs nothing beside it. onnxruntime has statistics in float32 already (not Softmax's), but computes each
+ * writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for Softmax), but each
  * result in a chain of float16 operations, each of which rounds.
  */
 

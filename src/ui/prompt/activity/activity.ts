@@ -58,7 +58,7 @@ export function loaded(activity: Activity, { device, memoryBudget }: PipelineInf
   return { ...activity, memory: undefined, device: { kind: device.kind, budget: memoryBudget } }
 }
 
-/** The activity at the start of a load, or of a generation, which has a model. */
+/** The activity at the start of a load, or of a generation if the model is loaded already (`hasModel`). */
 export function start(previous: Activity, now: number, hasModel: boolean): Activity {
   return { ...idle(previous), phase: 'starting', startedAt: now, reached: startReached(hasModel) }
 }

@@ -13,7 +13,7 @@ const weights = (component: string, loaded: number): PipelineProgress => ({ type
 const step = (index: number) => ({ step: index, total: 4, timestep: 0 })
 type Event = PipelineProgress | ReturnType<typeof step>
 
-/** One number for the whole: the stage, and the part of it. */
+/** The progress as one number: the index of the stage plus the fraction of it that is done. */
 const place = ({ reached: { stage, fraction = 0 } }: Activity) => stage + fraction
 
 /** The places after each event. */

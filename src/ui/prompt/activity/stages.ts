@@ -57,12 +57,12 @@ export function reachPhase(reached: Reached, phase: PipelinePhase): Reached {
   return stage === reached.stage ? further(reached, fraction) : reached
 }
 
-/** The progress after a part of the files has arrived, from 0 to 1. */
+/** The progress after the fraction `part` (0 to 1) of the files has arrived. */
 export function reachDownload(reached: Reached, part: number): Reached {
   return reached.stage === 0 ? further(reached, part) : reached
 }
 
-/** The progress after a part of a component's weights, from 0 to 1, was loaded to its device. */
+/** The progress after the fraction `part` (0 to 1) of a component's weights was loaded to its device. */
 export function reachWeights(reached: Reached, part: number): Reached {
   const next = further(reached, 1 - left(reached) * (1 - part * (stages[reached.stage]?.weights ?? 0)))
   return part === 1 ? { ...next, loads: next.loads + 1 } : next

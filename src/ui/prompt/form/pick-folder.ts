@@ -21,7 +21,7 @@ export async function pickFolder(): Promise<Folder | undefined> {
   }
 }
 
-/** The file, where a caller sets one file that is in no folder. */
+/** The only file of `folder`, if a caller set a single file instead of a folder. */
 export function onlyFile(folder: Folder): File | undefined {
   return 'kind' in folder || folder.length > 1 || folder[0]?.webkitRelativePath !== '' ? undefined : folder[0]
 }

@@ -1,0 +1,42 @@
+/**
+ * Results that a kernel for several dispatches has not written. Nothing may read them; what does is an error of the run, because onnxruntime does not survive one that is thrown while
+ * it records.
+ */
+
+import type { Dispatch } from './dispatch.js'
+
+/** The results of one device. */
+export class OmittedResults {
+  /** Buffers whose values a replaced sequence would have written. */
+  #buffers = new WeakSet<GPUBuffer>()
+  #error: Error | undefined
+
+  /** Notes that these dispatches are recorded, or one that does the same without writing `omitted`. */
+  record(dispatches: readonly Dispatch[], omitted: readonly GPUBuffer[] = []): void {
+    for (const { kernel, storage } of dispatches) {
+      for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] !== true) this.read(buffer, kernel.label)
+      for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] === true) this.wrote(buffer)
+    }
+    for (const buffer of omitted) this.#buffers.add(buffer)
+  }
+
+  /** Notes that something writes the buffer. */
+  wrote(buffer: GPUBuffer): void {
+    this.#buffers.delete(buffer)
+  }
+
+  /** Notes that something reads the buffer. */
+  read(buffer: GPUBuffer, reader: string): void {
+    if (!this.#buffers.has(buffer)) return
+    this.#error ??= new Error(
+      `${reader} reads a value that a kernel of Aquatint’s does not write, and the result is wrong. Open the device with kernels: 'onnxruntime'`,
+    )
+  }
+
+  /** All commands of a run of onnxruntime are recorded. Returns an error if something read such a result. */
+  endRun(): Error | undefined {
+    const error = this.#error
+    this.#error = undefined
+    return error
+  }
+}
