@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util'
 import { DiskRepository } from '../../cli/disk-repository.js'
 import type { DeviceKind } from '../../src/memory/device-info.js'
+import { DeviceError } from '../../src/errors.js'
 import { openDevice } from '../../src/runtime/open-device.js'
 import { formatBytes } from '../../src/util/format-bytes.js'
 import { accuracyOptions, compareWithPyTorch } from './accuracy.js'
@@ -69,8 +70,9 @@ async function compare(): Promise<boolean> {
 
 async function describeDevice(): Promise<string> {
   const device = await openDevice({ kind }).catch((error: unknown) => {
+    if (!(error instanceof DeviceError) || error.code !== 'webgpu-not-available') throw error
     // Dawn has said why it takes none of the drivers that it found.
-    console.error(`There is no GPU that Dawn can use: ${error instanceof Error ? error.message : String(error)}
+    console.error(`There is no GPU that Dawn can use.
 It needs a Vulkan driver and its loader, libvulkan.so.1 (Debian and Ubuntu: apt install libvulkan1). In a container with an NVIDIA GPU,
 NVIDIA_DRIVER_CAPABILITIES has to be "all" or to contain "graphics".`)
     process.exit(1)
@@ -100,10 +102,10 @@ async function measureForm(form: Form): Promise<void> {
 
 /** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
-  let result: Measurement | string = `not measured, because ${values.minutes} minutes were over`
+  let result: Measurement | string = `not measured, because the time of ${values.minutes} min was over`
   const expected = took.get(name) ?? 0
   if (secondsLeft() > 0 && secondsLeft() < expected)
-    result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} minutes were left`
+    result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} min were left`
   else if (secondsLeft() > 0) {
     const started = performance.now()
     try {
