@@ -101,8 +101,8 @@ export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<D
 }
 
 /**
- * Whether a device's graphs of this type have GEGLU in one kernel, BiasSplitGelu. onnxruntime finds a compiled one whatever its type was: a GPU that has
- * float16 must not use it in float32 too.
+ * Whether a device's graphs of this type compute GEGLU in one kernel, BiasSplitGelu. onnxruntime's cache of compiled kernels does not distinguish its
+ * types, so a GPU that has float16 must not use it in float32 too.
  */
 export function fusesGeglu(
   dtype: 'float32' | 'float16',

@@ -68,7 +68,7 @@ export class NetworkAdapters {
     return this.#table
   }
 
-  /** Which adapters are active, whatever their weights, and which are fused: graphs written for equal versions are equal. Empty: none. */
+  /** Identifies the active and the fused adapters, without the weights of the active ones. Graphs written for equal versions are equal. Empty: no adapter. */
   get version(): string {
     const active = this.#active.map(({ adapter }) => adapter.id).join()
     return this.#fused.length === 0 ? active : `${active} ${nameOf(this.#fused)}`

@@ -44,7 +44,7 @@ function qwen3Chat(prompt: string, { enableThinking }: ChatOptions): string {
   return `<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n${enableThinking ? '' : '<think>\n\n</think>\n\n'}`
 }
 
-/** A text, or of several templates the one of the name `default`: a list of `{name, template}`, or templates by name. */
+/** The template to use. A config has either one text, or several named templates (a list of `{name, template}`, or an object): then the one named `default`. */
 function defaultTemplate(given: unknown): string | undefined {
   if (typeof given === 'string') return given
   const named: unknown[] = Array.isArray(given)

@@ -16,7 +16,7 @@ import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 import type { SensitiveWeights, TensorEntry } from '../types.js'
 import { leastSquaresScales } from './block-scales.js'
 
-/** By bits: increases when the arithmetic changes, so that prepared files of an older version are not used. */
+/** The version of the arithmetic, by bits. A change of the arithmetic increases it, so that prepared files of an older version are not used. */
 export const quantizeVersions = { 4: 2, 8: 1 } as const
 
 /** How weights are quantized. */

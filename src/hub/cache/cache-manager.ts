@@ -171,7 +171,7 @@ export class CacheManager {
     return files
   }
 
-  /** Deletes the file whose last use is the longest ago and that is not in use, see {@link evictOldest}. */
+  /** Deletes the least recently used file that no tab has in use: see {@link evictOldest}. */
   evictOldest(): Promise<number | undefined> {
     return evictOldest(this.#store, this.#locks)
   }

@@ -48,7 +48,7 @@ export async function deleteFile(store: ChunkStore, locks: Locks, key: string): 
 }
 
 /**
- * Deletes the file whose last use is the longest ago and that no tab has in use. Returns the bytes freed, as far as known; undefined when
+ * Deletes the least recently used file that no tab has in use. Returns the bytes freed, as far as known; undefined when
  * there is no such file.
  */
 export async function evictOldest(store: ChunkStore, locks: Locks): Promise<number | undefined> {

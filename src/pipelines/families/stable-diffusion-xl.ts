@@ -122,7 +122,7 @@ function timeIdCondition({
   const { negativeOriginalSize, negativeTargetSize, negativeCropsCoordsTopLeft = [0, 0] as const } = options
   const timeIds = [...originalSize, ...cropsCoordsTopLeft, ...targetSize]
   let negativeTimeIds = timeIds
-  // diffusers' two classes differ here: image to image takes each size by itself, and the prompt's crop.
+  // diffusers' classes differ. From an image, each missing negative size is the prompt's, and so is the crop; from text, both sizes are needed.
   if (options.image !== undefined)
     negativeTimeIds = [...(negativeOriginalSize ?? originalSize), ...cropsCoordsTopLeft, ...(negativeTargetSize ?? targetSize)]
   else if (negativeOriginalSize !== undefined && negativeTargetSize !== undefined)

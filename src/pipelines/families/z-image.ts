@@ -81,7 +81,7 @@ async function encodeChat(
   call: EncodeCall,
 ): Promise<EncodedPrompt> {
   const text = encoder.chat(prompt, { enableThinking: true })
-  // Attention is causal and the padding is masked, so its length changes nothing.
+  // Attention is causal and the padding is masked, so the length of the padding changes nothing.
   const { hidden, tokens, first } = await encoder.encode(text, call, {
     maxSequenceLength,
     lengthMultiple: 32,

@@ -6,7 +6,7 @@
 import { bufferAt, overlap, type Dispatch, type Sequence } from './dispatch.js'
 import { inTiles, isProduct } from './product-tiles.js'
 
-/** A text that reads b and c, and writes the output, of the Gemm that the third axis selects; undefined if the text has another form. */
+/** The source of a Gemm, changed to read b and c of the Gemm that the third axis of workgroups selects, and to write its output. Undefined if the source has an unknown form. */
 function jointText(code: string, count: number): string | undefined {
   const names = code.includes(' c: array<') ? ['b', 'c', 'output'] : ['b', 'output']
   const type = (name: string) => new RegExp(`@binding\\(\\d\\) var<storage, \\w+> ${name}: array<(.+)>;`).exec(code)?.[1]

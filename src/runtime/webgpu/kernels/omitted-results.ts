@@ -1,11 +1,11 @@
 /**
- * Results that a kernel for several dispatches has not written. Nothing may read them; what does is an error of the run, because onnxruntime does not survive one that is thrown while
- * it records.
+ * Tracks the results that a kernel has not written because it replaces several dispatches. If a command reads such a result, the run ends with an error. {@link OmittedResults.endRun} returns
+ * this error, because onnxruntime does not survive an error that is thrown while it records.
  */
 
 import type { Dispatch } from './dispatch.js'
 
-/** The results of one device. */
+/** The omitted results of one device. */
 export class OmittedResults {
   /** Buffers whose values a replaced sequence would have written. */
   #buffers = new WeakSet<GPUBuffer>()

@@ -16,7 +16,7 @@ type Event = PipelineProgress | ReturnType<typeof step>
 /** The progress as one number: the index of the stage plus the fraction of it that is done. */
 const place = ({ reached: { stage, fraction = 0 } }: Activity) => stage + fraction
 
-/** The places after each event. */
+/** The progress numbers after each event. */
 function places(hasModel: boolean, events: readonly Event[]): number[] {
   let activity = start(idle(), 0, hasModel)
   return events.map((event, now) => {

@@ -68,7 +68,7 @@ export function reachWeights(reached: Reached, part: number): Reached {
   return part === 1 ? { ...next, loads: next.loads + 1 } : next
 }
 
-/** The progress after a part of the steps, from 0 to 1. */
+/** The progress after the fraction `part` (0 to 1) of the steps. */
 export function reachSteps(reached: Reached, part: number): Reached {
   const denoising = reachPhase(reached, 'denoising')
   return denoising.stage === stageOfPhase.denoising ? further(denoising, 1 - left(denoising) * (1 - part)) : denoising
