@@ -156,7 +156,7 @@ export function withinBuffers(
   return runnable
 }
 
-/** The best way to run a component that leaves `available` bytes enough for its weights. */
+/** The first way to run a component whose activations and weights fit together in `available` bytes. */
 function wayFor(residence: Residence, needs: ComponentNeeds, available: number): RunNeeds | Refusal {
   const weights = residence === 'block' ? leastWeights(needs) : weightBytes(needs)
   const way = needs.ways.find(({ activationBytes }) => weights + activationBytes <= available)

@@ -22,7 +22,7 @@ export interface UnfuseLoraOptions {
 
 /** Options of `fuseLora`. */
 export interface FuseLoraOptions {
-  /** The components whose weights get the changes of LoRAs, such as `['unet']`. Default: all that LoRAs can change. */
+  /** The components whose weights get the changes of LoRAs, such as `['unet']`. Default: all that LoRAs can change, for FLUX and Z-Image the transformer alone. */
   readonly components?: readonly string[] | undefined
   /** The LoRAs to fuse. Default: the active ones of each component. */
   readonly adapterNames?: string | readonly string[] | undefined

@@ -121,6 +121,19 @@ test('a fused LoRA is in the weights until it is unfused, removed or given anoth
   expect(warnings()).toEqual([])
 })
 
+// The default of `components` in fuse_lora of diffusers' FluxLoraLoaderMixin.
+test('for FLUX.1, a LoRA of the transformer and the text encoder is fused into the transformer alone, unless both are named', async () => {
+  const flux = await loadPipeline(diskRepository(join(fixtures, 'tiny-flux', 'repo')), { device: 'wasm' })
+  try {
+    await flux.adapters({ type: 'load', source: loraFile('flux-alphas') }, {})
+    const fuse = (options: FuseLoraOptions) => flux.adapters({ type: 'fuse', options }, {})
+    expect(await fuse({ loraScale: 0.5 })).toMatchObject([{ fusedInto: ['transformer'] }])
+    expect(await fuse({ components: ['text_encoder'] })).toMatchObject([{ fusedInto: ['text_encoder', 'transformer'] }])
+  } finally {
+    await flux.dispose()
+  }
+})
+
 test('what cannot be fused is refused before anything changes', async () => {
   const refused = (options: FuseLoraOptions) => expect(pipeline.adapters({ type: 'fuse', options })).rejects
   await pipeline.adapters({ type: 'load', source: lora('a'), options: { adapterName: 'a' } })

@@ -18,7 +18,7 @@ export class HelperWorkers {
     port.start()
   }
 
-  /** Ends all of them. */
+  /** Ends all helper workers. */
   terminate(): void {
     this.#end.abort()
     this.#port.close()

@@ -46,7 +46,7 @@ export function requestedWait(failure: unknown): number | undefined {
 }
 
 /**
- * Milliseconds to wait after `failures` failures in a row. A wait that the server requested is kept, up to {@link longestWait}. Otherwise the wait is
+ * Milliseconds to wait after `failures` failures in a row. If the server requested a wait, it is that wait, up to {@link longestWait}. Otherwise it is
  * between half and all of base · 2^(failures − 1), at most `retryMaxMs`, so that many clients do not return at the same moment. `random` is in [0, 1).
  */
 export function retryDelay(error: unknown, failures: number, settings: TransferSettings, random: number): number {

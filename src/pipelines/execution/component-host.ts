@@ -165,7 +165,7 @@ export class ComponentHost {
     })
   }
 
-  /** How a network runs here, and what the recovery could still reduce for it. `part`: the half of an autoencoder that runs. */
+  /** How a network runs here, and what the recovery could still reduce for it. `part`: whether an autoencoder encodes or decodes. */
   setup(network: Network, part: VaePart | undefined): Setup {
     return this.#plan.setup(network, part, this.#device)
   }

@@ -39,7 +39,7 @@ export interface HostPlanOptions {
   readonly heldBytes?: number | undefined
 }
 
-/** The halves of an autoencoder: they run apart, with weights of their own. */
+/** The encoder and the decoder of an autoencoder run separately, and each has its own weights. */
 export type VaePart = 'encoder' | 'decoder'
 
 export class HostPlan {
@@ -47,7 +47,7 @@ export class HostPlan {
   /** Where weights stay when the generation fits, and where they stay in this generation. */
   #usualOffload: Residence
   #offload: Residence
-  /** The halves of the autoencoder that work in the smallest tiles since memory ran out. */
+  /** Which of the autoencoder's encoder and decoder work in the smallest tiles, because memory ran out. */
   readonly #smallTiles = new Set<VaePart>()
   readonly #budget: DeviceBudget
   readonly #countsActivations: boolean
@@ -132,7 +132,7 @@ export class HostPlan {
     return found === undefined || isRefusal(found) ? planWith(this.#memory.allowed) : found
   }
 
-  /** How a network runs, and what the recovery could still reduce for it. `part`: the half of an autoencoder that runs. */
+  /** How a network runs, and what the recovery could still reduce for it. `part`: whether an autoencoder encodes or decodes. */
   setup(network: Network, part: VaePart | undefined, { info }: Device): Setup {
     const canTile = part !== undefined && this.#vaeTiling !== false && !this.#smallTiles.has(part)
     const planned = this.#offload === 'block' ? this.#componentPlan(network.name, part) : undefined
@@ -165,7 +165,7 @@ export class HostPlan {
   }
 
   /**
-   * The part of the plan by which a network's weights are loaded in this generation, for runs of all shapes. `part`: the half of an autoencoder.
+   * The part of the plan by which a network's weights are loaded in this generation, for runs of all shapes. `part`: whether an autoencoder encodes or decodes.
    * Undefined: all weights stay while the network is loaded. It is also undefined before a generation was planned.
    */
   weightPlan(network: string, part: VaePart | undefined): WeightPlan | undefined {

@@ -17,7 +17,7 @@ import type { VaePart } from './host-plan.js'
 export interface Work {
   readonly host: ComponentHost
   readonly network: Network
-  /** The half of an autoencoder that runs. It needs less memory if it works in tiles. */
+  /** Whether an autoencoder encodes or decodes. It needs less memory if it works in tiles. */
   readonly part?: VaePart | undefined
 }
 

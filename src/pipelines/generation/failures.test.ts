@@ -18,7 +18,7 @@ import { createPipeline } from './loaded-pipeline.js'
 const repository = diskRepository(join(fixtures, 'tiny-sd15', 'repo'))
 const size = { width: 32, height: 32 }
 const image = { ...size, data: Uint8ClampedArray.from({ length: 32 * 32 * 4 }, (_, i) => (i * 7) % 256) }
-/** Draws noise in each step, and starts from an image, so that each half of the autoencoder runs. */
+/** Draws noise in each step, and starts from an image, so that both the autoencoder's encoder and its decoder run. */
 const options: GenerateOptions = {
   image,
   strength: 1,

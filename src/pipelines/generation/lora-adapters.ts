@@ -5,6 +5,7 @@ import type { AdaptableLayers } from '../../checkpoint/lora/match-lora.js'
 import type { LoraComponent } from '../../checkpoint/lora/lora-keys.js'
 import { quantizedWeights } from '../../models/match-weights.js'
 import type { AdapterForm } from '../../onnx/types.js'
+import { networkKind } from '../../checkpoint/lora/unread-layers.js'
 import { adaptableLayers, type Network } from '../bind-network.js'
 import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { openEmbedding } from '../loading/adapters/open-embedding.js'
@@ -207,7 +208,7 @@ export class LoraAdapters {
     const scale = checkedWeight(loraScale, 'loraScale')
     const given = typeof adapterNames === 'string' ? [adapterNames] : adapterNames
     for (const name of given ?? []) this.#get(name)
-    const added = this.#componentsNamed(components).map((component) => {
+    const added = this.#componentsNamed(components ?? this.#fusedByDefault()).map((component) => {
       const active = this.#active.get(component) ?? []
       const names = [...new Set(given ?? active)].filter(
         (name) => this.#get(name).opened.factors.has(component) && !this.#isFused(component, name),
@@ -233,6 +234,13 @@ export class LoraAdapters {
       this.#fused.set(component, [...(this.#fused.get(component) ?? []), ...fused])
     }
     this.#apply()
+  }
+
+  /** The names of the components that `fuse_lora` of diffusers changes by default; undefined: all. Its classes for FLUX and Z-Image fuse the transformer alone. */
+  #fusedByDefault(): readonly string[] | undefined {
+    const denoiser = this.#networks.get('denoiser')
+    if (denoiser === undefined || ['unet', 'sd3'].includes(networkKind(this.#adaptable().get('denoiser')))) return undefined
+    return [denoiser.name]
   }
 
   /** Takes all LoRAs out of the weights of components. Those that are active are branches again. */

@@ -43,7 +43,7 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   const parts = (of: Awaited<ReturnType<typeof plan>>) => of.components.filter(({ name }) => name === 'vae')
   const whole = await plan(1e9)
   expect(parts(whole).map(({ tile }) => tile)).toEqual(input === undefined ? [undefined] : [undefined, undefined])
-  // This budget is one byte too small even for the half of the autoencoder that needs less memory for a whole image.
+  // This budget is too small for a whole image in the encoder and in the decoder: by one byte for the one that needs less.
   const least = Math.min(...parts(whole).map(({ weightBytes, activationBytes }) => weightBytes + activationBytes))
   const maxMemory = whole.heldBytes + least - 1
   const planned = await plan(maxMemory)

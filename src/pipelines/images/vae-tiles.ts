@@ -20,7 +20,7 @@ export class VaeTiles {
     this.#run = run
   }
 
-  /** Edge in latent pixels of the tiles for a half of the autoencoder, for an image of this size in latent pixels; undefined: no tiles. */
+  /** The edge of the tiles in which the autoencoder's encoder or decoder processes an image of this size. Both are in latent pixels. Undefined: no tiles. */
   edge(part: VaePart, size: Extent): number | undefined {
     const tile = this.#host.vaeTile(this.#vae, size, part)
     if (!this.#usual.has(part)) this.#usual.set(part, tile)

@@ -74,7 +74,7 @@ export const knownModels: readonly KnownModel[] = [
   },
 ]
 
-/** The name of a model in the list of the page; other models have no other name. */
+/** The label of a model in the list of the page, or `model` itself if the list does not have it. */
 export function modelLabel(model: string): string {
   if (model === bundledModel) return bundledLabel
   return knownModels.find((known) => known.model === model)?.label ?? model

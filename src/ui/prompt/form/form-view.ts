@@ -256,7 +256,7 @@ export class FormView {
     this.#negativeRow.hidden = !takesNegativePrompt || !((byNegative && this.#guides) || Number(scale) > 1)
   }
 
-  /** Whether there is guidance. A scale of 0, which distilled models need, is none, except where the network takes the scale as an input. */
+  /** Whether there is guidance. A scale of 0, which distilled models need, is no guidance, except where the network takes the scale as an input. */
   get #guides(): boolean {
     if (this.#guidanceRow.hidden) return false
     return this.#info?.guidance === 'embedded' || Number(this.#shown('guidanceScale') ?? 1) > 0
