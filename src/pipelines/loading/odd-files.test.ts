@@ -150,7 +150,7 @@ test('docs/models.md lists the codes that are decided elsewhere, and each test n
 
 test('docs/models.md lists each form that diffusers fails at and that loads here', () => {
   const docs = readFileSync(join(fixtures, '../docs/models.md'), 'utf8')
-  const [, table = ''] = /fail in diffusers and load here.*\n\n\|.*\n\|.*\n((?:\|.*\n)+)/.exec(docs) ?? []
+  const [, table = ''] = /cause an error in diffusers and load in Aquatint.*\n\n\|.*\n\|.*\n((?:\|.*\n)+)/.exec(docs) ?? []
   const listed = table
     .trimEnd()
     .split('\n')

@@ -55,7 +55,7 @@ const families = {
     offload: 'model',
     // The activations of SD 1.5's autoencoder need more memory than all other components.
     streams: null,
-    kernels: 56,
+    kernels: 57,
     leastOf: leastWeightBudget,
   },
   'tiny-sd3': {
@@ -65,7 +65,7 @@ const families = {
     offload: 'resident',
     // T5 with its default of 256 tokens needs by far the most memory.
     streams: 'text_encoder_3',
-    kernels: 59,
+    kernels: 65,
     // Two of T5's few blocks hold almost all of its weights, so the budget is for one block at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
