@@ -73,12 +73,12 @@ const loadedHere: readonly (readonly [string, RegExp])[] = [
     /^\w+ as \w+ of (?:transformers\.models\.clip|diffusers|transformers)$/,
   ],
   [
-    "a pipeline class whose UNet takes no guidance scale, or whose config is another class's",
+    "`LatentConsistencyModelPipeline` with a UNet that takes no guidance scale, or a component's config of another class",
     /^saved as LatentConsistency|^another class's config/,
   ],
   ['4.0 for 4, `true` for 1, `1E3` for 1000', /: \w+ (?:\d+\.0|True)$|^numbers as/],
   [
-    'a length of prompts that is missing, `null`, or longer than the text encoder has positions',
+    "a `model_max_length` that is missing, `null`, or larger than the text encoder's number of positions",
     /model_max_length (?:None|100|1e\+30|10{10}\d+)$|^no tokenizer_config|^neither of the two|^an empty tokenizer_config|without tokenizer_config/,
   ],
   [
@@ -94,17 +94,17 @@ const loadedHere: readonly (readonly [string, RegExp])[] = [
   ['a byte order mark before JSON or text', /^a byte order mark/],
   ['white space or empty lines after merges, merges of symbols that the vocabulary lacks', /^merges /],
   [
-    'words of `added_tokens.json`, `added_tokens_decoder` or other tokens without a row in the table of words',
+    'words of `added_tokens.json`, `added_tokens_decoder` or other tokens without a row in the token embedding',
     /added_tokens\.json with|added_tokens_decoder|additional_special_tokens|special_tokens_map\.json with/,
   ],
   [
     '`vocab` and `merges` in `tokenizer_config.json`, a `tokenizer.model` beside the files',
     /: (?:vocab|merges) |tokenizer\/tokenizer\.model/,
   ],
-  ['a `vocab_size` that is not the number of rows', /vocab_size 2000/],
+  ['a `vocab_size` that is not the number of rows of the token embedding', /vocab_size 2000/],
   ['attention of an autoencoder as 1 × 1 convolutions', /1x1 convolutions/],
   ['an index without `metadata`', /^an index (?:without|whose) metadata/],
-  ["a folder of a component that is never loaded, such as a safety checker's, is missing", /feature_extractor|safety_checker/],
+  ['a missing folder of a component that is never loaded, such as a safety checker', /feature_extractor|safety_checker/],
 ]
 
 const cases = readOddFilesCases()
