@@ -102,7 +102,7 @@ export function machineNotes(machine: Machine): readonly MachineNote[] {
   ) {
     say(
       'one-thread',
-      'On this visit, models run on one thread of the CPU. After a reload they use more, if this browser runs service workers.',
+      'On this visit, models run on one thread of the CPU. After a reload they may use more, if this browser runs service workers.',
       false,
     )
   }
