@@ -26,7 +26,7 @@ test('a newer event replaces an older one, and moves to the end of the batch', a
 
 test('steps, phases, and the start and the end of loading are sent before the worker continues, each after what was waiting', async () => {
   const batches: (readonly EngineEvent[])[] = []
-  // A receiver that confirms no batch, as while the worker is blocked.
+  // This receiver confirms no batch until the test lets it, like a page that is busy.
   const taken: (() => void)[] = []
   const relay = new EventRelay((batch) => {
     batches.push(batch)

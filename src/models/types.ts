@@ -22,7 +22,7 @@ export interface RunSize extends Extent {
   readonly images?: number | undefined
   /** diffusers' `max_sequence_length`: tokens of the text encoders whose length a caller chooses. Default {@link defaultMaxSequenceLength}. */
   readonly maxSequenceLength?: number | undefined
-  /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, unless runs of the class usually do not. */
+  /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, but false for a class that usually runs without guidance. */
   readonly guided?: boolean | undefined
   /** Sizes of the reference images, for denoisers that attend to reference images. Default: none. */
   readonly references?: readonly Extent[] | undefined

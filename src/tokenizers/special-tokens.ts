@@ -45,7 +45,7 @@ const allRoles = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token
 /** @param name the key that has the token, for messages */
 function readToken(value: unknown, special: boolean, name: string): FoundToken {
   const fields = asObject(value)
-  // transformers takes a token without text for an empty one.
+  // If a token has no `content`, transformers uses the empty string.
   const content = typeof value === 'string' ? value : isToken(value) ? (fields['content'] ?? '') : undefined
   if (typeof content !== 'string' || content.length > 1000) {
     const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'

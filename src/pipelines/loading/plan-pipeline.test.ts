@@ -178,7 +178,7 @@ test.each([
   ['tiny-sdxl', { sample_size: [16, 8] }, [64, 128]],
   ['tiny-sdxl', { sample_size: null }, [1024, 1024]],
   ['tiny-sd3', { sample_size: [16, 8] }, [32, 64]],
-  // Sizes that cannot be generated: the nearest that can, and a note. diffusers ends with an error for these.
+  // diffusers fails for these sizes. Aquatint takes the nearest size that can be generated, and adds a note.
   ['tiny-sd15', { sample_size: [0, -8] }, [4, 4], 'size-replaced'],
   ['tiny-sd15', { sample_size: [8.5, 0.5] }, [4, 32], 'size-replaced'],
   ['tiny-sd3', { sample_size: 5 }, [16, 16], 'size-replaced'],
