@@ -1,6 +1,7 @@
 /**
  * Several Gemms of one input as one dispatch: queries, keys and values of an attention, which are often too small to fill a GPU alone. The kernel is
  * onnxruntime's, with a third axis of workgroups that selects the weight, the bias and the result. All results are written.
+ * Its tiles are Gemm's (matrix-products.ts) or the larger ones of product-tiles.ts, and as in Gemm, the products take almost all of the time.
  */
 
 import { bufferAt, overlap, type Dispatch, type Sequence } from './dispatch.js'
