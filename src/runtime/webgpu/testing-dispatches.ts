@@ -15,15 +15,17 @@ export function countDispatches(): DispatchCount {
   const dispatches = new Map<string, number>()
   const labels = new WeakMap<GPUComputePipeline, string>()
   const set = new WeakMap<GPUComputePassEncoder, string>()
+  const remember = (pipeline: GPUComputePipeline, { compute }: GPUComputePipelineDescriptor) => {
+    labels.set(pipeline, compute.module.label)
+    return pipeline
+  }
   const undo = [
     replaceMethod(
       GPUDevice.prototype,
       'createComputePipeline',
       (create) =>
         function (this: GPUDevice, descriptor) {
-          const pipeline = create.call(this, descriptor)
-          labels.set(pipeline, descriptor.compute.module.label)
-          return pipeline
+          return remember(create.call(this, descriptor), descriptor)
         },
     ),
     replaceMethod(
@@ -31,9 +33,7 @@ export function countDispatches(): DispatchCount {
       'createComputePipelineAsync',
       (create) =>
         async function (this: GPUDevice, descriptor) {
-          const pipeline = await create.call(this, descriptor)
-          labels.set(pipeline, descriptor.compute.module.label)
-          return pipeline
+          return remember(await create.call(this, descriptor), descriptor)
         },
     ),
     replaceMethod(
