@@ -144,7 +144,7 @@ async function useTabs(
     tabs.push(watched)
     return watched.tab
   })
-  if (info.status === 'timedOut') for (const { describe } of tabs) console.error(await describe())
+  if (info.status === 'timedOut') for (const watched of tabs) console.error(await watched.describe())
   for (const { tab } of tabs) await tab.close().catch(() => undefined)
 }
 
