@@ -41,7 +41,7 @@ test.each<readonly [string, PlannedSize]>([
   await pipeline.generate(item.prompt, {
     ...caseOptions(item, pipeline.info.scheduler.className),
     ...options,
-    // Skip-layer guidance in the first step too.
+    // Skip-layer guidance runs in the first step too.
     skipLayerGuidanceStart: -1,
     ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
   })

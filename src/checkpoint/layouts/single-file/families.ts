@@ -268,7 +268,7 @@ export function refuseScaledWeights(
     if (scales.some((name) => name.startsWith(prefix)))
       throw new UnsupportedError(
         'single-file-family',
-        `The ${component} in ${file} has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read. Choose a file in bfloat16, float16 or plain float8, or name a repository that has this component: { ${component}: 'owner/name' }.`,
+        `The ${component} in ${file} has weights in 8 bits with a scale for each tensor (scaled_fp8). Aquatint does not read these, and diffusers would leave out the scales. Choose a file in bfloat16, float16 or plain float8, or name a repository that has this component: { ${component}: 'owner/name' }.`,
         { file, component },
       )
 }

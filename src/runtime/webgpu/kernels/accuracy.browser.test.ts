@@ -259,7 +259,7 @@ function far(dims: readonly number[], seed: number): HostTensor {
 }
 
 // onnxruntime's own kernels reach 4e-5 here: their error grows with the square of the mean.
-test('norms of numbers that are far from 0', async () => {
+test('norms of numbers that are far from 0 are exact', async () => {
   const error = await errorOf({
     inputs: {
       image: far([2, 8, 320], 1),
@@ -287,7 +287,7 @@ const threeEpsilons: OperatorCase['body'] = (graph, { x }) => ({
 })
 
 // onnxruntime's own kernel uses the first epsilon for all norms.
-test('several epsilons in one network', async () => {
+test('each norm of a network has its own epsilon', async () => {
   expect(await errorOf({ inputs: { x: randomTensor([2, 8, 128], 1, 1e-3) }, body: threeEpsilons })).toBeLessThan(1e-6)
 })
 
