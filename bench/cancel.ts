@@ -74,7 +74,7 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
 interface Times {
   /** Until the box is ready. */
   readonly ready: number
-  /** Until the worker, which has left the cancelled generation, begins the next one. */
+  /** Milliseconds until the worker, which has left the cancelled generation, begins the next one. */
   readonly next: number
 }
 

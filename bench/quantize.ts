@@ -39,7 +39,7 @@ interface Measured {
   readonly peakBytes: number
 }
 
-/** The forms of a class's weights. */
+/** The types in which the weights of a class can be stored, and the transforms that make them. */
 function formsOf(className: string): readonly (readonly [string, readonly WeightTransform[]])[] {
   const { sensitive } = networkDefinition(className)
   return [

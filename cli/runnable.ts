@@ -89,7 +89,8 @@ export async function tryLoading(
   return { spec, sources, networks: networks ?? new Map(), faults, notes: run.notes }
 }
 
-const openNothing = () => Promise.reject(new AquatintError('other-repository', 'No other repository is opened.'))
+const openNothing = () =>
+  Promise.reject(new AquatintError('other-repository', 'inspect opens only the repository that it was given.'))
 
 /** The networks among components that belong to no supported pipeline. Only components with weights can be networks. */
 async function readNetworks(

@@ -48,7 +48,7 @@ test('a dropped LoRA is listed, changes the picture by its strength, and is remo
   await dropFile(page, 'Hyper-SD15-8steps-lora.safetensors', lora)
   await expect(
     page.getByText(
-      'Empty fields mean what Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (published as ByteDance/Hyper-SD).',
+      'Empty fields use the settings that Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (published as ByteDance/Hyper-SD).',
     ),
   ).toBeVisible()
   expect(await page.evaluate(() => document.querySelector('aquatint-prompt')?.settings)).toMatchObject({
@@ -58,7 +58,7 @@ test('a dropped LoRA is listed, changes the picture by its strength, and is remo
     timestepSpacing: 'trailing',
   })
   await page.getByRole('button', { name: 'Remove Hyper-SD15-8steps-lora.safetensors' }).click()
-  await expect(page.getByText('Empty fields mean')).toBeHidden()
+  await expect(page.getByText('Empty fields use')).toBeHidden()
   await setSteps(2)
 
   // An embedding defines a word; without the embedding, the word is ordinary text.

@@ -77,12 +77,12 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said).toContain('step 4 of 4')
     expect(said.at(-1)).toBe('the bar is at 1')
   },
-  // models.md: what is not supported
+  // models.md: the error for a model that is not supported
   'Qwen/Qwen-Image': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toMatch(/^QwenImagePipeline \[StableDiffusionPipeline, /)
   },
-  // models.md: parts of another model
+  // models.md: components of another model
   'madebyollin/sdxl-vae-fp16-fix': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('madebyollin/sdxl-vae-fp16-fix DPMSolverMultistepScheduler')
@@ -117,12 +117,12 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe('wasm webgpu')
   },
-  // quantization.md
+  // quantization.md: a quantized model
   "text_encoder_3: 'q4'": async ({ over, said }) => {
     await over
     expect(said).toContain('q8')
   },
-  // offline.md: fetch now
+  // offline.md: download now, use later
   'navigator.storage.persist()': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toMatch(/^kept for good: (true|false)$/)
@@ -144,7 +144,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await page.locator('input[type=file]').setInputFiles(resolve('fixtures/tiny-sd15/repo'))
     await expect.poll(() => said.at(-1)).toBe('StableDiffusionPipeline from a folder')
   },
-  // self-hosting.md: while you develop
+  // self-hosting.md: during development
   "fromPretrained('http://127.0.0.1:8000/')": async ({ over, said }) => {
     await over
     expect(said.at(-1)).toMatch(/^\d+ pixels wide$/)
@@ -161,19 +161,19 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     expect(said.at(-1)).toBe(await server.commit('my-team/my-model'))
   },
   // The following snippets are the last, because they keep their pipelines open, whose files then stay in the cache.
-  // memory.md
+  // memory.md: a memory budget
   "maxMemory: '6GB', // or": async ({ over }) => over,
-  // single-files.md
+  // single-files.md: a checkpoint in one file
   'blob/main/model.safetensors': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('1 image of StableDiffusionXLPipeline')
   },
-  // lora.md
+  // lora.md: several LoRAs
   "'nerijs/pixel-art-xl'": async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('1 [tiny dog]')
   },
-  // lora.md: fused
+  // lora.md: fused LoRAs
   'fuseLora({': async ({ over, said }) => {
     await over
     expect(said.at(-1)).toBe('1 [unet]')

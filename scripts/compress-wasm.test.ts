@@ -19,7 +19,7 @@ function run(files: Readonly<Record<string, Uint8Array | string>>): { readonly d
   return { dir, warnings: warn.mock.calls.map(([words]) => words) }
 }
 
-test('a build keeps a WebAssembly file of more than 25 MiB compressed, and its scripts ask for that', () => {
+test('a build keeps a WebAssembly file of more than 25 MiB compressed, and its scripts request the compressed file', () => {
   const wasm = new Uint8Array(limit + 1).fill(7)
   const { dir, warnings } = run({ 'a.wasm': wasm, 'b.wasm': new Uint8Array(8), 'main.js': 'load("a.wasm", "b.wasm")' })
   expect(readdirSync(dir).toSorted()).toEqual(['a.wasm.gz.bin', 'b.wasm', 'main.js'])

@@ -112,7 +112,7 @@ export const errorCodes = {
   CheckpointError: {
     'compressed-file': 'A file is compressed, and its server does not say so. Decompress it and upload it again.',
     'component-missing': 'The pipeline lacks a component that it needs. Choose another repository or pass `components`.',
-    'config-not-object': 'A JSON file does not hold an object.',
+    'config-not-object': 'A JSON file does not contain an object.',
     'dtype-mismatch': 'A tensor has another element type than its network expects.',
     'dtype-not-convertible': 'A tensor has an element type that cannot be converted to the type that the network uses.',
     'empty-file': 'A file has no bytes. Download or copy it again.',

@@ -17,7 +17,7 @@ from loop import Loss, Training
 from optim import Ema, Optimisers
 
 KL_WEIGHT = 2e-4
-"""Of the mean divergence per latent element: enough to keep the latents near unit size and the posterior a little wide."""
+"""The weight of the mean divergence per latent element: large enough to keep the latents near unit size and the posterior a little wide."""
 
 
 def make_vae(channels: tuple[int, ...] = (16, 32, 64, 128), latent_channels: int = 4) -> AutoencoderKL:

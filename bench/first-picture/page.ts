@@ -12,13 +12,13 @@ export interface StartRequest {
 
 /** Milliseconds that the first step waits for, and the kernels that were compiled. */
 export interface Start {
-  /** Until the pipeline is loaded, with its weights in the cache. */
+  /** Milliseconds until the pipeline is loaded, with its weights in the cache. */
   readonly download: number
-  /** To upload the networks that the first step needs from the cache to the GPU. */
+  /** Milliseconds to upload the networks that the first step needs from the cache to the GPU. */
   readonly upload: number
   /** How much longer the first run of these networks takes than a later run. */
   readonly compile: number
-  /** Prompt and step, with everything compiled and on the GPU. */
+  /** Milliseconds to encode the prompt and compute a step, with everything compiled and on the GPU. */
   readonly run: number
   /** The sum of these times. */
   readonly total: number

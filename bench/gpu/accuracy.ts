@@ -13,7 +13,7 @@ import { writeDequantized } from './dequantize.js'
 import type { ErrorForm } from './network-error.js'
 import { readGroups, type JudgedNetwork } from './networks.js'
 
-/** What chooses the networks, as options of `parseArgs`. */
+/** The options for `parseArgs` that choose the networks and how they are compared. */
 export const accuracyOptions = {
   tiny: { type: 'boolean', default: false },
   minutes: { type: 'string', default: '6' },

@@ -109,7 +109,7 @@ def main():
         expected = run(model)
         ((output, exact),) = expected.items()
         if not large:
-            # Before the weights are written: the largest models leave no room for a copy.
+            # This runs before the weights are written, because the largest models leave no memory for a copy.
             model = model.half()
         if not options.dequantized:
             folder.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ def _z_image(config, _model, edge, tokens):
 
     def run(module):
         given, text = (value.to(module.dtype) for value in (latents, prompt))
-        # Its time runs from noise to image, and its output is the opposite of the velocity.
+        # In Z-Image's class the time runs from noise to image, and the output is the opposite of the velocity.
         output = module(list(given.unsqueeze(2).unbind(0)), torch.tensor([0.5]), list(text), return_dict=False)[0]
         return {"out_sample": -torch.stack(output).squeeze(2)}
 

@@ -14,15 +14,15 @@ import { readNetwork } from './read-network.js'
 export interface ErrorForm {
   readonly kind: DeviceKind
   readonly kernels: KernelSource
-  /** What it computes in. */
+  /** The type in which the network computes. */
   readonly dtype: DTypeName
   /** Default: the weights are as they are stored. */
   readonly quantization?: QuantizationName | undefined
 }
 
-/** What judge.py wrote: a call and its result in float32. */
+/** A call of a network and its result in float32, which judge.py wrote. */
 interface Reference {
-  /** By the names of the graph's inputs, or of the arguments of diffusers' module, from which the host computes some of them. */
+  /** Tensors by the names of the graph's inputs. In place of the inputs that the host computes, they are the arguments of diffusers' module, by their names. */
   readonly inputs: ReadonlyMap<string, Named>
   readonly output: string
   readonly expected: Float32Array

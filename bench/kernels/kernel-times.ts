@@ -1,6 +1,6 @@
 /**
  * The time of each kernel in a run: every dispatch gets a compute pass of its own, with timestamps of the device at its beginning and its end. The run as a whole becomes slower,
- * so the shares of kernels are what these times say.
+ * so the times show the share of each kernel, and not its seconds in an ordinary run.
  */
 
 import { replaceMethod } from '../../src/runtime/webgpu/testing-gpu.js'

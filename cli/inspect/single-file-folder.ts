@@ -44,7 +44,7 @@ export async function singleFileFolder(request: SingleFileFolderRequest, options
     files: () => Promise.resolve([...configs, ...made].toSorted((a, b) => (a.path < b.path ? -1 : 1))),
     open: async (path, opening) => {
       const source = weights.get(path) ?? (await config?.open(path, opening))
-      if (source === undefined) throw new TypeError(`There are no configs to read ${path} from.`)
+      if (source === undefined) throw new TypeError(`${path} cannot be read, because no repository with configs was found.`)
       return source
     },
   }

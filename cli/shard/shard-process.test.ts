@@ -178,7 +178,7 @@ describe('memory', () => {
   beforeAll(() => writeSparse(join(temporary, 'large'), bytes / 16_384))
 
   it.each([[[]], [['--dtype', 'q8']]])(
-    'a file of 600 MB with one tensor takes less than a third of it, with %j',
+    'a file of 600 MB with one tensor takes less memory than a third of its size, with %j',
     async (more) => {
       const out = fresh()
       const args = ['shard', join(temporary, 'large'), '--out', out, '--max-shard-size', '10GB', ...more]

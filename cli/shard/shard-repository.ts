@@ -56,7 +56,7 @@ const rulesVersion = 1
 /** The work for each file. */
 interface Work {
   readonly plans: readonly ComponentShards[]
-  /** Paths and sizes. */
+  /** The paths and sizes of the files that are copied. */
   readonly copied: readonly { readonly path: string; readonly size: number }[]
   readonly configs: readonly { readonly path: string; readonly dtype: DTypeWord }[]
 }

@@ -1,5 +1,5 @@
 /**
- * Says which training picture a generated one is nearest to, as training/evaluate.py does and defines: mean squared error of sRGB in
+ * Finds the training picture that is nearest to a generated one, with the same distance as training/evaluate.py: mean squared error of sRGB in
  * 32×32 thumbnails against every subject, plain and mirrored, on every background colour, the least over shifts by one pixel; the
  * background is the palette colour nearest to the median of the four corners. Pure.
  */

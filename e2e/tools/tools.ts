@@ -9,7 +9,7 @@ export interface Tool {
   readonly name: string
   /** Its npm packages besides Aquatint; the first one's version is in the table. */
   readonly packages: readonly string[]
-  /** What the table says that a project of this tool must add, such as a setting. */
+  /** The table's column "what it needs": what a project with this tool must add, such as a setting. */
   readonly needs: string
   /** The project's files by path. */
   readonly files: Readonly<Record<string, string>>

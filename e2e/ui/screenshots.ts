@@ -16,7 +16,7 @@ interface Shot {
   readonly height: number
   readonly dark?: boolean
   readonly query?: Readonly<Record<string, string>>
-  /** Bytes a second that the look-alike sends. */
+  /** Bytes per second that the Hub look-alike sends. */
   readonly slow?: number
   /** The whole page instead of the window. */
   readonly whole?: boolean

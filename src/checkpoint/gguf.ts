@@ -165,7 +165,7 @@ class BlockSource implements ByteSource {
 
   async read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>> {
     if (range.begin < 0 || range.begin > range.end || range.end > this.byteLength)
-      throw new RangeError(`bytes ${range.begin} to ${range.end} of a source of ${this.byteLength}`)
+      throw new RangeError(`Bytes ${range.begin} to ${range.end} are outside the source, which has ${this.byteLength} bytes.`)
     const { weights, bytes, decode } = this.#type
     const stored = await this.#source.read(this.#stored(range), options)
     const values = new Float32Array((stored.byteLength / bytes) * weights)

@@ -52,6 +52,6 @@ export interface JsonLimits {
 /** Parses a config. Keys keep diffusers' names; `Infinity` and `NaN` are read as Python writes them. */
 export function parseConfig(bytes: Uint8Array, file: string, limits: JsonLimits = { maxBytes: maxConfigBytes }): JsonObject {
   const json = parseJson(bytes, { file, ...limits, duplicateKeys: 'last' })
-  if (!isJsonObject(json)) throw new CheckpointError('config-not-object', `${file} does not hold an object.`, { file })
+  if (!isJsonObject(json)) throw new CheckpointError('config-not-object', `${file} does not contain a JSON object.`, { file })
   return json
 }

@@ -18,7 +18,7 @@ export interface DeviceOffer {
   readonly maxMemory: number
   /** Bytes of tensors that stay on the device while components run there. Default: 0. */
   readonly heldBytes?: number | undefined
-  /** Bytes of its largest buffer. Absent: any. */
+  /** Bytes of its largest buffer. Absent: no limit. */
   readonly maxBufferSize?: number | undefined
   readonly needs: readonly ComponentNeeds[]
 }

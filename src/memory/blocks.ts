@@ -2,9 +2,9 @@
  * Decides which blocks of a component keep their weights on the device and which are streamed, for a budget in bytes. Pure.
  *
  * A streamed block's weights are on the device while it runs and, so that the GPU does not wait, while the block before it runs: they share
- * a ring of buffers. Keeping blocks is a knapsack problem with a catch: the larger the largest streamed block, the larger the ring. So for
- * each block size, everything larger is kept, and of the other blocks one set is tried for each sum of bytes that some set of them has. Two
- * sets of almost the same sum are as good as each other, so at most {@link mostSums} sums are kept apart.
+ * a ring of buffers. Keeping blocks is a knapsack problem, and the ring grows with the largest streamed block. So for
+ * each block size, all larger blocks are kept, and sets of the other blocks are tried: one set for each sum of bytes that a set can have. Two
+ * sets of almost the same sum are equally good, so at most {@link mostSums} different sums are tried.
  *
  * The first blocks may be those that only the first run of a generation uses. They are kept if all blocks are, and else streamed by that run: `once`
  * is their number.

@@ -76,7 +76,7 @@ test('a decode that does not fit is tiled, in the largest tiles that fit', () =>
   expect(plan(400).components[0]?.tile).toBeUndefined()
   expect(plan(399)).toMatchObject({ peakBytes: 220, components: [{ tile: 64, residence: 'resident' }] })
   expect(plan(219)).toMatchObject({ peakBytes: 140, components: [{ tile: 32, residence: 'resident' }] })
-  // Blocks are streamed only where the smallest tiles leave no room for all of them.
+  // Blocks are streamed only where the smallest tiles leave too little memory for all of them.
   expect(plan(139)).toMatchObject({ peakBytes: 120, components: [{ tile: 32, residence: 'block' }] })
 })
 
@@ -126,7 +126,7 @@ test('shared weights always stay; tensors that are held through the run count', 
   expect(plan.peakBytes).toBe(280)
 })
 
-test('the guess used without a budget', () => {
+test('without a budget, the guess is twice the largest buffer, from 1 to 8 GiB', () => {
   expect(guessBudget({ maxBufferSize: 2 ** 28 })).toBe(2 ** 30)
   expect(guessBudget({ maxBufferSize: 2 ** 31 })).toBe(2 ** 32)
   expect(guessBudget({ maxBufferSize: 2 ** 40 })).toBe(2 ** 33)

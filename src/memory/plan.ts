@@ -65,7 +65,7 @@ export interface MemoryPlanOptions {
   readonly maxMemory: number
   /** Bytes that stay through the run beside components: latents, embeddings. */
   readonly heldBytes?: number | undefined
-  /** Bytes of the largest buffer that the device allows. Absent: any. */
+  /** Bytes of the largest buffer that the device allows. Absent: no limit. */
   readonly maxBufferSize?: number | undefined
   /**
    * Bytes of memory that the device turned out to have. Streamed components are planned within them or, if that is impossible, with as few weights at

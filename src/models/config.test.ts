@@ -214,7 +214,7 @@ test('an autoencoder whose statistics are not valid is refused only where a pipe
   expect(caught(() => AutoencoderKL.fromConfig({ ...vae, scaling_factor: 0 })).code).toBe('invalid-config')
 })
 
-test('what the host computes from configs', () => {
+test('a model says what the host computes, as its config requires', () => {
   expect(UNet2DConditionModel.fromConfig(unet).config.added).toBeDefined()
   expect(UNet2DConditionModel.fromConfig({ ...unet, addition_embed_type: null }).config.added).toBeUndefined()
   expect(AutoencoderKL.fromConfig(vae).scaleFactor).toBe(8)

@@ -30,7 +30,7 @@ import type { GraphVariant } from './types.js'
 
 shareGpuDevices()
 
-/** What both lists of cases have. */
+/** A case of either list: the members that both have. */
 type Case = Pick<(typeof cases)[number], 'name' | 'className' | 'folder' | 'files' | 'edits'>
 
 /** The values of a tensor, which may be changed: its source has them from then on. */

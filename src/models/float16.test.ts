@@ -113,7 +113,7 @@ test.each([
 
 test('feed-forwards and attention of Z-Image that are out of float16’s range are correct in float16', async () => {
   const { definition, table, write, inputs } = fixtureCalls('tiny-z-image').get('transformer.forward')!()
-  // The norm after each of them undoes the factor: feed-forwards of about 1 become 360,000, and attention 160,000 times as large.
+  // The feed-forwards become 360,000 times as large, and attention 160,000 times. The RMS norm after each of them undoes the factor.
   const fed = enlarged(table, /feed_forward\.(w2|w3)\.weight$/, 600)
   const large = enlarged(fed, /attention\.(to_v|to_out\.0)\.weight$/, 400)
   const run = async (dtype: 'float32' | 'float16', weights: ReadonlyMap<string, MemoryEntry>) => {

@@ -79,7 +79,7 @@ function countSteps(file: string, granularity: 'component' | 'block'): number {
   }
 }
 
-test('nothing else reads what is computed at once with the operators after it', () => {
+test('no other operator reads the results that a joint kernel does not write', () => {
   const counts = readdirSync(folder).map((file) => [file, countSteps(file, 'component')] as const)
   expect(Object.fromEntries(counts)).toMatchObject({
     'sdxl-unet.json': 89,

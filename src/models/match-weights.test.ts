@@ -127,7 +127,7 @@ test('a tensor that two parameters would use is refused', () => {
   expect(() => matchWeights(AutoencoderKL, [twice], table)).toThrow(expect.objectContaining({ code: 'tensor-used-twice' }))
 })
 
-test('quantized weights are recognized by their scales, and must be codes', () => {
+test('quantized weights are recognized by their scales, and their codes must have the right shape', () => {
   const name = 'mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight'
   const table = unetTable()
   const entry = table.get(name)!

@@ -156,9 +156,9 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly hiddenStates?: number | undefined
   /** Whether the plain graph has the input `attention_mask`, because the pipeline class masks padding. Absent: false. */
   readonly masksPadding?: boolean | undefined
-  /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders without. */
+  /** The output with the pooled prompt embeddings that diffusers takes, [batch, width]; null for encoders that have none. */
   readonly pooledOutput: string | null
-  /** The width of the pooled prompt embeddings; null for encoders without. */
+  /** The width of the pooled prompt embeddings; null for encoders that have none. */
   readonly pooledWidth: number | null
   /** Inputs besides `inputs_embeds` that the host computes from token ids, flat [batch, tokens]. @throws InputError `invalid-shape` */
   readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>

@@ -146,7 +146,7 @@ test('operators reject impossible dims', () => {
   expect(() => dimension(x, 2)).toThrow('no axis 2')
 })
 
-test('only the ops files add operators, so the odd widths that test each of their functions test all that can be written', () => {
+test('only the ops files add operators, so odd-widths.browser.test.ts, which tests each of their functions, tests every operator', () => {
   const source = new URL('../', import.meta.url)
   const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
     (name) => name.endsWith('.ts') && !name.includes('test'),

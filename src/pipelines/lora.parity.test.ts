@@ -33,6 +33,7 @@ test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => f
       await pipeline.adapters({ type: 'load', source: loraFile(file), options: { adapterName: file } })
     if (item.weights !== undefined)
       await pipeline.adapters({ type: 'set', names: item.loras.map(({ file }) => file), weights: item.weights })
+    if (item.deleted !== undefined) await pipeline.adapters({ type: 'delete', names: item.deleted })
     const check = async () => {
       const { captured = {}, warnings } = await pipeline.generate(item.prompt, {
         ...caseOptions(item, pipeline.info.scheduler.className),

@@ -69,7 +69,7 @@ async function meanQuality(dtype: 'q4') {
 // Arithmetic bounds the error of a single block (quantize-rows.test.ts), but not that of an image. The limits here are a little beyond what was measured: q8 43.3 dB and 1.4 % in the first
 // case; q4 18.7 dB and 25 % (root mean square), the means of 13 cases. Networks of a few dozen channels with random weights suffer most, because their errors do not average out.
 describe('quality against diffusers in float32', () => {
-  test('q8 gives the image within 40 dB, the noise within 2 %', async () => {
+  test('with q8 the image has more than 40 dB, and the noise prediction an error below 2 %', async () => {
     const { image, noise, info } = await paint(diskRepository(repo), { dtype: 'q8' })
     expect(quality(image)).toBeGreaterThan(40)
     expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(0.02)
@@ -78,7 +78,7 @@ describe('quality against diffusers in float32', () => {
     expect([unet?.quantization, unet?.parameters, vae?.quantization]).toEqual(['q8', 423_028, undefined])
   })
 
-  test('q4 gives images within 17 dB, noise within 27 %', async () => {
+  test('with q4 images have more than 17 dB on average, and noise predictions an error below 27 %', async () => {
     const { info, decibels, error } = await meanQuality('q4')
     expect(decibels).toBeGreaterThan(17)
     // With scales that follow from the range of each block, the error was 26.8 %.

@@ -8,11 +8,12 @@ import type { FixtureCase } from './testing-cases.js'
 import { fixtures, readReference } from './testing.node.js'
 import type { CapturedTensors } from './types.js'
 
-/** One entry of cases.json: LoRAs in the order in which they are loaded, and the weights of `set_adapters`, if it is called. */
+/** One entry of cases.json: LoRAs in the order in which they are loaded, then the weights of `set_adapters` and the names of `delete_adapters`, if they are called. */
 export interface LoraCase extends FixtureCase {
   readonly fixture: string
   readonly loras: readonly { readonly file: string }[]
   readonly weights?: readonly number[]
+  readonly deleted?: readonly string[]
 }
 
 /** The folders of fixtures: `lora` has each style of keys; `lora-forms` has the names of original code, and the other methods. */

@@ -105,7 +105,7 @@ export interface PlannedSize {
   readonly maxSequenceLength?: number | undefined
   /** At most 1: plans without guidance, for which the denoiser needs half the memory. By default with guidance. */
   readonly guidanceScale?: number | undefined
-  /** FLUX.1: above 1, plans with a negative prompt, for which the transformer needs twice the memory. Default: without. */
+  /** FLUX.1: above 1, plans with a negative prompt, for which the transformer needs twice the memory. Default: plans without one. */
   readonly trueCfgScale?: number | undefined
   /** Whether the generation starts from an image, which the autoencoder encodes first; for FLUX.2-klein, whether it has one reference image of the result's size. Default false. */
   readonly imageToImage?: boolean | undefined

@@ -52,7 +52,7 @@ test('no read is longer than a piece, and every element is read once', () => {
   expect(entries.map((one) => covered.get(one))).toEqual([10 * MiB + 3, 7, 15 * MiB])
 })
 
-test('nothing to read', () => {
+test('no tensors give no reads', () => {
   expect(planReads([])).toEqual([])
   expect(planReads([entry(source(), 8, 0)])).toEqual([])
 })

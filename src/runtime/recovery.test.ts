@@ -67,7 +67,7 @@ test('out of memory tightens the residence step by step, then the error says wha
   expect(climb({ ...resident, canTile: false }, 1)).toMatchObject([...steps, { action: 'shrink' }, failed])
 })
 
-test('the CPU does not stream, and a plan over its budget has no fewer weights to keep', () => {
+test('on the CPU no step streams weights, and after a plan that exceeds its budget no step keeps fewer weights', () => {
   const onCpu = climb({ residence: 'resident', canStream: false, canTile: true }, 0)
   expect(onCpu).toMatchObject([{ residence: 'model' }, { action: 'tile' }, { error: { code: 'out-of-memory' } }])
   const details = { component: 'vae', needed: 2, offered: 1 }

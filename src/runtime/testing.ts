@@ -96,7 +96,7 @@ export function testCheckpoint(
   let begin = 0
   for (const { name, shape, bytes } of found) {
     const end = begin + bytes.byteLength
-    // The source keeps its own view of the same memory, so filling it here is in time.
+    // The source reads the same memory, so it sees the bytes that are written here.
     file.set(bytes, begin)
     table.set(name, { name, dtype, shape, source, begin, end })
     begin = end

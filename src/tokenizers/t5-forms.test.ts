@@ -1,6 +1,6 @@
 /**
  * The forms in which T5's tokenizer.json has been published, and others that could be (fixtures/tokenizers/t5/forms.json): transformers 5 gives the same
- * ids with all of them. Also checks that a hostile file takes no long time.
+ * ids with all of them. Also checks that a hostile file does not take long.
  */
 
 import { readFileSync } from 'node:fs'
@@ -70,7 +70,7 @@ describe.each(Object.entries({ 'tokenizer.json': { parts: {}, plain: false }, ..
   })
 })
 
-test('gives the ids that are left of a text of up to 200,000 characters', () => {
+test('truncates a text of up to 200,000 characters to the ids of transformers', () => {
   const tokenizer = load({})
   for (const [index, text] of longStrings.entries()) {
     const left = ids[strings.length + index]!
@@ -91,7 +91,7 @@ test('each word has one mark, its own or a new one', () => {
   expect(t5Words(' \n')).toEqual([])
 })
 
-test('a hostile text takes no quadratic time', () => {
+test('a hostile text does not take quadratic time', () => {
   expect(t5Words(`a${' '.repeat(2_000_000)}b`)).toEqual(['▁a', '▁b'])
 })
 

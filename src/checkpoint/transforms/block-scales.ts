@@ -20,7 +20,7 @@ export function leastSquaresScales(weights: Float32Array, byRange: Uint16Array<A
   const given = float16ToFloat32(byRange)
   const blockSize = weights.length / given.length
   const exact = new Float32Array(given.length)
-  // For each block: Σwq and Σq² of the codes that `exact` belongs to, and the squared error with the given scale, without Σw², which all scales share.
+  // For each block: Σwq and Σq² of the codes that gave the scale `exact`, and the squared error with the given scale, without Σw², which all scales share.
   const products = new Float64Array(given.length)
   const squares = new Float64Array(given.length)
   const errors = new Float64Array(given.length)

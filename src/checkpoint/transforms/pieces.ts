@@ -15,5 +15,5 @@ export function copyOverlap(target: Uint8Array, targetBegin: number, source: Uin
 /** @throws RangeError for a read beyond the tensor: the bytes there belong to the next one */
 export function checkTensorRange(range: ByteRange, byteLength: number): void {
   if (range.begin < 0 || range.begin > range.end || range.end > byteLength)
-    throw new RangeError(`bytes ${range.begin} to ${range.end} of a source of ${byteLength}`)
+    throw new RangeError(`Bytes ${range.begin} to ${range.end} are outside the source, which has ${byteLength} bytes.`)
 }

@@ -162,7 +162,7 @@ const sum = (errors: readonly number[]) => errors.reduce((total, error) => total
 
 const byRange = { bits: 4, scales: 'range' } as const
 
-/** How many dB the squared errors of 4 bits are below those with scales by range. */
+/** By how many dB scales of least squared error lower the squared error of 4-bit weights, compared with scales by range. */
 const gain = (weights: Float32Array) =>
   10 * Math.log10(sum(squaredErrors(weights, byRange)) / sum(squaredErrors(weights, { bits: 4 })))
 

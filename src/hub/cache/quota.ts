@@ -1,4 +1,4 @@
-/** Writes to the browser's store, and makes room when the browser's quota is used up: evicts files, and waits until their space is free. */
+/** Writes to the browser's store, and frees space when the browser's quota is used up: evicts files, and waits until their space is free. */
 
 import { StorageError } from '../../errors.js'
 import { hurryCollector } from '../../util/free-bytes.js'

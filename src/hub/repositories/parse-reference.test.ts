@@ -100,7 +100,7 @@ describe('a repository of the Hub', () => {
     ['<https://huggingface.co/a/b>', 'a/b'],
     ['https://huggingface.co/a/b).', 'a/b'],
     ['https://hugging\nface.co/a/b', 'a/b'],
-    // What surrounds an address.
+    // Text that people paste together with a name or an address.
     ['hf download a/b', 'a/b'],
     ['huggingface-cli download a/b --revision fp16 --local-dir x', 'a/b@fp16'],
     ['git lfs clone https://huggingface.co/a/b', 'a/b'],
@@ -193,7 +193,7 @@ describe('a folder on a web server', () => {
   ])('%j', (reference, meant) => expect(parse(reference)).toBe(meant))
 })
 
-describe('what names no model says so', () => {
+describe('a text that names no model is refused with the reason', () => {
   it.each([
     [
       'my-model',

@@ -88,7 +88,7 @@ test.each(Object.keys(settings).filter((name) => name.startsWith('rotary-')))('%
   expect(await errorOf(name, [], body, { given, dtype: 'float16' })).toBeLessThan(4 * 2 ** -11)
 })
 
-test('positions of images and sequences', () => {
+test('positions of images and sequences count from the given start', () => {
   expect([...imagePositions({ rows: 2, columns: 2 }, { first: 10, top: 1, left: 5 })]).toEqual([
     10, 1, 5, 10, 1, 6, 10, 2, 5, 10, 2, 6,
   ])
@@ -98,12 +98,12 @@ test('positions of images and sequences', () => {
 
 const normOfHeads: Body = (graph, { x }) => headNorm(graph, x!, 'norm_q', 16, 1e-5)
 
-test('an RMS norm of each head', async () => {
+test('an RMS norm of each head computes what torch’s RMSNorm computes', async () => {
   const given = { x: flat(tensor('head-norm', 'x')) }
   expect(await errorOf('head-norm', [], normOfHeads, { given, below: 'norm_q.' })).toBeLessThan(tolerance)
 })
 
-test('an RMS norm of products that are out of float16’s range', async () => {
+test('an RMS norm of products that are out of float16’s range is right', async () => {
   const { exponent, epsilon } = settings['large-norm'] as { exponent: number; epsilon: number }
   const body =
     (by: number): Body =>
@@ -115,7 +115,7 @@ test('an RMS norm of products that are out of float16’s range', async () => {
   expect(await errorOf('large-norm', ['x'], body(0), { dtype: 'float16' })).toBeGreaterThan(0.5)
 })
 
-test('a Linear with results that are out of float16’s range', async () => {
+test('a Linear with results that are out of float16’s range is right', async () => {
   const { epsilon } = settings['large-norm'] as { epsilon: number }
   const body: Body = (graph, { x }) =>
     rmsNorm(graph, wideLinear(graph, x!, 'linear', 16, { bias: false, exponent: 6 }), 'norm', epsilon)
@@ -123,7 +123,7 @@ test('a Linear with results that are out of float16’s range', async () => {
   expect(await errorOf('large-norm', ['x'], body, { dtype: 'float16' })).toBeLessThan(8 * 2 ** -11)
 })
 
-test('grouped-query attention, causal and with padding', async () => {
+test('grouped-query attention is right, causal and with padding', async () => {
   const name = 'grouped-query-attention'
   const heads = settings[name] as { heads: number; keyHeads: number }
   const given = Object.fromEntries(['query', 'key', 'value'].map((key) => [key, flat(tensor(name, key))]))
@@ -155,7 +155,7 @@ test.each(['qwen3-mlp', 'z-image-feed-forward'])('the gated feed-forward %s', as
 
 const adaptiveNorm: Body = (graph, { x, temb }) => adaLayerNormContinuous(graph, x!, silu(graph, temb!), 'norm_out')
 
-test('AdaLayerNormContinuous', async () => {
+test('the last norm computes what diffusers’ AdaLayerNormContinuous computes', async () => {
   expect(await errorOf('norm-out', ['x', 'temb'], adaptiveNorm, { below: 'norm_out.' })).toBeLessThan(tolerance)
 })
 
@@ -167,7 +167,7 @@ const sharedModulations: Body = (graph, { x, temb }) => {
   return addGated(graph, middle, gateMlp, modulate(graph, plainNorm(graph, middle), shiftMlp, factorMlp))
 }
 
-test('modulations that all blocks share', async () => {
+test('modulations that all blocks share are those of diffusers’ Flux2Modulation', async () => {
   expect(await errorOf('shared-modulation', ['x', 'temb'], sharedModulations)).toBeLessThan(tolerance)
 })
 
@@ -176,6 +176,6 @@ const tanhGates: Body = (graph, { x, temb }) => {
   return addTanhGated(graph, x!, gate, mul(graph, x!, factor))
 }
 
-test('scales and gates through tanh', async () => {
+test('scales and gates through tanh are those of Z-Image’s blocks', async () => {
   expect(await errorOf('tanh-modulation', ['x', 'temb'], tanhGates, { below: 'adaLN_modulation.0.' })).toBeLessThan(tolerance)
 })

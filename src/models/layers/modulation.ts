@@ -29,8 +29,8 @@ export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, fa
 }
 
 /**
- * {@link modulate} of a value that other operators read too. It is the second operand of the product, and so a GPU writes it: of a first operand it computes the product alone
- * (runtime/webgpu/kernels/joint-steps.ts).
+ * {@link modulate} of a value that other operators read too. The value is the second operand of the product, so that a GPU writes it: a GPU may compute a first
+ * operand and the product in one kernel, which writes the product alone (runtime/webgpu/kernels/joint-steps.ts).
  */
 export function modulateShared(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
   return add(graph, mul(graph, factor, x), shift)

@@ -159,7 +159,7 @@ function writeGraph(sd3: Sd3Config, shape: Sd3Shape, options: WriteOptions, skip
     }
     const stage = component.stage(name, values, (graph, inputs) => {
       const result = jointTransformerBlock(graph, inputs.hidden, inputs.context, inputs.temb, settings)
-      if (result.context === undefined) throw new Error('Only the last block drops the prompt')
+      if (result.context === undefined) throw new Error('A block that is not the last one returned no tokens of the prompt')
       return { hidden: result.hidden, context: result.context }
     })
     hidden = stage.hidden

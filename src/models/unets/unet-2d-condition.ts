@@ -164,7 +164,7 @@ class UnetWriter {
 
   #resnet(name: string, hidden: ValueInfo, skip: ValueInfo | undefined, channels: number, outputScaleFactor?: number): ValueInfo {
     const temb = this.#temb
-    if (temb === undefined) throw new Error('The time embedding comes first')
+    if (temb === undefined) throw new Error('A ResNet was written before the time embedding that it reads')
     const settings = { groups: this.#unet.groups, epsilon: this.#unet.epsilon, outputScaleFactor }
     if (skip === undefined) {
       return this.#component.stage(name, { hidden, temb }, (graph, inputs) => ({
@@ -179,7 +179,7 @@ class UnetWriter {
   #attend(name: string, image: ValueInfo, attention: UnetAttention | undefined, layer: number): ValueInfo {
     const context = this.#context
     if (attention === undefined) return image
-    if (context === undefined) throw new Error('The prompt comes first')
+    if (context === undefined) throw new Error('An attention was written before the prompt that it reads')
     const component = this.#component
     const settings = {
       batch: this.#shape.batch,

@@ -59,12 +59,12 @@ interface Crossing {
   readonly name: keyof typeof repositories
   readonly size: { readonly width: number; readonly height: number }
   readonly latents: number
-  /** Uploaded for each of the two prompts: the rows of the token embeddings, and which row to pool. */
+  /** Bytes that are uploaded for each of the two prompts: the rows of the token embeddings, and which row to pool. */
   readonly prompt: readonly number[]
-  /** Uploaded for the other inputs of the condition. */
+  /** Bytes that are uploaded for the denoiser's inputs that stay from step to step. */
   readonly condition: readonly number[]
   readonly step: number
-  /** Uploaded to scale the latents of each decoded part of an image. */
+  /** Bytes that are uploaded to scale the latents of each decoded part of an image. */
   readonly scaling: readonly number[]
   /** Sizes in latent pixels of the parts that an image is decoded in, and image pixels for each. */
   readonly factor: number

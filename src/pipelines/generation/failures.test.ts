@@ -127,12 +127,12 @@ function fail(code: 'device-lost' | 'out-of-memory'): never {
   throw new DeviceError(code, 'The test ends this run.')
 }
 
-test('without a failure', () => {
+test('a generation without a failure gives no warning and leaves nothing', () => {
   expect(whole).toMatchObject({ ...clean, warnings: [], steps: [0, 1], runs: 7 })
 })
 
 describe.each(['device-lost', 'out-of-memory'] as const)('%s', (code) => {
-  test.each(eachRun)('in run %i', async (failing) => {
+  test.each(eachRun)('in run %i is recovered, with the same image', async (failing) => {
     const found = await generate((index) => {
       if (index === failing) fail(code)
     })
@@ -141,7 +141,7 @@ describe.each(['device-lost', 'out-of-memory'] as const)('%s', (code) => {
   })
 })
 
-test.each(eachRun)('a cancel in run %i', async (failing) => {
+test.each(eachRun)('a cancel in run %i ends the generation, and leaves nothing', async (failing) => {
   const controller = new AbortController()
   const found = await generate((index) => {
     if (index === failing) controller.abort()
@@ -149,7 +149,7 @@ test.each(eachRun)('a cancel in run %i', async (failing) => {
   expect(found).toMatchObject({ ...clean, images: undefined, error: { name: 'AbortError' } })
 })
 
-test.each(eachRun)('another error in run %i', async (failing) => {
+test.each(eachRun)('another error in run %i ends the generation with this error, and leaves nothing', async (failing) => {
   const error = new TypeError('The test ends this run.')
   const found = await generate((index) => {
     if (index === failing) throw error
@@ -157,7 +157,7 @@ test.each(eachRun)('another error in run %i', async (failing) => {
   expect(found).toMatchObject({ ...clean, images: undefined, error })
 })
 
-test('a lost device in the last step, and too little memory in the attempt that follows', async () => {
+test('a lost device in the last step, and too little memory in the attempt that follows, are recovered', async () => {
   const found = await generate((index) => {
     if (index === 4) fail('device-lost')
     if (index === 8) fail('out-of-memory')

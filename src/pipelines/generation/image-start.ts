@@ -24,7 +24,7 @@ export interface ImageStartRules {
 
 /**
  * diffusers' `get_timesteps`: the last `strength` of the steps run. Sets the scheduler's begin index.
- * @throws InputError `strength` if it leaves no step, or is not in (0, 1]; UnsupportedError `unsupported-config` if the scheduler cannot add noise to an image
+ * @throws InputError `strength` if it leaves no timestep, or is not from 0 to 1; UnsupportedError `unsupported-config` if the scheduler cannot add noise to an image
  */
 export function imageStart(
   options: GenerateOptions,
@@ -45,7 +45,9 @@ export function imageStart(
   const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaultSteps
   const left = steps * strength
   const first = rules.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)
-  if (!(strength > 0 && strength <= 1) || first >= steps)
+  const begin = first * scheduler.order
+  // PNDM has one timestep more than steps. As in diffusers, that one runs whatever the strength is.
+  if (!(strength >= 0 && strength <= 1) || begin >= scheduler.timesteps.length)
     throw new InputError(
       'strength',
       `strength is ${strength}, which leaves no step of ${steps}; allowed are numbers from ${1 / steps} to 1.`,
@@ -54,7 +56,6 @@ export function imageStart(
         allowed: 1 / steps,
       },
     )
-  const begin = first * scheduler.order
   scheduler.setBeginIndex(begin)
   return { image, begin }
 }

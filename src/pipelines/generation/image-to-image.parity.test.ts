@@ -68,10 +68,11 @@ test('invalid images and strengths are refused before anything runs', async () =
     ['image', { image: { ...image, width: 33 } }],
     ['image', { image: { ...image, data: new Uint8ClampedArray(3) } }],
     ['size', { image, width: 64 }],
-    ['strength', { image, strength: 0 }],
+    ['strength', { image, strength: 0, scheduler: { className: 'DDIMScheduler' } }],
+    ['strength', { image, strength: -0.1 }],
     ['strength', { image, strength: 1.5 }],
     ['strength', { image, strength: Number.NaN }],
-    ['strength', { image, strength: 0.2, numInferenceSteps: 4 }],
+    ['strength', { image, strength: 0.2, numInferenceSteps: 4, scheduler: { className: 'DDIMScheduler' } }],
     ['unsupported-config', { image, scheduler: { className: 'IPNDMScheduler' } }],
   ]
   for (const [code, options] of wrong) await expect(pipeline.generate('a dog', options)).rejects.toMatchObject({ code })

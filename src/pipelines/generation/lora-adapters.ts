@@ -11,8 +11,9 @@ import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { openEmbedding } from '../loading/adapters/open-embedding.js'
 import { openLora, type OpenedLora } from '../loading/adapters/open-lora.js'
 import type { OpenedPipeline } from '../loading/open-pipeline.js'
-import type { ActiveAdapter, NetworkAdapter } from '../network-adapters.js'
+import type { ActiveAdapter, LayerFactors, NetworkAdapter } from '../network-adapters.js'
 import type { LoadedParts } from '../loading/read-parts.js'
+import { ActiveLoras } from '../active-loras.js'
 import { Embeddings } from './embeddings.js'
 import { loraNetworks } from '../lora-networks.js'
 import { Run, type CallHooks } from '../run.js'
@@ -23,12 +24,16 @@ interface LoadedAdapter {
   readonly opened: OpenedLora
   /** The LoRA's weight in each component that it changes. The weights differ after a fusion with a scale into only some of the components. */
   readonly weights: Map<LoraComponent, number>
+  /** What {@link LoraAdapters} has made of the LoRA for only some layers of a component, by the component and these layers. */
+  readonly parts: Map<string, NetworkAdapter>
 }
 
 /** An adapter whose changes are in the weights of a component. */
 interface FusedAdapter {
   readonly name: string
   readonly weight: number
+  /** The layers whose weights have the changes. */
+  readonly layers: ReadonlySet<string>
 }
 
 /** A weight of a LoRA, 1 unless given. @throws InputError `adapter-weights` */
@@ -48,19 +53,20 @@ export class LoraAdapters {
   /** The networks that LoRAs can change. */
   readonly #networks: ReadonlyMap<LoraComponent, Network>
   readonly #loaded = new Map<string, LoadedAdapter>()
-  /** For each component, the names of its active adapters in their order. */
-  readonly #active = new Map<LoraComponent, readonly string[]>()
+  /** The active adapters of each component. */
+  readonly #active: ReadonlyMap<LoraComponent, ActiveLoras>
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
   /** Codes and messages of the warnings for the next generation. */
   #warnings: (readonly [code: string, message: string])[] = []
   readonly #embeddings: Embeddings
   #nextId = 0
-  #layers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
+  #adaptableLayers: ReadonlyMap<LoraComponent, AdaptableLayers> | undefined
 
   constructor({ networks, words }: Pick<LoadedParts, 'networks' | 'words'>) {
     this.#embeddings = new Embeddings(networks, words)
     this.#networks = loraNetworks(networks)
+    this.#active = new Map([...this.#networks.keys()].map((component) => [component, new ActiveLoras()]))
   }
 
   /** Runs a command. @throws as {@link openLora} for `load`; InputError `adapter-name`, `adapter-weights`, `components`; UnsupportedError `lora-fuse` */
@@ -119,8 +125,8 @@ export class LoraAdapters {
 
   /** The layers that can have branches of LoRAs. */
   #adaptable(): ReadonlyMap<LoraComponent, AdaptableLayers> {
-    this.#layers ??= new Map([...this.#networks].map(([component, { model }]) => [component, adaptableLayers(model)]))
-    return this.#layers
+    this.#adaptableLayers ??= new Map([...this.#networks].map(([component, { model }]) => [component, adaptableLayers(model)]))
+    return this.#adaptableLayers
   }
 
   #isQuantized(component: LoraComponent, layer: string): boolean {
@@ -133,7 +139,7 @@ export class LoraAdapters {
     return [...this.#loaded].map(([adapterName, { opened, weights }]) => {
       const { file, factors, triggerWords, bytes } = opened
       const fused = [...factors.keys()].filter((component) => this.#isFused(component, adapterName))
-      const active = [...factors.keys()].some((component) => this.#active.get(component)?.includes(adapterName) === true)
+      const active = [...factors.keys()].some((component) => this.#activeLayers(component, adapterName).length > 0)
       const ranks = [...factors.values()].flatMap((layers) => [...layers.values()].map(({ form }) => rankOf(form)))
       const nameOf = (component: LoraComponent) => this.#networks.get(component)?.name ?? component
       const [weight = 1] = weights.values()
@@ -169,8 +175,8 @@ export class LoraAdapters {
   /** Adds a LoRA. As in diffusers, it becomes the only active one in each component that it changes. */
   #add(name: string, opened: OpenedLora, weight: number): void {
     const weights = new Map([...opened.factors.keys()].map((component) => [component, weight]))
-    this.#loaded.set(name, { id: this.#nextId++, opened, weights })
-    for (const component of opened.factors.keys()) this.#active.set(component, [name])
+    this.#loaded.set(name, { id: this.#nextId++, opened, weights, parts: new Map() })
+    for (const component of opened.factors.keys()) this.#active.get(component)?.activate([name], this.#layersOf(component))
     this.#apply()
   }
 
@@ -195,11 +201,7 @@ export class LoraAdapters {
     const stays = (component: LoraComponent, { name, weight }: FusedAdapter) =>
       names.includes(name) && this.#get(name).weights.get(component) === weight
     this.#endFusions(stays, 'setAdapters has changed it')
-    for (const component of this.#networks.keys())
-      this.#active.set(
-        component,
-        names.filter((name) => this.#get(name).opened.factors.has(component)),
-      )
+    for (const [component, active] of this.#active) active.activate(names, this.#layersOf(component))
     this.#apply()
   }
 
@@ -209,27 +211,30 @@ export class LoraAdapters {
     const given = typeof adapterNames === 'string' ? [adapterNames] : adapterNames
     for (const name of given ?? []) this.#get(name)
     const added = this.#componentsNamed(components ?? this.#fusedByDefault()).map((component) => {
-      const active = this.#active.get(component) ?? []
-      const names = [...new Set(given ?? active)].filter(
-        (name) => this.#get(name).opened.factors.has(component) && !this.#isFused(component, name),
-      )
-      const inactive = scale === 1 ? undefined : names.find((name) => !active.includes(name))
+      const fusions = [...new Set(given ?? this.#active.get(component)?.names)].flatMap((name) => {
+        const active = this.#activeLayers(component, name)
+        const wanted = given === undefined ? active : this.#layers(component, name)
+        const layers = new Set(wanted.filter((layer) => !this.#isFused(component, name, layer)))
+        return layers.size === 0 ? [] : { name, layers, isActive: active.length === this.#layers(component, name).length }
+      })
+      const inactive = scale === 1 ? undefined : fusions.find(({ isActive }) => given !== undefined && !isActive)
       if (inactive !== undefined) {
-        const message = `loraScale is ${scale}, which diffusers applies to active LoRAs only, and ${inactive} is not active. Make it active with setAdapters, or leave loraScale out.`
-        throw new InputError('adapter-weights', message, { adapterName: inactive, loraScale: scale })
+        const { name } = inactive
+        const message = `loraScale is ${scale}, which diffusers applies to active LoRAs only, and ${name} is not active. Make it active with setAdapters, or leave loraScale out.`
+        throw new InputError('adapter-weights', message, { adapterName: name, loraScale: scale })
       }
-      for (const name of names) {
+      for (const { name, layers } of fusions) {
         const network = this.#networks.get(component)
-        network?.adapters?.checkFusable(this.#adapterOf(component, name), network.name)
+        network?.adapters?.checkFusable(this.#adapterOf(component, name, layers), network.name)
       }
-      return [component, names] as const
+      return [component, fusions] as const
     })
-    for (const [component, names] of added) {
-      const fused = names.map((name): FusedAdapter => {
+    for (const [component, fusions] of added) {
+      const fused = fusions.map(({ name, layers }): FusedAdapter => {
         const { weights } = this.#get(name)
         const weight = (weights.get(component) ?? 1) * scale
         weights.set(component, weight)
-        return { name, weight }
+        return { name, weight, layers }
       })
       this.#fused.set(component, [...(this.#fused.get(component) ?? []), ...fused])
     }
@@ -260,8 +265,26 @@ export class LoraAdapters {
     throw new InputError('components', message, { components: names, allowed })
   }
 
-  #isFused(component: LoraComponent, name: string): boolean {
-    return this.#fused.get(component)?.some((one) => one.name === name) === true
+  /** Whether a LoRA is fused into a layer, or into any layer if none is given. */
+  #isFused(component: LoraComponent, name: string, layer?: string): boolean {
+    const isIt = (one: FusedAdapter) => one.name === name && (layer === undefined || one.layers.has(layer))
+    return this.#fused.get(component)?.some(isIt) === true
+  }
+
+  /** The layers of a component that a LoRA changes. */
+  #layers(component: LoraComponent, name: string): readonly string[] {
+    return [...(this.#get(name).opened.factors.get(component)?.keys() ?? [])]
+  }
+
+  /** The layers of a component in which a LoRA is active. */
+  #activeLayers(component: LoraComponent, name: string): readonly string[] {
+    return this.#layers(component, name).filter((layer) => this.#active.get(component)?.isActive(name, layer) === true)
+  }
+
+  /** The layers of a component that each loaded LoRA changes, without those of one LoRA. */
+  #layersOf(component: LoraComponent, without?: string): ReadonlyMap<string, readonly string[]> {
+    const names = [...this.#loaded.keys()].filter((name) => name !== without)
+    return new Map(names.map((name) => [name, this.#layers(component, name)]))
   }
 
   /** Takes fused LoRAs out of the weights, except those that `stays` accepts. `why`: for the warning of the next generation. */
@@ -281,27 +304,16 @@ export class LoraAdapters {
       ])
   }
 
-  /** Removes LoRAs, by default all. @throws InputError `adapter-name` for a name that is not loaded */
+  /** Removes LoRAs, by default all. As in diffusers, a layer whose active LoRAs are all removed gets another one that changes it. @throws InputError `adapter-name` for a name that is not loaded */
   #delete(names: readonly string[] = [...this.#loaded.keys()]): void {
-    for (const name of names) this.#get(name)
-    const others = [...this.#loaded].filter(([name]) => !names.includes(name))
-    for (const [component, active] of this.#active) {
-      const left = active.filter((name) => !names.includes(name))
-      this.#active.set(component, left)
-      const other = others.find(([, { opened }]) => opened.factors.has(component))
-      if (active.length === 0 || left.length > 0 || other === undefined) continue
-      const { name: network = component } = this.#networks.get(component) ?? {}
-      this.#warnings.push([
-        'lora-inactive',
-        `No LoRA is active in ${network} any more, because its active ones have been removed. diffusers would make another one active, such as ${other[0]}; setAdapters does it here.`,
-      ])
-    }
+    const removed = new Set(names.map((name) => this.#get(name)))
     this.#endFusions((_, { name }) => !names.includes(name), 'it has been removed')
-    this.#apply()
     for (const name of names) {
-      this.#loaded.get(name)?.opened.close()
+      for (const [component, active] of this.#active) active.remove(name, this.#layersOf(component, name))
       this.#loaded.delete(name)
     }
+    this.#apply()
+    for (const { opened } of removed) opened.close()
   }
 
   #get(name: string): LoadedAdapter {
@@ -312,19 +324,30 @@ export class LoraAdapters {
     throw new InputError('adapter-name', message, { adapterName: name, loaded })
   }
 
-  #adapterOf(component: LoraComponent, name: string): NetworkAdapter {
-    const { id, opened } = this.#get(name)
-    return { id, layers: opened.factors.get(component) ?? new Map() }
+  /** A LoRA's factors for these layers of a component. Equal layers give the same object. */
+  #adapterOf(component: LoraComponent, name: string, layers: ReadonlySet<string>): NetworkAdapter {
+    const { id, opened, parts } = this.#get(name)
+    const all = opened.factors.get(component) ?? new Map<string, LayerFactors>()
+    if (layers.size === all.size) return { id, layers: all }
+    const wanted = [...all].filter(([layer]) => layers.has(layer))
+    const key = [component, ...wanted.map(([layer]) => layer)].join(' ')
+    const part = parts.get(key) ?? { id: this.#nextId++, layers: new Map(wanted) }
+    parts.set(key, part)
+    return part
   }
 
   #apply(): void {
     for (const [component, network] of this.#networks) {
-      const active = (this.#active.get(component) ?? []).filter((name) => !this.#isFused(component, name))
-      const weightOf = (name: string) => this.#get(name).weights.get(component) ?? 1
-      network.adapters?.activate(
-        active.map((name): ActiveAdapter => ({ adapter: this.#adapterOf(component, name), weight: weightOf(name) })),
-        this.#fused.get(component)?.map(({ name, weight }) => ({ adapter: this.#adapterOf(component, name), weight })),
-      )
+      const withWeight = (name: string, layers: ReadonlySet<string>, weight = 1): ActiveAdapter => ({
+        adapter: this.#adapterOf(component, name, layers),
+        weight,
+      })
+      const active = (this.#active.get(component)?.names ?? []).flatMap((name) => {
+        const layers = this.#activeLayers(component, name).filter((layer) => !this.#isFused(component, name, layer))
+        return layers.length === 0 ? [] : withWeight(name, new Set(layers), this.#get(name).weights.get(component))
+      })
+      const fused = this.#fused.get(component)?.map(({ name, layers, weight }) => withWeight(name, layers, weight))
+      network.adapters?.activate(active, fused)
     }
   }
 }

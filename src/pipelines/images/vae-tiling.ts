@@ -43,7 +43,7 @@ export async function workInTiles({ height, width }: Extent, { from, to }: TileE
     }
     above = current
   }
-  if (result === undefined) throw new RangeError('There is nothing to work on')
+  if (result === undefined) throw new RangeError('The input of the autoencoder has no pixels')
   return result
 }
 

@@ -125,7 +125,7 @@ test.each([1, 2, 3, 4, 5])('cases of kind %i load here, or are refused, as diffu
   expect(faults).toEqual([])
 })
 
-test('every refusal of a checkpoint is one of diffusers too, or is decided elsewhere', () => {
+test('for each error code of a checkpoint, diffusers fails at a case too, or another test decides the code', () => {
   const caused = new Set(
     [...errors].filter(([item]) => item.judged === 'error').map(([, error]) => isAquatintError(error) && error.code),
   )

@@ -64,7 +64,7 @@ test('text encoders on wasm and the rest on webgpu give the image of diffusers',
   expect(memory.components['unet']).toEqual(webgpu!.components['unet'])
 })
 
-test('balanced fills the GPU first, the largest before the others', async () => {
+test('balanced fills the GPU first, beginning with the largest component', async () => {
   // The UNet takes 1.69 MB of weights and 0.41 of activations; of the others, 0.85 MB of weights, none fits beside it.
   expect(await load({ deviceMap: 'balanced', maxMemory: { webgpu: '2.3MB', wasm: '900kB' } })).toEqual({
     text_encoder: 'wasm',

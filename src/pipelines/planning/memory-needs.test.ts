@@ -62,7 +62,7 @@ test("the denoiser's inputs, the kept latents, and the copy of the prompt for sk
   const latents = 2 * 16 * 4 * 8
   // One half of the guided batch: embeddings of 77 + 256 tokens and a pooled vector, for two images.
   const half = 2 * (333 * 64 + 40)
-  // Beside the halves: the positions of 2 × 4 patches once, and the projection of the timestep for each image of the batch.
+  // The other inputs are the positions of 2 × 4 patches, once, and the projection of the timestep, for each image of the batch.
   expect(held({})).toBe(2 * half + 8 * 32 + 4 * 256 + 2 * latents + 6 * latents)
   expect(held({ guided: false })).toBe(half + 8 * 32 + 2 * 256 + latents + 6 * latents)
   expect(held({ skipsLayers: true }) - held({})).toBe(half)

@@ -79,7 +79,7 @@ export class LoadedTextEncoder {
   /** The text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` */
   chat(prompt: string, options: ChatOptions): string {
     const { chat } = this.#tokenizer
-    if (chat === undefined) throw new TypeError('The tokenizer of this text encoder has no chats')
+    if (chat === undefined) throw new TypeError('The tokenizer of this text encoder has no chat template')
     return chat(prompt, options)
   }
 

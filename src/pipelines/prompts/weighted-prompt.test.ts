@@ -16,7 +16,7 @@ interface Case {
 
 const cases = JSON.parse(readFileSync(join(fixtures, 'prompts', 'grammar.json'), 'utf8')) as Case[]
 
-/** What a tokenizer sees: white space separates words, and parts without text have no tokens. A power may differ in its last bit. */
+/** What a tokenizer sees: white space separates words, and parts without text have no tokens. Weights are rounded, because powers of 1.1 may differ in their last bit. */
 const seen = (sections: Case['parsed']) =>
   sections.map((section) =>
     section

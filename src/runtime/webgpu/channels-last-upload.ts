@@ -49,7 +49,7 @@ export class ChannelsLastUpload {
     const step = 16 * Math.ceil(Math.min(stagingBytes.most, Math.max(stagingBytes.least, most / pieces)) / 16)
     const { storage, sizes, destroy } = await openUploadBuffers(this.#buffers, owner, [Math.min(most, step)])
     const [staging] = storage
-    if (staging === undefined) throw new TypeError('The buffer that was asked for is missing.')
+    if (staging === undefined) throw new TypeError('The buffer that was requested is missing.')
     return {
       write: (buffer, weight, byteOffset, bytes) => {
         for (let at = 0; at < bytes.byteLength; at += step)

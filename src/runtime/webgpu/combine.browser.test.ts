@@ -50,7 +50,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(await both.read()).toEqual(Float32Array.from([...values, ...values]))
   })
 
-  test('a tensor with more values than a row of the grid', async () => {
+  test('a tensor with more values than a row of the grid is summed as a whole', async () => {
     const count = 65_535 * 64 + 1000
     const sum = device.combine([{ tensor: upload(16, 3), scale: 2 }], [count], 'test')
     const values = await sum.read()

@@ -5,7 +5,7 @@
  * from the pool, and `trim()` empties the pool. onnxruntime's own caches could only be emptied by releasing every session.
  *
  * WebGPU reports only later that there was no memory for a buffer, and ignores commands that use such a buffer. So each buffer is made in an
- * error scope of its own; the bytes that the account counts at that moment are known to be too many.
+ * error scope of its own. If that scope reports an error, the GPU has less memory than the bytes that the account counted when the buffer was made.
  */
 
 import { DeviceError, isAquatintError } from '../../errors.js'

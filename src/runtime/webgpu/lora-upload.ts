@@ -38,7 +38,7 @@ export class LoraUpload {
     if (a === 0) return undefined
     const { storage, sizes, destroy } = await openUploadBuffers(this.#buffers, owner, [a, b])
     const [left, right] = storage
-    if (left === undefined || right === undefined) throw new TypeError('A buffer that was asked for is missing.')
+    if (left === undefined || right === undefined) throw new TypeError('A buffer that was requested is missing.')
     return {
       add: async (buffer, weight, signal) => {
         const { fused } = weight.entry

@@ -14,7 +14,7 @@ import { replaceMethod } from './testing-gpu.js'
 const free: GPUDevice[] = []
 
 /**
- * The devices that the tests of this file open are shared with other files: `dispose()` makes one available again. The uniform buffers that onnxruntime
+ * The devices that the tests of this file open are shared with other files: `dispose()` makes the device available to the next test. The uniform buffers that onnxruntime
  * keeps with the kernels, a few kilobytes, count only in the memory account of the test that made them.
  */
 export function shareGpuDevices(): void {

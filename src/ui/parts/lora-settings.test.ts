@@ -12,7 +12,7 @@ test('a link has the LoRAs that others can load', () => {
   expect(lorasFromQuery(['x:owner/name', '1:b.safetensors', '1e9:a/b', ''])).toBeUndefined()
 })
 
-test('untrusted values are left out', () => {
+test('invalid values of an untrusted link are left out', () => {
   expect(lorasFromUnknown([hub, { source: 1, weight: 1 }, { source: 'a/b', weight: Number.NaN }, null, 'x'])).toEqual([hub])
   expect(lorasFromUnknown({ length: 1 })).toBeUndefined()
   expect(lorasFromUnknown(Array.from({ length: 30 }, () => file))).toHaveLength(20)

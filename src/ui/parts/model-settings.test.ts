@@ -89,6 +89,6 @@ test('a LoRA counts before its model, unless its weight is 0; the note says what
   expect(settingsFor(model, [{ ...lora, weight: 0 }])?.name).toBe('SDXL-Turbo')
   const found = settingsFor('a/b', [lora])
   expect(found && settingsNote(found)).toBe(
-    'Empty fields mean what Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (published as ByteDance/Hyper-SD).',
+    'Empty fields use the settings that Hyper-SD was made for: 8 steps, no guidance, scheduler DDIM, trailing (published as ByteDance/Hyper-SD).',
   )
 })

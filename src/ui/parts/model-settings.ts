@@ -198,5 +198,5 @@ export function settingsNote({ name, publishedAs, settings }: PublishedSettings)
     }),
     eta === undefined ? '' : `eta ${eta}`,
   ].filter((part) => part !== '')
-  return `Empty fields mean what ${name} was made for: ${parts.join(', ')} (published as ${publishedAs}).`
+  return `Empty fields use the settings that ${name} was made for: ${parts.join(', ')} (published as ${publishedAs}).`
 }

@@ -77,7 +77,7 @@ test.each([
   }),
 )
 
-test('a picture without a prompt, with a negative one', () => {
+test('a picture may have a negative prompt and no prompt', () => {
   expect(readParameters('Negative prompt: dark\nSteps: 4, Seed: 2')).toMatchObject({ prompt: '', negativePrompt: 'dark' })
 })
 

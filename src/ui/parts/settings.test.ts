@@ -49,7 +49,7 @@ test('settings survive a PNG', () => {
   expect(fromPngText(toPngText(full))).toEqual(full)
 })
 
-test('other programs read the prompt, the negative prompt and the facts', () => {
+test('other programs read the prompt, the negative prompt and the settings', () => {
   expect(toPngText(full)['parameters']).toBe(
     'a cat & a dog, 猫 🐈 50%\nNegative prompt: blurry\nSteps: 30, Sampler: Euler, Schedule type: Karras, CFG scale: 5.5, True CFG scale: 3, Seed: 9007199254740991, Size: 1024x768, Clip skip: 2, Eta: 0.5, Model: stabilityai/stable-diffusion-xl-base-1.0',
   )

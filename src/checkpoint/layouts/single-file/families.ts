@@ -15,12 +15,17 @@ import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
 import { zImageNames } from './z-image-names.js'
 
-/** For each component, the tables of names that its tensors may have. The table with the most tensors in the file is used; of equals, the first. */
+/** Where a file of any family has its autoencoder. As in diffusers, the one under ComfyUI's prefix has priority over another one in the file. */
+const vaeTables: readonly OriginalNames[] = [vaeNames('vae.'), vaeNames('first_stage_model.')]
+
+/**
+ * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; without markers, the table with
+ * the most tensors in the file, and of equals the first.
+ */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
   transformer: [sd3Names('model.diffusion_model.'), sd3Names('')],
-  // As in diffusers, an autoencoder under ComfyUI's prefix has priority over another one in the file.
-  vae: [vaeNames('vae.'), vaeNames('first_stage_model.')],
+  vae: vaeTables,
   text_encoder: [
     clipNames('cond_stage_model.transformer.'),
     openClipNames('cond_stage_model.model.'),
@@ -34,7 +39,7 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
 /** The tables for files of FLUX.1, whose second text encoder differs. */
 const fluxComponentNames: typeof componentNames = {
   transformer: [fluxNames('model.diffusion_model.'), fluxNames('')],
-  vae: [vaeNames('vae.')],
+  vae: vaeTables,
   text_encoder: [projectedClipNames('text_encoders.clip_l.transformer.')],
   text_encoder_2: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
@@ -42,7 +47,7 @@ const fluxComponentNames: typeof componentNames = {
 /** The tables for files of Chroma, whose only text encoder is T5. */
 const chromaComponentNames: typeof componentNames = {
   transformer: [chromaNames('model.diffusion_model.'), chromaNames('')],
-  vae: [vaeNames('vae.')],
+  vae: vaeTables,
   text_encoder: [transformersNames('text_encoders.t5xxl.transformer.')],
 }
 
@@ -67,7 +72,7 @@ const ownTables: readonly {
   },
   {
     matches: isZImageFile,
-    tables: { transformer: [zImageNames('model.diffusion_model.'), zImageNames('')] },
+    tables: { transformer: [zImageNames('model.diffusion_model.'), zImageNames('')], vae: vaeTables },
     first: 'layers.',
   },
 ]
@@ -78,6 +83,8 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   const families = own?.tables ?? componentNames
   const tables = Object.hasOwn(families, component) ? families[component] : undefined
   const first = own?.first ?? firstNames[component] ?? ''
+  const marked = tables?.find(({ prefix, marker }) => marker !== undefined && tensors.has(prefix + marker))
+  if (marked !== undefined) return marked
   let most: { readonly names: OriginalNames; readonly count: number } | undefined
   for (const names of tables ?? []) {
     const count = countNames(tensors, names.prefix === '' ? first : names.prefix)
@@ -261,7 +268,7 @@ export function refuseScaledWeights(
     if (scales.some((name) => name.startsWith(prefix)))
       throw new UnsupportedError(
         'single-file-family',
-        `The ${component} in ${file} has weights in 8 bits with a scale for each tensor (scaled_fp8), which neither Aquatint nor diffusers can read. Choose a file in bfloat16, float16 or plain float8, or name a repository that has this component: { ${component}: 'owner/name' }.`,
+        `The ${component} in ${file} has weights in 8 bits with a scale for each tensor (scaled_fp8). Aquatint does not read these, and diffusers would leave out the scales. Choose a file in bfloat16, float16 or plain float8, or name a repository that has this component: { ${component}: 'owner/name' }.`,
         { file, component },
       )
 }

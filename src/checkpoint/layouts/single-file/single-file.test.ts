@@ -51,6 +51,7 @@ const bytesOf = async ({ source, begin, end }: TensorEntry) => Buffer.from(await
 /** Opens a fixture as a single file, with the configs of its folders. */
 async function open(fixture: string, file: Uint8Array<ArrayBuffer>, replaced: readonly string[] = []) {
   const warnings: string[] = []
+  const messages: string[] = []
   const repository = memoryRepository({ 'model.safetensors': file })
   const source = await repository.open('model.safetensors')
   const layout = await openSingleFile({
@@ -59,9 +60,12 @@ async function open(fixture: string, file: Uint8Array<ArrayBuffer>, replaced: re
     config: folderOf(fixture),
     replaced,
     open: () => Promise.reject(new Error('The config is given.')),
-    warn: (code) => warnings.push(code),
+    warn: (code, message) => {
+      warnings.push(code)
+      messages.push(message)
+    },
   })
-  return { layout, warnings }
+  return { layout, warnings, messages }
 }
 
 const labels = {
@@ -170,6 +174,38 @@ it('takes an encoder by most of its tensors, and the autoencoder under vae. befo
   const both = new Map(tensors)
   for (const [name, entry] of tensors) both.set(name.replace('first_stage_model.', 'vae.'), entry)
   expect(namesOf('vae', both)?.prefix).toBe('vae.')
+  // diffusers does not compare how many tensors the two have.
+  const more = new Map(both).set('first_stage_model.model_ema.decay', tensors.get('vae.x') as TensorEntry)
+  expect(namesOf('vae', more)?.prefix).toBe('vae.')
+})
+
+describe.each(['tiny-sd15', 'tiny-sdxl', 'tiny-sd3', 'tiny-flux', 'tiny-chroma', 'tiny-z-image'])(
+  'an autoencoder in a file of %s',
+  (fixture) => {
+    it.each(['vae.', 'first_stage_model.'])('is read under %s', async (prefix) => {
+      const file = await singleFileOf(fixture, [], (name) => name.replace(/^(?:vae|first_stage_model)\./, prefix))
+      const { layout } = await open(fixture, file)
+      const files = layout.components.get('vae')?.files
+      expect(files?.repository.id).toBe('memory')
+      const weights = await files?.chooseWeights({ library: 'diffusers', missingVariant: 'fallback' })
+      const table = transformTable((await weights?.read()) ?? new Map(), weights?.transforms ?? [])
+      for (const [name, entry] of await folderTable(fixture, 'vae')) {
+        const taken = table.get(name)
+        if (taken === undefined) throw new Error(`The vae has no ${name}.`)
+        expect((await bytesOf(taken)).equals(await bytesOf(entry)), name).toBe(true)
+      }
+    })
+  },
+)
+
+it('names the tensors that no component of the file is read from', async () => {
+  const qwen = { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) } as const
+  const names = ['text_encoders.qwen3_4b.transformer.model.norm.weight', 'text_encoders.qwen3_4b.logit_scale']
+  const other = names.map((name) => Object.assign({ name }, qwen))
+  const { messages } = await open('tiny-z-image', await singleFileOf('tiny-z-image', other))
+  expect(messages).toEqual([expect.stringMatching(/no text_encoder under .* begin with text_encoders\.qwen3_4b\.\. Aquatint/)])
+  const { messages: usual } = await open('tiny-z-image', await singleFileOf('tiny-z-image'))
+  expect(usual).toEqual([expect.stringMatching(/has no text_encoder, like most files/)])
 })
 
 it('leaves out modulations in a file of Chroma, as diffusers does', () => {

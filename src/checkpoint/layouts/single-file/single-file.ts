@@ -75,12 +75,28 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
     const source = { name, config: component.files, file, names, stored: names && storedBits(tensors, names.prefix), isWanted }
     return [name, { ...component, files: new SingleFileComponent(source) }]
   })
-  if (filled.length > 0)
+  if (filled.length > 0) {
+    const unread = unreadComponents(tensors, [...taken.values()])
+    const reason =
+      unread.length === 0
+        ? `${file.path} has no ${filled.join(', ')}, like most files of this kind`
+        : `${file.path} has no ${filled.join(', ')} under names that Aquatint reads; it does not use the tensors that begin with ${unread.join(', ')}`
     warn(
       'single-file-filled',
-      `${file.path} has no ${filled.join(', ')}, like most files of this kind. Aquatint takes what is missing from ${config.id}. To use a component of another repository, pass it as an option: { ${filled[0]}: 'owner/name' }.`,
+      `${reason}. Aquatint takes what is missing from ${config.id}. To use a component of another repository, pass it as an option: { ${filled[0]}: 'owner/name' }.`,
     )
+  }
   return { ...layout, repository: file.repository, components: new Map(components) }
+}
+
+/** How the names of components begin in a file that no table reads, such as `text_encoders.qwen3_4b.`. */
+function unreadComponents(tensors: Originals, tables: readonly OriginalNames[]): readonly string[] {
+  const found = new Set<string>()
+  for (const name of tensors.keys()) {
+    const [start] = /^(?:text_encoders\.[^.]+|vae|first_stage_model|cond_stage_model|conditioner)\./.exec(name) ?? []
+    if (start !== undefined && !tables.some(({ prefix }) => prefix !== '' && name.startsWith(prefix))) found.add(start)
+  }
+  return [...found].slice(0, 10).map((start) => start.slice(0, 100))
 }
 
 /** Whether a path is that of a GGUF file. Such a file mostly holds the denoiser alone. */

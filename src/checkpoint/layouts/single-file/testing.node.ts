@@ -75,10 +75,14 @@ function currentName(name: string): string {
   return Object.entries(attention).reduce((now, [old, to]) => now.replace(`attentions.0.${old}.`, `attentions.0.${to}.`), name)
 }
 
-/** A fixture as one file, as its family's original code names the tensors. `more`: tensors besides those of the recipes. */
-export async function singleFileOf(fixture: string, more: readonly FileTensor[] = []): Promise<Uint8Array<ArrayBuffer>> {
+/** A fixture as one file, as its family's original code names the tensors. `more`: tensors besides those of the recipes. `rename`: changes the recipes' names. */
+export async function singleFileOf(
+  fixture: string,
+  more: readonly FileTensor[] = [],
+  rename?: (name: string) => string,
+): Promise<Uint8Array<ArrayBuffer>> {
   const tensors: FileTensor[] = [...more]
-  for (const component of Object.keys(recipes[fixture] ?? {})) tensors.push(...(await tensorsOf(fixture, component)))
+  for (const component of Object.keys(recipes[fixture] ?? {})) tensors.push(...(await tensorsOf(fixture, component, rename)))
   return pack(tensors)
 }
 

@@ -11,6 +11,7 @@ const attention: Readonly<Record<string, string>> = { norm: 'group_norm', q: 'to
 export const vaeNames = (prefix: string): OriginalNames => ({
   id: 'ldm-vae-1',
   prefix,
+  marker: 'decoder.conv_in.weight',
   pieces: ({ up_block_types: types }, originals) =>
     vaePieces(Array.isArray(types) ? types.length : countUpBlocks(originals.keys())),
 })

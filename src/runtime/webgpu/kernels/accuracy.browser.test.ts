@@ -264,7 +264,7 @@ function around(mean: number, dims: readonly number[], seed: number): HostTensor
   return { type: 'float32', dims, data: float16ToFloat32(float32ToFloat16(values)) }
 }
 
-test.each([30, 200])('norms of numbers around %d', async (mean) => {
+test.each([30, 200])('norms of numbers around %d are exact', async (mean) => {
   const operators: OperatorCase = {
     inputs: {
       image: around(mean, [2, 8, 320], 1),
@@ -295,7 +295,7 @@ const threeEpsilons: OperatorCase['body'] = (graph, { x }) => ({
 })
 
 // onnxruntime's own kernel uses the first epsilon for all norms.
-test('several epsilons in one network', async () => {
+test('each norm of a network has its own epsilon', async () => {
   expect(await errorOf({ inputs: { x: randomTensor([2, 8, 128], 1, 1e-3) }, body: threeEpsilons })).toBeLessThan(1e-6)
 })
 

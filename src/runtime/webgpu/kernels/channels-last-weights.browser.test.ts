@@ -138,7 +138,7 @@ test('weights in float16', async ({ skip }) => {
   expect(dispatches.get('ToChannelsLast')).toBe(convolutions)
 })
 
-test('streamed weights, in buffers that convolutions and Linears take turns in', async () => {
+test('streamed weights are right in buffers that convolutions and Linears use in turn', async () => {
   const { network, graph, table } = bind()
   const expected = await run(network)
   const needs = needsOf('convolutions', graph, table)
@@ -155,7 +155,7 @@ test('streamed weights, in buffers that convolutions and Linears take turns in',
   await network.dispose()
 })
 
-test('weights that are freed and loaded again, and others of the same shapes in the same sessions', async () => {
+test('weights are right after they are freed and loaded again, and so are others of the same shapes in the same sessions', async () => {
   const { network } = bind()
   const other = bind({ isOther: true }).network
   const expected = [await run(network), await run(other)]

@@ -13,9 +13,9 @@ import { applyEdits, type Edit } from './kernel-edit.js'
 const mostKeys = 1024
 
 /**
- * q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4] of vectors, output as q. A workgroup of 64 threads for each query, head and batch:
- * each thread computes every 64th score, in float32; then 16 columns of the result by 4 threads each. Most time goes into reading keys and values, once
- * for each query, from caches.
+ * The inputs are vectors of 4 values: q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4]; the output has q's shape. A workgroup of 64
+ * threads computes one query of one head. Each thread computes every 64th score, in float32; then 4 threads together compute each of 16 columns of the result
+ * at a time. Most time goes into reading keys and values, once for each query, from caches.
  */
 function fewQueries(type: string): string {
   return `${type.includes('f16') ? 'enable f16;\n' : ''}const threads = 64u;

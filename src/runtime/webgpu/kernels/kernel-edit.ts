@@ -22,7 +22,7 @@ export interface KernelEdits {
   /** Names of module-scope constants that the kernel must declare. It may declare more. */
   readonly constants?: readonly string[]
   readonly edits: readonly Edit[]
-  /** Must not match the edited text: arithmetic that the edits have not covered. */
+  /** A pattern for arithmetic that the edits replace. If the edited text still matches it, the kernel counts as not recognized. */
   readonly never?: RegExp
 }
 

@@ -11,7 +11,7 @@ export class OmittedResults {
   #buffers = new WeakSet<GPUBuffer>()
   #error: Error | undefined
 
-  /** Notes that these dispatches are recorded, or one that does the same without writing `omitted`. */
+  /** Notes that these dispatches are recorded, or that one dispatch replaces them, which does not write the buffers `omitted`. */
   record(dispatches: readonly Dispatch[], omitted: readonly GPUBuffer[] = []): void {
     for (const { kernel, storage } of dispatches) {
       for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] !== true) this.read(buffer, kernel.label)
@@ -29,7 +29,7 @@ export class OmittedResults {
   read(buffer: GPUBuffer, reader: string): void {
     if (!this.#buffers.has(buffer)) return
     this.#error ??= new Error(
-      `${reader} reads a value that a kernel of Aquatint’s does not write, and the result is wrong. Open the device with kernels: 'onnxruntime'`,
+      `${reader} reads a value that a kernel of Aquatint does not write, so the result is wrong. Open the device with kernels: 'onnxruntime'`,
     )
   }
 

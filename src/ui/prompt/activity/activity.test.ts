@@ -50,7 +50,7 @@ test('verifying is shown once no file downloads any more', () => {
   expect(headline(after(downloading, file('a', 100_000_000, verifying)))).toBe('Verifying download')
 })
 
-test('the states of a file', () => {
+test('a file shows its state and its bytes', () => {
   expect([
     state({}),
     state({ phase: 'downloading', loaded: 2500 }),

@@ -6,7 +6,7 @@
 
 import type { PipelinePhase } from '../../../index.js'
 
-/** The stages in their order, and the part of each that the first load of weights within it takes. */
+/** The stages in their order. `weights`: the share of the stage's bar that its first load of weights fills. */
 export const stages = [
   { name: 'Download', weights: 0 },
   { name: 'Encode', weights: 0.5 },
