@@ -10,13 +10,17 @@
 
 import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
 
+/** Stores a vector of 4 results of a tile, or each of them alone, as Gemm does if its results have rows of other lengths than multiples of 4. */
+const storeVector = /mm_write\(batch, globalRow \+ innerRow, globalCol, acc\[innerRow\]\);/g
+const storeEach = /mm_write\(batch, globalRow \+ innerRow, globalCol \* innerElementSize \+ i, acc\[innerRow\]\[i\]\);/g
+
 /** Sums of tiles whose rows are vectors of 4 results; `depth` products at a time. */
-function vectorTile(depth: 3 | 4): readonly Edit[] {
+function vectorTile(depth: 3 | 4, store = storeVector): readonly Edit[] {
   return [
     { find: /var acc: array<vec4<\w+>, rowPerThread>;/g, by: 'var acc: array<vec4<f32>, rowPerThread>;' },
     { find: /let (BCached\d) = +(mm_Bsub\[[^\]]+\]\[[^\]]+\]);/g, by: 'let $1 = vec4<f32>($2);', times: depth },
     { find: /let ACached = (mm_Asub\[tileRow \+ i\]\[k\]);/g, by: `let ACached = vec${depth}<f32>($1);` },
-    { find: /mm_write\(batch, globalRow \+ innerRow, globalCol, acc\[innerRow\]\);/g, by: '$&' },
+    { find: store, by: '$&' },
   ]
 }
 
@@ -138,6 +142,13 @@ export const matrixProducts: readonly KernelEdits[] = [
     },
     { label, bindings: products[label], constants: tileConstants, edits: [...scalarTile, ...productResult], never: otherResult },
   ]),
+  {
+    label: 'Gemm',
+    bindings: products.Gemm,
+    constants: [...tileConstants, 'innerElementSize'],
+    edits: [...vectorTile(4, storeEach), ...productResult],
+    never: otherResult,
+  },
   ...([3, 4] as const).map((depth): KernelEdits => ({
     label: 'Conv2dMM',
     bindings: convolutions,
