@@ -49,9 +49,12 @@ const urlsForBundlers: Plugin = {
  */
 const cssTarget = ['chrome123', 'edge123', 'firefox120', 'safari17.5']
 
+/** Rolldown does not report the times of the plugins: the user of `npm start` has no use for them. */
+const checks = { bundlerTimings: false }
+
 export default defineConfig(({ mode }) => ({
   base: './',
-  worker: { format: 'es' as const },
+  worker: { format: 'es' as const, rolldownOptions: { checks } },
   server: { headers: isolation },
   preview: { headers: mode === 'plain-host' ? {} : isolation },
   // onnxruntime-web finds its wasm by import.meta.url, which pre-bundling would break.
@@ -90,6 +93,7 @@ export default defineConfig(({ mode }) => ({
             target: 'es2023',
             cssTarget,
             rolldownOptions: {
+              checks,
               // Other sites' pages name `element.js` (the widget) and `aquatint.js` (the library), so these two names hold no hash.
               input: {
                 index: here('index.html'),

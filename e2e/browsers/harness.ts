@@ -3,13 +3,14 @@
  * on an origin of its own for each test, and a Hub look-alike. Without the browser the specs are skipped, and say what is missing.
  */
 
-import { test as base } from '@playwright/test'
+import { test as base, type TestInfo } from '@playwright/test'
 import { startHubServer } from '../hub-server/server.js'
 import { buildPage, buildScript, driveTab, serveWorker, type HubCalls } from '../hub/harness.js'
 import type { HubServer } from '../hub-server/types.js'
 import { startFolder } from '../ui/site-server.js'
 import { engines } from './drivers/engines.js'
 import type { DrivenBrowser, Engine, EngineName, Tab } from './drivers/types.js'
+import { watch, type WatchedTab } from './pending.js'
 
 export { expect } from '@playwright/test'
 
@@ -100,16 +101,9 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
     await use(server)
     await server.close()
   },
-  newTab: async ({ launched: driven }, use, { annotations }) => {
+  newTab: async ({ launched: driven }, use, info) => {
     if (typeof driven === 'string') throw new Error(driven)
-    annotations.push({ type: 'browser', description: driven.version })
-    const tabs: Tab[] = []
-    await use(async () => {
-      const tab = await driven.newTab()
-      tabs.push(tab)
-      return tab
-    })
-    for (const tab of tabs) await tab.close().catch(() => undefined)
+    await useTabs(driven, use, info)
   },
   tab: async ({ newTab }, use) => use(await newTab()),
   hubScripts: [
@@ -127,17 +121,32 @@ export const test = base.extend<Fixtures, WorkerFixtures>({
       return { tab, ...(await driveTab(tab, hubUrl)) }
     })
   },
-  newPrivateHub: async ({ privateBrowser, hubUrl }, use, { annotations }) => {
-    annotations.push({ type: 'browser', description: privateBrowser.version })
-    const tabs: Tab[] = []
-    await use(async () => {
-      const tab = await privateBrowser.newTab()
-      tabs.push(tab)
-      return { tab, ...(await driveTab(tab, hubUrl)) }
-    })
-    for (const tab of tabs) await tab.close().catch(() => undefined)
+  newPrivateHub: async ({ privateBrowser, hubUrl }, use, info) => {
+    const useHubs = (newTab: () => Promise<Tab>) =>
+      use(async () => {
+        const tab = await newTab()
+        return { tab, ...(await driveTab(tab, hubUrl)) }
+      })
+    await useTabs(privateBrowser, useHubs, info)
   },
 })
+
+/** Gives a test the tabs that it opens, and closes them afterwards. If the test has run out of time, prints what its tabs wait for. */
+async function useTabs(
+  browser: DrivenBrowser,
+  use: (newTab: () => Promise<Tab>) => Promise<void>,
+  info: TestInfo,
+): Promise<void> {
+  info.annotations.push({ type: 'browser', description: browser.version })
+  const tabs: WatchedTab[] = []
+  await use(async () => {
+    const watched = watch(await browser.newTab())
+    tabs.push(watched)
+    return watched.tab
+  })
+  if (info.status === 'timedOut') for (const watched of tabs) console.error(await watched.describe())
+  for (const { tab } of tabs) await tab.close().catch(() => undefined)
+}
 
 /** Starts the browser. Some machines have WebKitGTK but cannot start it: the reason is returned, and its specs are skipped. */
 async function launch(engine: Engine): Promise<DrivenBrowser | string> {

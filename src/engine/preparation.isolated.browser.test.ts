@@ -1,5 +1,5 @@
 /**
- * Aquatint compiles the kernels of a generation while its weights download, and none afterwards. The tests use the public API and its worker, so each pipeline has a GPU
+ * Aquatint compiles the kernels of a generation while its weights download or when a LoRA is loaded, and none afterwards. The tests use the public API and its worker, so each pipeline has a GPU
  * device of its own, on which nothing was compiled before. Each family that can start from an image makes two images from one: this runs the encoder, the decoder and a larger batch.
  */
 import { expect, onTestFinished, test } from 'vitest'
@@ -48,3 +48,30 @@ test.each<readonly [string, PlannedSize]>([
   expect(after).toEqual([])
   expect(before.length).toBeGreaterThan(30)
 })
+
+test.each([
+  ['tiny-sd15', 'peft', 'before'],
+  ['tiny-sd15', 'peft', 'after'],
+  ['tiny-sdxl', 'peft-xl', 'before'],
+  ['tiny-sdxl', 'peft-xl', 'after'],
+  ['tiny-sd3', 'peft-sd3', 'before'],
+] as const)(
+  '%s compiles no kernel in a generation with the LoRA %s, which is loaded %s a first generation',
+  async (fixture, lora, when) => {
+    const { item } = await fetchCase(fixture)
+    const { engine, before, after } = countingEngine()
+    onTestFinished(() => engine.terminate())
+    const pipeline = await DiffusionPipeline.fromPretrained(new URL(`/fixtures/${fixture}/repo/`, location.href).href, {
+      engine,
+      device: 'webgpu',
+      prepareFor: preparedCase(item),
+    })
+    const generate = () => pipeline.generate(item.prompt, caseOptions(item, pipeline.info.scheduler.className))
+    if (when === 'after') await generate()
+    const count = before.length
+    await pipeline.loadLoraWeights(new URL(`/fixtures/lora/${lora}.safetensors`, location.href).href)
+    await generate()
+    expect(after).toEqual([])
+    expect(before.length).toBeGreaterThan(count)
+  },
+)

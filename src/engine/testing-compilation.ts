@@ -8,7 +8,7 @@ export type CompilationMessage = { readonly compiled: string } | { readonly prep
 /** An engine, and the names of the kernels that its worker has compiled. */
 export interface CountingEngine {
   readonly engine: Engine
-  /** Kernels that were compiled before the preparation of kernels ended. */
+  /** Kernels that were compiled before the last preparation of kernels ended. */
   readonly before: readonly string[]
   /** Kernels that were compiled later. */
   readonly after: readonly string[]
@@ -17,13 +17,12 @@ export interface CountingEngine {
 /** Starts the worker at the first call. */
 export function countingEngine(): CountingEngine {
   const [before, after]: [string[], string[]] = [[], []]
-  let names = before
   const engine = new Engine({
     worker: () => {
       const worker = new Worker(new URL('testing-counting.worker.ts', import.meta.url), { type: 'module' })
       worker.addEventListener('message', ({ data }: MessageEvent<Partial<Record<'compiled' | 'prepared', unknown>> | null>) => {
-        if (data?.prepared === true) names = after
-        if (typeof data?.compiled === 'string') names.push(data.compiled)
+        if (data?.prepared === true) before.push(...after.splice(0))
+        if (typeof data?.compiled === 'string') after.push(data.compiled)
       })
       return worker
     },

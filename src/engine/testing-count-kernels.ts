@@ -1,5 +1,5 @@
 /**
- * For tests, in a worker: reports to the page each compute pipeline that a GPU device compiles, and the end of the preparation of kernels. A generation
+ * For tests, in a worker: reports to the page each compute pipeline that a GPU device compiles, and the end of each preparation of kernels. A generation
  * waits for this end instead of stopping the preparation, as if the weights had taken longer to arrive. Not part of the library.
  */
 
@@ -22,7 +22,9 @@ for (const method of ['createComputePipeline', 'createComputePipelineAsync'] as 
   })
 }
 
+const reported = new WeakSet<KernelPreparation>()
 KernelPreparation.prototype.stop = async function () {
   await this.done()
-  report({ prepared: true })
+  if (!reported.has(this)) report({ prepared: true })
+  reported.add(this)
 }

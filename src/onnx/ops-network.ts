@@ -8,7 +8,7 @@ import { floats, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { longestSum, normalizeInParts } from './norm-in-parts.js'
 import { add, gelu, mul } from './ops-math.js'
-import { dimension, padEnd, reshape, split } from './ops-shape.js'
+import { dimension, padEnd, reshape, slice, split } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
 function single(values: readonly ValueInfo[]): ValueInfo {
@@ -207,9 +207,23 @@ export interface AttentionInputs {
   readonly bias?: ValueInfo | undefined
 }
 
-/** softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) by default. The result is [batch, tokens, heads·size]. */
+/**
+ * softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) by default. The result is [batch, tokens, heads·size]. If the options say so, zeros
+ * fill each head up to a size that the device's kernel can read. They add nothing to a score.
+ */
 export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs, heads: number, scale?: number): ValueInfo {
   const { query, key, value, bias } = inputs
+  const size = dimension(query, 2) / heads
+  const { headSizesOf = 1 } = graph.options
+  const missing = (headSizesOf - (size % headSizesOf)) % headSizesOf
+  if (missing > 0) {
+    const byHead = (x: ValueInfo, from: number): ValueInfo => reshape(graph, x, [dimension(x, 0), dimension(x, 1), heads, from])
+    const inRows = (x: ValueInfo): ValueInfo => reshape(graph, x, [dimension(x, 0), dimension(x, 1), heads * dimension(x, 3)])
+    const padded = (x: ValueInfo): ValueInfo => inRows(padEnd(graph, byHead(x, size), 3, missing))
+    const operands = { query: padded(query), key: padded(key), value: padded(value), bias }
+    const attended = multiHeadAttention(graph, operands, heads, scale ?? 1 / Math.sqrt(size))
+    return inRows(slice(graph, byHead(attended, size + missing), 3, 0, size))
+  }
   const operands = [query, key, value]
   return single(
     graph.node({

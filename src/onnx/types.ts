@@ -72,6 +72,8 @@ export interface WriteOptions {
   readonly epsilonInBias?: number | undefined
   /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they do not. */
   readonly channelsLastWeights?: boolean | undefined
+  /** The heads of an attention are filled with zeros up to a multiple of this number, because the device's exact and fast kernel reads no others. Absent: they are not. */
+  readonly headSizesOf?: number | undefined
   /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
   readonly sumsInParts?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */

@@ -82,7 +82,7 @@ export interface LoadPipelineOptions {
   /** As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
-   * The generation whose kernels a GPU compiles while weights download, so that its first step takes no longer than the second. A kernel for which
+   * The generation whose kernels a GPU compiles while weights download, and again when other LoRAs become active, so that its first step takes no longer than the second. A kernel for which
    * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
    * in `maxMemory`, the load is planned for these options. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
    */

@@ -191,9 +191,9 @@ class WebKitTab implements Tab {
    */
   async #run(expression: string): Promise<Settled> {
     const id = ++promises
-    const begin = `const all = (globalThis[Symbol.for('driven promises')] ??= new Map()); ${expression}.then((value) => all.set(${id}, { value }), (error) => all.set(${id}, { error: String(error) }))`
+    const begin = `const all = (globalThis[Symbol.for('driven promises')] ??= new Map()); all.set(${id}, null); ${expression}.then((value) => all.set(${id}, { value }), (error) => all.set(${id}, { error: String(error) }))`
     await this.#send('POST', 'execute/sync', { script: begin, args: [] })
-    const ask = `const all = globalThis[Symbol.for('driven promises')]; return all === undefined ? { error: 'The page was left' } : all.get(${id})`
+    const ask = `const all = globalThis[Symbol.for('driven promises')]; return all?.has(${id}) ? all.get(${id}) : { error: 'The page was left' }`
     for (;;) {
       const settled = await this.#send<Settled | null>('POST', 'execute/sync', { script: ask, args: [] })
       if (settled !== null) return settled

@@ -9,7 +9,7 @@ import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
-/** Work on the devices that the first generation ends. */
+/** Work on the devices that the next generation ends. */
 export interface Preparation {
   /** Ends the work. */
   stop(): Promise<void>
@@ -24,7 +24,8 @@ export class DeviceHosts {
   readonly #places: ReadonlyMap<string, DeviceName>
   readonly #networks: ReadonlyMap<string, Network>
   readonly #total: MemoryAccount
-  readonly #preparation: Preparation | undefined
+  /** What the next generation ends. */
+  #preparations: readonly Preparation[]
 
   /** `places`: the device of every network, by its name; `total`: the account of the memory of all devices. */
   constructor(
@@ -38,7 +39,7 @@ export class DeviceHosts {
     this.#places = places
     this.#networks = networks
     this.#total = total
-    this.#preparation = preparation
+    this.#preparations = preparation === undefined ? [] : [preparation]
   }
 
   /** The host that runs a network. */
@@ -51,9 +52,14 @@ export class DeviceHosts {
 
   /** Plans a generation on each device: see {@link ComponentHost.fit}. @throws DeviceError `does-not-fit`, `buffer-too-large` */
   async fit(size: GenerationSize, run: Run): Promise<void> {
-    await this.#preparation?.stop()
+    await this.#stopPreparing()
     for (const [name, host] of this.#hosts)
       await host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
+  }
+
+  /** Adds work that has begun and that the next generation ends. */
+  prepare(begun: Preparation): void {
+    this.#preparations = [...this.#preparations, begun]
   }
 
   /** The devices as they are now, by name. */
@@ -75,13 +81,19 @@ export class DeviceHosts {
   /** After a generation: see {@link ComponentHost.settle}. */
   async settle(): Promise<void> {
     for (const host of this.#hosts.values()) await host.settle()
-    await this.#preparation?.end()
+    const preparations = this.#preparations
+    this.#preparations = []
+    await Promise.all(preparations.map((preparation) => preparation.end()))
   }
 
   /** Disposes all components and devices. */
   async dispose(): Promise<void> {
-    await this.#preparation?.stop()
+    await this.#stopPreparing()
     for (const host of this.#hosts.values()) await host.dispose()
+  }
+
+  async #stopPreparing(): Promise<void> {
+    await Promise.all(this.#preparations.map((preparation) => preparation.stop()))
   }
 }
 

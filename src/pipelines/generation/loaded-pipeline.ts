@@ -46,6 +46,11 @@ export interface LoadedPipeline {
   dispose(): Promise<void>
 }
 
+/** What identifies the adapters of each network, by the network's name. */
+function versionsOf(networks: OpenedPipeline['parts']['networks']): ReadonlyMap<string, string | undefined> {
+  return new Map([...networks].map(([name, { adapters }]) => [name, adapters?.version]))
+}
+
 /**
  * Creates a pipeline from its opened parts.
  * @throws CheckpointError `component-missing`, `invalid-config`; UnsupportedError `unsupported-config`
@@ -56,6 +61,7 @@ export function createPipeline({
   hosts,
   notes,
   close,
+  prepare,
   opening,
 }: OpenedPipeline<PipelineFamily>): LoadedPipeline {
   const networks = imageNetworksOf(parts)
@@ -195,7 +201,14 @@ export function createPipeline({
       promptWeighting: prompts.weighted !== undefined,
     },
     generate,
-    adapters: (command, hooks = {}) => loras.run(command, opening, hooks),
+    adapters: async (command, hooks = {}) => {
+      const before = versionsOf(parts.networks)
+      const loaded = await loras.run(command, opening, hooks)
+      const changed = [...versionsOf(parts.networks)].filter(([name, version]) => before.get(name) !== version)
+      const begun = changed.length === 0 ? undefined : prepare(new Set(changed.map(([name]) => name)))
+      if (begun !== undefined) hosts.prepare(begun)
+      return loaded
+    },
     encodePrompt: async (prompt, { signal, onProgress, ...given } = {}) => {
       const { maxSequenceLength = family.defaults.maxSequenceLength } = given
       const options = { ...given, maxSequenceLength }

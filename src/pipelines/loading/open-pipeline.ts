@@ -25,6 +25,8 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
+  /** Begins to compile the kernels of these networks for the generation that `prepareFor` describes. Returns undefined if there is none. */
+  readonly prepare: (only: ReadonlySet<string>) => KernelPreparation | undefined
   /** The hub and the options with which later files, such as LoRAs, are opened. */
   readonly opening: Pick<OpenLoraRequest, 'hub'> & { readonly options: OpenRepositoryOptions }
 }
@@ -41,10 +43,14 @@ export async function openPipeline<Spec extends PipelineSpec>(
   return findPipeline(repo, options, specs, async ({ layout, spec, placing, run, open, store, ...found }) => {
     const { sources, ...read } = await readParts({ layout, spec, options, open, run })
     const known = await refuseBeforeDownload({ sources, options, store, placing, spec, signal: run.signal })
-    const preparation =
-      known === undefined || options.prepareFor === undefined || options.prepareFor === null
-        ? undefined
-        : new KernelPreparation({ placing, networks: known, options, size: options.prepareFor, spec })
+    let previous: KernelPreparation | undefined
+    const prepare = (described: ReadonlyMap<string, Network>, only?: ReadonlySet<string>) => {
+      const { prepareFor: size } = options
+      if (size === undefined || size === null) return undefined
+      previous = new KernelPreparation({ placing, networks: described, options, size, spec, only, previous })
+      return previous
+    }
+    const preparation = known && prepare(known)
     found.onPreparation(preparation)
     const makeTable: MakeTable = async (request) => {
       const transformed = await transformWeights(request, await store?.(), run)
@@ -56,7 +62,15 @@ export async function openPipeline<Spec extends PipelineSpec>(
     run.status('ready')
     const { endpoint, token, baseUrl } = options
     const opening = { hub: found.hub, options: { endpoint, token, baseUrl } }
-    return { spec, parts, hosts, notes: run.notes, close: found.close, opening }
+    return {
+      spec,
+      parts,
+      hosts,
+      notes: run.notes,
+      close: found.close,
+      prepare: (only) => prepare(parts.networks, only),
+      opening,
+    }
   })
 }
 

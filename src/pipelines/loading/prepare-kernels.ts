@@ -1,4 +1,4 @@
-/** Compiles the kernels of a generation while the weights download: the graphs are known from the configs and the headers of the weight files. */
+/** Compiles the kernels of a generation before it begins: while the weights download, because the graphs are known from the configs and the headers of the weight files, and after a change of LoRAs. */
 
 import { isRefusal } from '../../memory/refusal.js'
 import type { Network } from '../bind-network.js'
@@ -18,6 +18,10 @@ export interface PreparationRequest {
   /** The generation. */
   readonly size: PlannedSize
   readonly spec: PipelineSpec
+  /** The names of the networks to compile. Default: all. */
+  readonly only?: ReadonlySet<string> | undefined
+  /** The preparation before, whose buffers would leave too little memory for those of this one. */
+  readonly previous?: KernelPreparation | undefined
 }
 
 /** The compilation of kernels on the devices. A generation ends it, and so does the disposal of the devices. */
@@ -26,14 +30,15 @@ export class KernelPreparation {
   readonly #devices: readonly Device[]
   readonly #work: Promise<void>
 
-  constructor({ placing, networks, options, size, spec }: PreparationRequest) {
+  constructor({ placing, networks, options, size, spec, only, previous }: PreparationRequest) {
     this.#devices = [...placing.devices.values()]
     const { signal } = this.#stop
     this.#work = (async () => {
+      await previous?.done()
       const planned = planDevices(placing, networks, { ...options, ...size }, spec)
       for (const { device, request, plan } of isRefusal(planned) ? [] : planned.plans)
         for (const [owner, graph] of graphsOn(request, plan))
-          await device.prepare([graph], { owner, maxBytes: plan.peakBytes, signal })
+          if (only?.has(owner) !== false) await device.prepare([graph], { owner, maxBytes: plan.peakBytes, signal })
     })()
     // An error here, such as a size that the model cannot generate, occurs again in the generation, which reports it.
     this.#work.catch(() => {})

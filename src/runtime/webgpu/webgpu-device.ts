@@ -69,6 +69,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       granularity: wanted.granularity,
       fusesGeglu: fusesGeglu(dtype, this.info),
       channelsLastWeights: this.#channelsLastWeights,
+      headSizesOf: 4,
       epsilonInBias: this.info.kernels.source === 'aquatint' ? epsilonScale : undefined,
     }
   }

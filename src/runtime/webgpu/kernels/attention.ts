@@ -4,9 +4,10 @@
  * `FlashAttention`: each of a workgroup's 64 threads computes one query's row, over 32 keys at a time that the workgroup loads together;
  * scores and softmax are float32 in onnxruntime, but the scaled query, the probabilities and the sum of values are float16.
  * `FlashAttentionDecodeQKV` and `…VxReduce`, for few queries: workgroups compute parts of 64 keys, which the second kernel adds.
- * `AttentionProbs` and `VxAttentionScore`, for head sizes that are not a multiple of 4: tiles of 12 × 12, with scores and probabilities in
- * float16 buffers between the kernels. Most time goes into the products of scores and of values. Here all of these are float32, except what lies in
- * buffers between two kernels.
+ * Most time goes into the products of scores and of values. Here all of these are float32, except what lies in buffers between two kernels.
+ *
+ * onnxruntime has other kernels for head sizes that are not a multiple of 4, with scores and probabilities in float16 buffers. No graph of this library uses
+ * them: `multiHeadAttention` fills such heads with zeros.
  */
 
 import { sumType, type KernelEdits } from './kernel-edit.js'
@@ -74,26 +75,6 @@ export const attentions: readonly KernelEdits[] = [
         by: 'value += sum_t($1) * rescale_f32;',
       },
       { find: /output\[output_id\]=value;/g, by: 'output[output_id]=output_value_t(value);' },
-    ],
-  },
-  {
-    label: 'AttentionProbs',
-    bindings: withBias(['q', 'key'], ['output']),
-    edits: [
-      {
-        find: /value \+= f32_val_t\((tileQ\[[^\]]+\]) \* (tileK\[[^\]]+\])\);/g,
-        by: 'value += f32_val_t($1) * f32_val_t($2);',
-      },
-    ],
-  },
-  {
-    label: 'VxAttentionScore',
-    bindings: [['probs', 'v', 'output']],
-    edits: [
-      sumType('output_value_t'),
-      { find: /var value = output_value_t\(0\);/g, by: 'var value = sum_t(0);' },
-      { find: /value \+= (tileQ\[[^\]]+\]) \* (tileK\[[^\]]+\]);/g, by: 'value += f32($1) * sum_t($2);' },
-      { find: /output\[outputIdx\] = value;/g, by: 'output[outputIdx] = output_value_t(value);' },
     ],
   },
 ]

@@ -6,6 +6,7 @@
 
 import { ChannelsLastWeights } from './channels-last-weights.js'
 import type { CompiledKernel, Dispatch, Launch, Match, Sequence } from './dispatch.js'
+import { NormStatistics } from './norm-statistics.js'
 import { OmittedResults } from './omitted-results.js'
 
 /** The state that onnxruntime has set on a pass. */
@@ -34,6 +35,7 @@ function isUniform({ buffer }: GPUBufferBinding): boolean {
 class DispatchStream {
   readonly weights = new ChannelsLastWeights()
   readonly results = new OmittedResults()
+  readonly statistics: NormStatistics
   readonly #gpu: GPUDevice
   #sequences: readonly Sequence[] = []
   #replaced: (label: string) => void = () => undefined
@@ -49,6 +51,7 @@ class DispatchStream {
 
   constructor(gpu: GPUDevice) {
     this.#gpu = gpu
+    this.statistics = new NormStatistics(gpu)
     this.#compile = (descriptor) => prototypeOf(gpu).createShaderModule.call(gpu, descriptor)
     this.#pipeline = (descriptor) => prototypeOf(gpu).createComputePipeline.call(gpu, descriptor)
     this.#group = (descriptor) => prototypeOf(gpu).createBindGroup.call(gpu, descriptor)
@@ -148,7 +151,7 @@ class DispatchStream {
     }
     const record = (given: Dispatch) => {
       dispatch(given.pipeline, given.group, given.grid)
-      this.results.record([given])
+      this.results.record([given], given.omitted)
     }
     const launch = (replacement: Launch, replaced: readonly Dispatch[]) => {
       const pipeline = this.#ownPipeline(replacement)
@@ -185,8 +188,9 @@ class DispatchStream {
       const uniforms = binding === undefined || known === undefined ? undefined : { binding, words: known }
       const storage = bound.filter((one) => !isUniform(one))
       const given: Dispatch = { kernel, pipeline, group, storage, uniforms, grid: [x, y, z] }
-      const resolved = this.weights.resolve(given)
-      if (resolved === undefined) return
+      const read = this.weights.resolve(given)
+      if (read === undefined) return
+      const resolved = this.statistics.resolve(read)
       state.held.push(resolved === given ? given : this.#regrouped(resolved, bound))
       reduce(false)
     }
@@ -279,7 +283,8 @@ const streams = new WeakMap<GPUDevice, DispatchStream>()
 
 /** All commands of a run of onnxruntime on this device are recorded. Returns an error if a kernel read something that is not there as it expects it. */
 export function endRun(gpu: GPUDevice): Error | undefined {
-  const { weights, results } = streams.get(gpu) ?? {}
+  const { weights, results, statistics } = streams.get(gpu) ?? {}
+  statistics?.endRun()
   const errors = [weights?.endRun(), results?.endRun()]
   return errors[0] ?? errors[1]
 }

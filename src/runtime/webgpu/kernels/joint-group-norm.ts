@@ -17,7 +17,7 @@ interface Size {
 /** The beginning of both kernels: reads x, and returns a value with its norm, factor, summand and SiLU, in float32. */
 function header(type: string, storedX: string, storedY: string, silu: boolean): string {
   return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> x: array<${storedX}>;
-@group(0) @binding(1) var<storage, read> scale_shift: array<vec2<${type}>>;
+@group(0) @binding(1) var<storage, read> scale_shift: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> weight: array<${type}>;
 @group(0) @binding(3) var<storage, read> bias: array<${type}>;
 @group(0) @binding(4) var<storage, read_write> y: array<${storedY}>;
@@ -29,7 +29,7 @@ struct Image { shape: vec4<u32> };
 
 fn factors(batch: u32, channel: u32) -> vec2<f32> {
   let group = batch * groups.shape.y + channel / (image.shape.y / groups.shape.y);
-  let norm = vec2<f32>(scale_shift[group]);
+  let norm = scale_shift[group];
   let factor = f32(weight[channel]);
   return vec2<f32>(norm.x * factor, norm.y * factor + f32(bias[channel]));
 }

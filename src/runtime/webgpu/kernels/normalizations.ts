@@ -93,14 +93,29 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs one thread for 1, 2 or 4 elements; ComputeChannelScaleShift has stored scale and shift of each channel.
+    // onnxruntime runs a workgroup for each channel of InstanceNormalization. NormStatistics binds a float32 buffer as `output`.
+    label: 'ComputeChannelScaleShift',
+    bindings: [['x', 'scale', 'bias', 'output']],
+    edits: [
+      { find: /output: array<vec2<f16>>;/g, by: 'output: array<vec2<f32>>;' },
+      { find: /^alias output_value_t = vec2<f16>;$/gm, by: 'alias output_value_t = vec2<f32>;' },
+      { find: /^alias output_element_t = f16;$/gm, by: 'alias output_element_t = f32;' },
+    ],
+  },
+  {
+    // onnxruntime runs one thread for 1, 2 or 4 elements. NormStatistics binds the float32 buffer that ComputeChannelScaleShift has filled.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
     edits: [
       sumType('output_value_t'),
+      { find: /channel_scale_shift: array<vec2<f16>>;/g, by: 'channel_scale_shift: array<vec2<f32>>;' },
+      {
+        find: /^(fn get_channel_scale_shift_by_indices\(.+\)->)vec2<f16> \{$/gm,
+        by: '$1vec2<f32> {',
+      },
       {
         find: /= input_value \* output_value_t\(channel_scale_shift\.x\) \+ output_value_t\(channel_scale_shift\.y\);/g,
-        by: '= output_value_t(sum_t(input_value) * f32(channel_scale_shift.x) + f32(channel_scale_shift.y));',
+        by: '= output_value_t(sum_t(input_value) * channel_scale_shift.x + channel_scale_shift.y);',
       },
     ],
   },
