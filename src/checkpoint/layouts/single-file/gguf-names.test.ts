@@ -25,10 +25,11 @@ const changes: readonly (readonly [RegExp, string])[] = [
   [/\.attn\.in_proj_/, '.self_attn.in_proj.'],
 ]
 
+const rename = (name: string) => changes.reduce((now, [from, to]) => now.replace(from, to), name)
+
 test.each(['one matrix', 'three matrices'])(
   'the second text encoder has the weights of the folder, with %s of queries, keys and values',
   async (form) => {
-    const rename = (name: string) => changes.reduce((now, [from, to]) => now.replace(from, to), name)
     const repository = memoryRepository({ 'model.safetensors': await singleFileOf('tiny-sdxl', [], rename) })
     const { tensors } = await readTensorFile(await repository.open('model.safetensors'), 'model.safetensors')
     const table = new Map(
