@@ -316,7 +316,7 @@ const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
 test('a run fails if a kernel reads a product that the joint kernel of product and sum has not written', async () => {
   const { inputs } = productAndSum(8, 64, 64, false)
   await expect(compute(gpu, { inputs, body: readBesideItsSum })).rejects.toThrow(
-    'reads a value that a kernel of Aquatint’s does not write',
+    'reads a value that a kernel of Aquatint does not write',
   )
 })
 
