@@ -114,7 +114,8 @@ const ownNames: Readonly<Record<string, readonly string[]>> = {
   unet: ['down_blocks.'],
   transformer: ['transformer_blocks.'],
   vae: ['decoder.mid_block.', 'decoder.layers.'],
-  text_encoder: ['text_model.', 'encoder.block.'],
+  // transformers 5 saves a CLIPTextModel without `text_model.`.
+  text_encoder: ['text_model.', 'embeddings.token_embedding.', 'encoder.block.'],
   text_encoder_2: ['text_model.', 'encoder.block.'],
   text_encoder_3: ['encoder.block.'],
 }
