@@ -4,12 +4,12 @@
  * others.
  */
 import { spawn } from 'node:child_process'
-import { createServer } from 'node:net'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { chdir } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { ensureChromium } from './chromium.mjs'
 import { ensureFirefox, systemFirefox } from './firefox.mjs'
+import { freePort } from './free-port.mjs'
 import { ensureDependencies } from './setup.mjs'
 import { ensureWebKit, systemWebKit } from './webkit.mjs'
 
@@ -156,7 +156,7 @@ async function runCheck(name, live) {
   const { command, report } = check
   const started = performance.now()
   console.log(live ? `\n── ${name}` : `── ${name} begins`)
-  const { status, output } = await run(name, command, live, { report, ports: await freePorts(2) })
+  const { status, output } = await run(name, command, live, { report, ports: [await freePort(), await freePort()] })
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const counts =
     report === undefined ? { passed: status === 0 ? 1 : 0, failed: status === 0 ? 0 : 1, skipped: 0 } : readCounts(report)
@@ -169,28 +169,6 @@ async function runCheck(name, live) {
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''
   console.log(
     `${status === 0 ? 'ok' : 'FAILED'}  ${name}: ${counts.passed} passed, ${counts.failed} failed${skipped} in ${seconds} s`,
-  )
-}
-
-/**
- * Different ports of this machine that nothing listens on.
- * @param {number} count
- * @returns {Promise<number[]>}
- */
-async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', () => resolve(undefined)))
-      return server
-    }),
-  )
-  return Promise.all(
-    servers.map(async (server) => {
-      const address = server.address()
-      await new Promise((resolve) => server.close(resolve))
-      return typeof address === 'object' && address !== null ? address.port : 0
-    }),
   )
 }
 

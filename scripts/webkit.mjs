@@ -4,8 +4,8 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from './free-port.mjs'
 
 /** Programs that it needs: the driver, and a screen in memory. */
 const programs = ['WebKitWebDriver', 'xvfb-run', 'Xvfb', 'xauth']
@@ -40,14 +40,20 @@ export function ensureWebKit() {
 }
 
 /**
- * Starts the driver on a free port. `url` is its address, `end` ends it and every browser that it has started.
- * @returns {Promise<{ url: string, end: () => Promise<void> }>} rejects if the driver ends before it answers
+ * Starts the browser and its driver. `url` is the driver's address, `end` ends both. The driver could start the browser itself, but would choose a
+ * port from which any connection of this machine may go out: then the browser cannot listen there, and the driver waits for it without an end.
+ * @param {string} browser its path
+ * @param {readonly string[]} options of the browser
+ * @returns {Promise<{ url: string, end: () => Promise<void> }>} rejects if one of them ends before the driver answers
  */
-export async function startWebKitDriver() {
-  const port = await freePort()
-  const child = spawn('xvfb-run', ['-a', '-s', '-screen 0 1600x1200x24', 'WebKitWebDriver', `--port=${port}`], {
+export async function startWebKit(browser, options) {
+  const [port, inspectorPort] = [await freePort(), await freePort()]
+  const inspector = `127.0.0.1:${inspectorPort}`
+  // The driver takes the place of the shell, and ends when the browser ends.
+  const script = `{ WEBKIT_INSPECTOR_SERVER=${inspector} "$@"; kill $$; } & exec WebKitWebDriver --port=${port} --target=${inspector}`
+  const child = spawn('xvfb-run', ['-a', '-s', '-screen 0 1600x1200x24', 'sh', '-c', script, 'sh', browser, ...options], {
     stdio: 'ignore',
-    // The driver and its browsers are a process group of their own, which `end` ends as a whole.
+    // The driver and the browser are a process group of their own, which `end` ends as a whole.
     detached: true,
     env: {
       ...process.env,
@@ -68,7 +74,7 @@ export async function startWebKitDriver() {
   const url = `http://127.0.0.1:${port}`
   while (!(await answers(url))) {
     if ((await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 50))])) === 'ended')
-      throw new Error('The driver of WebKit ended before it had started')
+      throw new Error('WebKit or its driver ended before the driver had started')
   }
   return {
     url,
@@ -87,16 +93,4 @@ function answers(url) {
     ({ ok }) => ok,
     () => false,
   )
-}
-
-/** A port of this machine that nothing listens on. @returns {Promise<number>} */
-function freePort() {
-  const server = createServer()
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
 }

@@ -1,4 +1,7 @@
-/** Checks the condition of src/runtime/webgpu/kernels/joint-steps.ts: if a GPU computes a product or a norm and the next operators in one dispatch, nothing else reads the results that it does not write. */
+/**
+ * Checks the condition of src/runtime/webgpu/kernels/joint-steps.ts and joint-attention.ts: if a GPU computes several operators in one dispatch (a product or a norm and the next operators; an attention, the Concat
+ * of its queries and the Split of its result), nothing else reads the results that it does not write.
+ */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,8 +23,8 @@ const sizes = {
 
 const producers: ReadonlySet<string> = new Set(['Gemm', 'LayerNormalization', 'SimplifiedLayerNormalization'])
 
-/** How many operators of a published network are computed in the dispatch of the operator before them. */
-function countSteps(file: string, granularity: 'component' | 'block'): number {
+/** The operators of a published network, in the order in which they are written. */
+function graphOf(file: string, granularity: 'component' | 'block') {
   const { _class_name: className, config } = readJson(join(folder, file)) as {
     readonly _class_name: string
     readonly config: Config
@@ -37,56 +40,99 @@ function countSteps(file: string, granularity: 'component' | 'block'): number {
       spec,
       outputs: (nodes.mock.results[index]?.value ?? []) as readonly ValueInfo[],
     }))
-    type Call = (typeof calls)[number]
     // Each graph has names of its own, so values are compared, not names.
-    const readers = new Map<unknown, readonly Call[]>()
+    const readers = new Map<unknown, readonly (typeof calls)[number][]>()
     for (const call of calls) for (const input of call.spec.inputs) readers.set(input, [...(readers.get(input) ?? []), call])
-    /** A Reshape has the values of its input. */
-    const all = (value: unknown): readonly (readonly [Call, unknown])[] =>
-      (readers.get(value) ?? []).flatMap((call) => (call.spec.op === 'Reshape' ? all(call.outputs[0]) : [[call, value] as const]))
-    const isStep = ([{ spec }, value]: readonly [Call, unknown]) =>
-      ['Add', 'Cast', 'Gelu'].includes(spec.op) || (spec.op === 'Mul' && spec.inputs[0] === value)
-    const makers = new Map<unknown, Call>()
-    for (const call of calls) for (const output of call.outputs) makers.set(output, call)
-    /** Whether an operator needs the result of another, at any distance. What it needs is written before it. */
-    const needs = (call: Call, other: Call): boolean => {
-      const seen = new Set<Call>([call])
-      for (const one of seen)
-        for (const input of one.spec.inputs) {
-          const maker = makers.get(input)
-          if (maker === other) return true
-          if (maker !== undefined && maker.index > other.index) seen.add(maker)
-        }
-      return false
-    }
-    let count = 0
-    const follow = (value: unknown): void => {
-      const next = all(value)
-      // An operator that needs another reader of the value cannot be the next one that is computed.
-      const steps = next.filter((one) => isStep(one) && !next.some(([other]) => needs(one[0], other)))
-      if (steps.length === 0) return
-      // Two uses by one operator are two readers.
-      expect(next.map(([{ spec }]) => spec.op)).toHaveLength(1)
-      expect(isOutput.has(value)).toBe(false)
-      count++
-      follow(steps[0]?.[0].outputs[0])
-    }
-    for (const { spec, outputs } of calls) if (producers.has(spec.op)) follow(outputs[0])
-    return count
+    const makers = new Map(calls.flatMap((call) => call.outputs.map((output): readonly [unknown, typeof call] => [output, call])))
+    return { calls, isOutput, readers, makers }
   } finally {
     nodes.mockRestore()
     outputs.mockRestore()
   }
 }
 
+type Graph = ReturnType<typeof graphOf>
+type Call = Graph['calls'][number]
+
+/** The operators that read a value, each with the form in which it reads it. A Reshape has the values of its input. */
+function readersOf({ readers }: Graph, value: unknown): readonly (readonly [Call, unknown])[] {
+  const all = (one: unknown): readonly (readonly [Call, unknown])[] =>
+    (readers.get(one) ?? []).flatMap((call) => (call.spec.op === 'Reshape' ? all(call.outputs[0]) : [[call, one] as const]))
+  return all(value)
+}
+
+/** Whether an operator that reads a value can be computed with it, element by element. */
+function isStep([{ spec }, value]: readonly [Call, unknown]): boolean {
+  return ['Add', 'Cast', 'Gelu'].includes(spec.op) || (spec.op === 'Mul' && spec.inputs[0] === value)
+}
+
+/** How many operators of a published network are computed in the dispatch of the operator before them. */
+function countSteps(graph: Graph): number {
+  const { calls, isOutput, makers } = graph
+  /** Whether an operator needs the result of another, at any distance. What it needs is written before it. */
+  const needs = (call: Call, other: Call): boolean => {
+    const seen = new Set<Call>([call])
+    for (const one of seen)
+      for (const input of one.spec.inputs) {
+        const maker = makers.get(input)
+        if (maker === other) return true
+        if (maker !== undefined && maker.index > other.index) seen.add(maker)
+      }
+    return false
+  }
+  let count = 0
+  const follow = (value: unknown): void => {
+    const next = readersOf(graph, value)
+    // An operator that needs another reader of the value cannot be the next one that is computed.
+    const steps = next.filter((one) => isStep(one) && !next.some(([other]) => needs(one[0], other)))
+    if (steps.length === 0) return
+    // Two uses by one operator are two readers.
+    expect(next.map(([{ spec }]) => spec.op)).toHaveLength(1)
+    expect(isOutput.has(value)).toBe(false)
+    count++
+    follow(steps[0]?.[0].outputs[0])
+  }
+  for (const { spec, outputs } of calls) if (producers.has(spec.op)) follow(outputs[0])
+  return count
+}
+
+/** How many attentions of a published network have queries of two parts, and how many have a result that is divided. */
+function countParts(graph: Graph): { readonly joined: number; readonly divided: number } {
+  const { calls, isOutput, makers } = graph
+  let [joined, divided] = [0, 0]
+  const expectOneReader = (value: unknown): void => {
+    expect(readersOf(graph, value)).toHaveLength(1)
+    expect(isOutput.has(value)).toBe(false)
+  }
+  for (const { spec, outputs } of calls) {
+    if (spec.op !== 'MultiHeadAttention') continue
+    const [query] = spec.inputs
+    if (makers.get(query)?.spec.op === 'Concat') {
+      expectOneReader(query)
+      joined++
+    }
+    if (readersOf(graph, outputs[0]).some(([reader]) => reader.spec.op === 'Split')) {
+      expectOneReader(outputs[0])
+      divided++
+    }
+  }
+  return { joined, divided }
+}
+
+/** What a GPU computes in the dispatch of another operator of a published network. */
+function count(file: string, granularity: 'component' | 'block') {
+  const graph = graphOf(file, granularity)
+  return { steps: countSteps(graph), ...countParts(graph) }
+}
+
 test('no other operator reads the results that a joint kernel does not write', () => {
-  const counts = readdirSync(folder).map((file) => [file, countSteps(file, 'component')] as const)
+  const counts = readdirSync(folder).map((file) => [file, count(file, 'component')] as const)
   expect(Object.fromEntries(counts)).toMatchObject({
-    'sdxl-unet.json': 89,
-    'sd15-unet.json': 38,
-    'sd3-medium-transformer.json': 718,
-    'flux-dev-transformer.json': 1190,
-    't5-xxl-encoder.json': 216,
+    'sdxl-unet.json': { steps: 89, joined: 0 },
+    'sd15-unet.json': { steps: 38 },
+    'sd3-medium-transformer.json': { steps: 718, joined: 24, divided: 24 },
+    'flux-dev-transformer.json': { steps: 1190 },
+    't5-xxl-encoder.json': { steps: 216 },
   })
-  for (const [file, count] of counts) expect(countSteps(file, 'block')).toBe(count)
+  for (const [file, counted] of counts) expect(count(file, 'block')).toEqual(counted)
 })

@@ -228,6 +228,9 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
   readonly skippableLayers: number
 }
 
+/** See {@link AutoencoderModel.tileJoint}. */
+export type TileJoint = 'fading' | 'covering'
+
 /** An autoencoder. Its decoder: `latents` → `sample`. Its encoder, the part `encoder`: `sample` → `moments` or `latents`. */
 export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'autoencoder', NetworkConfig> {
   readonly latentChannels: number
@@ -237,6 +240,11 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   readonly tile: number
   /** The edge of the smallest tiles that are used to save memory, in latent pixels. Absent: `smallestTile` of pipelines/latent-geometry.ts. */
   readonly smallestTile?: number | undefined
+  /**
+   * How diffusers joins overlapping tiles of this class. `fading`: a quarter of each tile overlaps its neighbours, and the earlier tile fades into the later one.
+   * `covering`: an eighth does, and the later tile is laid over what the earlier ones left.
+   */
+  readonly tileJoint: TileJoint
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
   readonly hasEncoder: (tensors: Iterable<string>) => boolean
   /** The encoder's output: `moments`, the means and log variances that latents are drawn from, or the `latents` themselves. */

@@ -1,6 +1,6 @@
 /** Sizes of latents: the usual one of a pipeline, and the ways in which an autoencoder can process an image: whole, or in tiles. */
 
-import type { AutoencoderModel, DenoiserModel, Extent } from '../models/types.js'
+import type { AutoencoderModel, DenoiserModel, Extent, TileJoint } from '../models/types.js'
 
 /** Edge of the largest image, in pixels. */
 export const maxImageEdge = 8192
@@ -24,17 +24,27 @@ export const smallestTile = 32
  * With `tiling` true the largest tiles are diffusers'; without a value tiles only save memory and are not smaller than {@link smallestTile}.
  */
 export function tileChoices(
-  { tile: made, smallestTile: least = smallestTile }: Pick<AutoencoderModel, 'tile' | 'smallestTile'>,
+  { tile, tileJoint, smallestTile: least = smallestTile }: Pick<AutoencoderModel, 'tile' | 'tileJoint' | 'smallestTile'>,
   { height, width }: Extent,
   tiling: boolean | undefined,
 ): (number | undefined)[] {
   const longest = Math.max(height, width)
   if (tiling === false) return [undefined]
+  // A quarter of a tile must be whole latent pixels, or the tiles are not joined where they belong; diffusers then makes an image of another size.
+  const made = tileJoint === 'fading' ? Math.max(4, tile - (tile % 4)) : tile
+  // The largest edge that diffusers processes whole. Covering tiles begin anew after each step, even if the first one contains the whole image.
+  const whole = tileJoint === 'fading' ? Math.max(tile, made) : tileStep(made, tileJoint)
   const edges = [tiling === true ? made : Math.max(made, least)]
   for (let edge = made; edge > least;) {
     edge = Math.max(least, Math.floor(edge / 8) * 4)
     edges.push(edge)
   }
-  const tiles = edges.filter((edge) => edge < longest)
-  return tiling === true && made < longest ? tiles : [undefined, ...tiles]
+  const isTiled = tiling === true && whole < longest
+  const tiles = edges.filter((edge, i) => edge < longest || (isTiled && i === 0))
+  return isTiled ? tiles : [undefined, ...tiles]
+}
+
+/** How far a tile begins after the one before it, in the unit of `edge`. */
+export function tileStep(edge: number, joint: TileJoint): number {
+  return Math.max(1, edge - Math.floor(edge / (joint === 'fading' ? 4 : 8)))
 }

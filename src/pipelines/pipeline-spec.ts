@@ -26,7 +26,7 @@ export interface PipelineSpec {
   readonly defaults: {
     readonly numInferenceSteps: number
     readonly guidanceScale: number
-    /** Absent: `defaultMaxSequenceLength` of models/types.ts. */
+    /** Absent: the length of the prompt is not an option of this class. */
     readonly maxSequenceLength?: number | undefined
   }
   /**

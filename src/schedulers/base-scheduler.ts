@@ -3,6 +3,7 @@
  * noise. A scheduler's own file contains its config keys, its schedule and its step.
  */
 
+import { InputError } from '../errors.js'
 import { readSchedulerConfig, type ConfigOf, type ConfigSpec } from './config.js'
 import { mixNoise } from './noise-schedule.js'
 import { checkOptions, checkSteps, indexForTimestep, stepIndex } from './timestep-spacing.js'
@@ -95,9 +96,20 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
     return index - (this.#beginIndex ?? 0)
   }
 
-  /** The position in `sigmas` of the step at `timesteps[index]`: diffusers' `step_index`. */
+  /**
+   * The position in `sigmas` of the step at `timesteps[index]`: diffusers' `step_index`.
+   * @throws InputError `set-timesteps` if a run from pure noise begins at the second of two equal timesteps: the sigmas then end before the steps, and diffusers fails in the last step
+   */
   protected place(index: number): number {
-    return stepIndex(this.timesteps, index, this.#beginIndex)
+    const place = stepIndex(this.timesteps, index, this.#beginIndex)
+    const [first] = this.timesteps
+    if (this.#beginIndex === null && place > index && this.sigmas.length > 0)
+      throw new InputError(
+        'set-timesteps',
+        `The first two timesteps of ${this.className} are equal (${first}), so its sigmas end before the last step. Choose fewer steps, or another spacing of timesteps or sigmas.`,
+        { className: this.className, timesteps: this.timesteps },
+      )
+    return place
   }
 
   /** The sigma at a position of the schedule. */

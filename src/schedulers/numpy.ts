@@ -1,4 +1,4 @@
-/** The few numpy functions that diffusers' schedules use, with the same rounding. They compute in float64. */
+/** The few numpy functions that diffusers' schedules use, with the same rounding. They compute in float64, but for {@link logFloat32}. */
 
 /** `np.linspace(start, stop, count, endpoint)`. */
 export function linspace(start: number, stop: number, count: number, endpoint = true): number[] {
@@ -36,7 +36,30 @@ export function interpolateAt(x: number, values: ArrayLike<number>): number {
   return slope * (x - i) + low
 }
 
+const { fround } = Math
+/** Coefficients of log(1 + x) ≈ p(x)/q(x), from the highest power down. Source: `NPY_COEFF_P…_LOGf` and `NPY_COEFF_Q…_LOGf` of numpy. */
+const [numerator, denominator] = [
+  [0.025899791179079226, 0.3808837741388408, 1.4800006335765066, 2.112677543073053, 1, 0],
+  [0.005875095403124574, 0.15464763749839067, 0.9864942958519419, 2.453006071784736, 2.6126775430731093, 1],
+].map((coefficients) => coefficients.map(fround)) as [number[], number[]]
+
+/**
+ * `np.log` of a positive float32 number, as numpy computes it with the vector instructions of x86 (AVX2, AVX-512). One result in five is a float32 number next to the nearest
+ * one, which decides whether the first timestep of some schedules is the last one of the training or the one before.
+ */
+export function logFloat32(value: number): number {
+  const halves = fround(Math.SQRT1_2)
+  let exponent = Math.floor(Math.log2(value)) + 1
+  let mantissa = value / 2 ** exponent
+  // Math.log2 may round a number below a power of two up to this power.
+  if (mantissa < 0.5) [exponent, mantissa] = [exponent - 1, mantissa * 2]
+  if (mantissa <= halves) [exponent, mantissa] = [exponent - 1, mantissa * 2]
+  const x = fround(mantissa - 1)
+  const polynomial = (coefficients: readonly number[]) => coefficients.reduce((sum, next) => fround(sum * x + next))
+  return fround(exponent * fround(Math.LN2) + fround(polynomial(numerator) / polynomial(denominator)))
+}
+
 /** Rounds each value to float32. */
 export function float32(values: readonly number[]): number[] {
-  return values.map((value) => Math.fround(value))
+  return values.map((value) => fround(value))
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { createScheduler, schedulerClassNames } from './registry.js'
 import { betaQuantile } from './sigma-schedules.js'
@@ -116,4 +117,40 @@ test('DPMSolverMultistepScheduler takes the config of a DDPMScheduler, whose var
   expect(scheduler.timesteps).toHaveLength(5)
   for (const variance_type of ['learned', 'learned_range'])
     expect(codeOf(() => createScheduler('DPMSolverMultistepScheduler', { variance_type }))).toBe('unsupported-config')
+})
+
+const { first, equal } = JSON.parse(readFileSync(new URL('../../fixtures/first-timesteps.json', import.meta.url), 'utf8')) as {
+  readonly first: readonly (readonly [config: Readonly<Record<string, unknown>>, timestep: number])[]
+  readonly equal: readonly (readonly [className: string, config: Readonly<Record<string, unknown>>, steps: number])[]
+}
+
+test('the first timestep of a solver with exponential or beta sigmas is that of diffusers', () => {
+  const found = first.map(([config]) => {
+    const { scheduler } = createScheduler('DPMSolverMultistepScheduler', config)
+    scheduler.setTimesteps(3)
+    return [config, scheduler.timesteps[0]]
+  })
+  expect(found).toEqual(first)
+})
+
+test.each(equal)(
+  '%s with two equal first timesteps is refused where diffusers fails, and runs from an image: %o',
+  (name, config, steps) => {
+    const { scheduler } = createScheduler(name, config)
+    scheduler.setTimesteps(steps)
+    expect(() => scheduler.plan(0)).toThrow(
+      expect.objectContaining({ code: 'set-timesteps', message: expect.stringContaining('first two timesteps') as string }),
+    )
+    scheduler.setBeginIndex(0)
+    for (const index of scheduler.timesteps.keys()) scheduler.plan(index)
+  },
+)
+
+test('UniPC’s last step to a sigma of 0 gives the predicted image with bh1 too, where diffusers has infinity times 0', () => {
+  const [bh1, bh2] = ['bh1', 'bh2'].map((type) => {
+    const { scheduler } = createScheduler('UniPCMultistepScheduler', { solver_type: type })
+    scheduler.setTimesteps(1)
+    return scheduler.plan(0).sums.at(-1)
+  })
+  expect(bh1).toEqual(bh2)
 })

@@ -76,7 +76,7 @@ export function flowSigmas(steps: number, trainSteps: number, shift: number): nu
     .slice(0, -1)
 }
 
-/** The fractional timestep at which the training had `sigma`. `logSigmas` are the training's, in rising order. */
+/** The fractional timestep at which the training had `sigma`. `logSigmas` are the training's, in rising order, in float32. */
 export function sigmaToTimestep(sigma: number, logSigmas: ArrayLike<number>): number {
   const logSigma = Math.log(Math.max(sigma, 1e-10))
   let low = 0
@@ -84,7 +84,7 @@ export function sigmaToTimestep(sigma: number, logSigmas: ArrayLike<number>): nu
   low = Math.min(low, logSigmas.length - 2)
   const below = logSigmas[low] ?? 0
   const above = logSigmas[low + 1] ?? 0
-  const weight = Math.min(1, Math.max(0, (below - logSigma) / (below - above)))
+  const weight = Math.min(1, Math.max(0, (below - logSigma) / fround(below - above)))
   return (1 - weight) * low + weight * (low + 1)
 }
 

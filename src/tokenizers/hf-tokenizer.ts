@@ -46,14 +46,21 @@ const end = '\uffff'
 
 /** Builds a tokenizer from the contents of a tokenizer.json. */
 export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokenizer {
+  // With a normalizer, if only an empty one, the library searches for tokens that are `normalized` in the normalized text.
+  const replaced = own && {
+    normalizer: { type: 'Sequence', normalizers: [] },
+    added_tokens: json.added_tokens.map((token) =>
+      token.normalized ? { ...token, content: own.normalize(token.content) || token.content } : token,
+    ),
+  }
   const tokenizer: HfTokenizer = new Tokenizer(
-    { version: '1.0', truncation: null, padding: null, ...json },
+    { version: '1.0', truncation: null, padding: null, ...json, ...replaced },
     { clean_up_tokenization_spaces: false },
   )
-  searchAsConfigured(tokenizer, json.added_tokens)
+  searchAsConfigured(tokenizer, replaced?.added_tokens ?? json.added_tokens)
   if (own !== undefined) {
     tokenizer.normalizer = (text) => own.normalize(text) + end
-    tokenizer.pre_tokenizer = (text) => own.preTokenize(text.slice(0, -end.length))
+    tokenizer.pre_tokenizer = (text) => own.preTokenize(text.endsWith(end) ? text.slice(0, -end.length) : text)
     return tokenizer
   }
   const { normalizer } = tokenizer

@@ -32,6 +32,25 @@ test('returns transformers’ ids for every string', () => {
   expect(different).toEqual([])
 })
 
+interface Added {
+  readonly token: Readonly<Record<string, unknown>>
+  /** transformers' ids by text. */
+  readonly ids: Readonly<Record<string, readonly number[]>>
+}
+
+test.each(json('added.json') as unknown as Added[])(
+  'finds an added token as transformers does: "$token.content", normalized: $token.normalized',
+  ({ token, ids: expected }) => {
+    const { tokenizerConfig } = files
+    const { added_tokens_decoder: others } = tokenizerConfig as { added_tokens_decoder?: object }
+    const added = new T5Tokenizer({
+      ...files,
+      tokenizerConfig: { ...tokenizerConfig, added_tokens_decoder: { ...others, 5000: token } },
+    })
+    expect(Object.fromEntries(Object.keys(expected).map((text) => [text, added.encode(text)]))).toEqual(expected)
+  },
+)
+
 test('spiece.model alone gives the same ids', () => {
   const { model, normalizer, ...rest } = readSentencePieceModel(spiece)
   const file = json('tokenizer.json')

@@ -1,11 +1,11 @@
 /** WebKitGTK by WebDriver: plain calls over HTTP. https://w3c.github.io/webdriver/ */
 
-import { startWebKitDriver, systemWebKit } from '../../../scripts/webkit.mjs'
+import { startWebKit, systemWebKit } from '../../../scripts/webkit.mjs'
 import { clickActions, typeActions } from './input.js'
 import { callText, parseResult, untilText } from './page-script.js'
 import type { DrivenBrowser, Engine, LaunchOptions, Tab } from './types.js'
 
-/** The driver starts WebKit in private mode: it keeps nothing on disk, and a killed browser loses its storage. */
+/** The browser runs in private mode: it keeps nothing on disk, and a killed browser loses its storage. */
 export const webKitEngine: Engine = {
   name: 'webkit',
   keepsProfile: false,
@@ -22,18 +22,16 @@ const hang = 600_000
 const leastWidth = 450
 
 async function launch({ dark = false }: LaunchOptions = {}): Promise<DrivenBrowser> {
-  const driver = await startWebKitDriver()
+  const browser = systemWebKit()
+  if (browser === undefined) throw new Error('WebKitGTK was not found')
+  const webKit = await startWebKit(browser, ['--automation', ...(dark ? ['--dark-mode'] : [])])
   try {
-    const wanted = {
-      timeouts: { script: hang, pageLoad: hang },
-      'webkitgtk:browserOptions': { binary: systemWebKit(), args: ['--automation', ...(dark ? ['--dark-mode'] : [])] },
-    }
     const { sessionId, capabilities } = await call<{ sessionId: string; capabilities: { browserVersion: string } }>(
       'POST',
-      `${driver.url}/session`,
-      { capabilities: { alwaysMatch: wanted } },
+      `${webKit.url}/session`,
+      { capabilities: { alwaysMatch: { timeouts: { script: hang, pageLoad: hang } } } },
     )
-    const session = new Session(`${driver.url}/session/${sessionId}`)
+    const session = new Session(`${webKit.url}/session/${sessionId}`)
     // New windows are opened from the first window, which stays open.
     const first = await session.send<string>('', 'GET', 'window')
     return {
@@ -42,14 +40,12 @@ async function launch({ dark = false }: LaunchOptions = {}): Promise<DrivenBrows
         const { handle } = await session.send<{ handle: string }>(first, 'POST', 'window/new', { type: 'window' })
         return new WebKitTab(session, handle)
       },
-      close: async () => {
-        await session.send('', 'DELETE', '')
-        await driver.end()
-      },
-      kill: driver.end,
+      // Nothing of a private browser is kept, so it may end at once.
+      close: webKit.end,
+      kill: webKit.end,
     }
   } catch (error) {
-    await driver.end()
+    await webKit.end()
     throw error
   }
 }
@@ -79,7 +75,7 @@ class Session {
         await call('POST', `${this.#url}/window`, { handle: window })
         this.#window = window
       }
-      return call<R>(method, path === '' ? this.#url : `${this.#url}/${path}`, body)
+      return call<R>(method, `${this.#url}/${path}`, body)
     })
     this.#last = answer.catch(() => undefined)
     return answer

@@ -140,6 +140,7 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      tileJoint: 'fading',
       // As many image pixels as for an autoencoder whose latents are not packed.
       smallestTile: 32 / pack,
       encoderOutput: 'latents',

@@ -87,6 +87,7 @@ export const AutoencoderKL: AutoencoderDefinition<AutoencoderConfig> = {
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
+      tileJoint: 'fading',
       encoderOutput: 'moments',
       hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
       scaling,

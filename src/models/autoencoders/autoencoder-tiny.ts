@@ -201,6 +201,7 @@ export const AutoencoderTiny: AutoencoderDefinition<AutoencoderTinyConfig> = {
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(tileEdge / scaleFactor)),
+      tileJoint: 'covering',
       hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
       encoderOutput: 'latents',
       scaling: { factor: scalingFactor, shift: shiftFactor, mean: null, std: null },

@@ -15,6 +15,7 @@ export const latentConsistencyModel: PipelineFamily = {
   savedAs: ['LatentConsistencyModelImg2ImgPipeline'],
   label: 'Latent consistency model',
   defaults: { numInferenceSteps: 4, guidanceScale: 8.5 },
+  takesNegativePrompt: false,
   guidance: 'none',
   rescalesGuidance: false,
 

@@ -33,7 +33,7 @@ export const stableDiffusion3: PipelineFamily = {
   tokenizers: { tokenizer: [CLIPTokenizer], tokenizer_2: [CLIPTokenizer], tokenizer_3: [T5Tokenizer] },
   optional: ['text_encoder_3', 'image_encoder', 'feature_extractor'],
   ignored: { image_encoder: imagePrompt, feature_extractor: imagePrompt },
-  defaults: { numInferenceSteps: 28, guidanceScale: 7 },
+  defaults: { numInferenceSteps: 28, guidanceScale: 7, maxSequenceLength: defaultMaxSequenceLength },
   imageToImage: { strength: 0.6, partialStepRuns: true, defaults: { numInferenceSteps: 50 } },
   guidance: 'classifier-free',
   // The CLIPs' hidden states are padded to T5's width, or without a T5 to the transformer's.

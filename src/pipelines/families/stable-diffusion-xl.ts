@@ -49,6 +49,7 @@ export const stableDiffusionXL: PipelineFamily = {
   promptWidths: ({ text_encoder: first, text_encoder_2: second }) =>
     second && { hidden: (first?.hidden ?? 0) + second.hidden, pooled: second.pooled },
   rescalesGuidance: true,
+  takesSizes: true,
   scheduler: { setsBeginIndex: true },
   latentScales: standardizedLatents,
   latentStatistics: ['latents_mean', 'latents_std'],

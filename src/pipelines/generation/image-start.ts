@@ -42,7 +42,9 @@ export function imageStart(
       { className, key: 'image' },
     )
   if (isImageList(image)) throw new TypeError('A list of images was not refused.')
-  const steps = (options.timesteps ?? options.sigmas)?.length ?? options.numInferenceSteps ?? defaultSteps
+  // diffusers takes a given list as long as the schedule that results from it, and Heun's has nearly two timesteps for each of the list.
+  const isGiven = (options.timesteps ?? options.sigmas) !== undefined
+  const steps = isGiven ? scheduler.timesteps.length : (options.numInferenceSteps ?? defaultSteps)
   const left = steps * strength
   const first = rules.partialStepRuns ? Math.floor(steps - left) : steps - Math.floor(left)
   const begin = first * scheduler.order

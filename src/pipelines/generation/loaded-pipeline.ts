@@ -21,6 +21,7 @@ import { imageNetworksOf, previewNetworkOf } from './parts.js'
 import type { PipelineFamily } from './pipeline-family.js'
 import { denoiserPredictor } from './predictor.js'
 import { checkEmbeddingWidths, hasNegativePrompt, promptBatch, weightingOf } from './prompt-batch.js'
+import { warnOfUnusedOptions } from './unused-options.js'
 import type { EncodeCall } from '../prompts/prompt-embeds.js'
 import { encodePrompts } from '../prompts/encode-prompts.js'
 import { familyScheduler } from './family-scheduler.js'
@@ -123,10 +124,7 @@ export function createPipeline({
     const prepared = familyScheduler(family, scheduler, options, { tokens, numInferenceSteps }, run)
     const recorder = new Recorder(options.capture)
     const trueCfgScale = hasNegativePrompt(options) ? options.trueCfgScale : undefined
-    if (family.takesTrueCfg === true && trueCfgScale === undefined && (options.trueCfgScale ?? 1) > 1)
-      run.warn('no-negative-prompt', 'trueCfgScale is not used without negativePrompt.')
-    if (family.takesNegativePrompt === false && [options.negativePrompt ?? ''].flat().some((text) => text !== ''))
-      run.warn('negative-prompt', `${family.className} has no negative prompt; the one that is given is not used.`)
+    warnOfUnusedOptions(family, given, prompts.weighted !== undefined, run)
     const { guidanceScale = usualScale, guidanceRescale = 0 } = options
     const guidance = guidanceOf(family, { guidanceScale, trueCfgScale }, denoiser.model)
     const guided = guidance !== null

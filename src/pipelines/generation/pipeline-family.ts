@@ -92,6 +92,8 @@ export interface PipelineFamily extends PipelineSpec {
   readonly rescalesGuidance: boolean
   /** Whether `cfgNormalization` and `cfgTruncation` are options of this class. Absent: not. */
   readonly limitsGuidance?: boolean | undefined
+  /** Whether `originalSize`, `targetSize`, `cropsCoordsTopLeft` and the same for the negative prompt are options of this class. Absent: not. */
+  readonly takesSizes?: boolean | undefined
   /** The scale of each channel from the denoiser's latents to the autoencoder's. */
   readonly latentScales: (statistics: LatentStatistics, channels: number) => readonly ChannelScale[]
   readonly preview: PreviewCoefficients

@@ -77,7 +77,7 @@ export async function decodeLatents(
       const decoded =
         tile === undefined
           ? await decode({ top: 0, left: 0, height, width })
-          : await workInTiles({ height, width }, { from: tile, to: tile * factor }, decode)
+          : await workInTiles({ height, width }, { from: tile, to: tile * factor }, vae.model.tileJoint, decode)
       images.push(denormalize(decoded))
     }
     return concatBatch(images)

@@ -39,7 +39,7 @@ async function runEncoder(
   const latent = { height: height / factor, width: width / factor }
   const tile = tiles.edge('encoder', latent)
   if (tile === undefined) return encode({ top: 0, left: 0, height, width })
-  return workInTiles({ height, width }, { from: tile * factor, to: tile }, encode)
+  return workInTiles({ height, width }, { from: tile * factor, to: tile }, vae.model.tileJoint, encode)
 }
 
 /** A part of an image [1, channels, height, width]. */

@@ -1,6 +1,7 @@
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import { AutoencoderKLFlux2 } from '../../models/autoencoders/autoencoder-kl-flux2.js'
-import type { GraphVariant } from '../../models/types.js'
+import { AutoencoderTiny } from '../../models/autoencoders/autoencoder-tiny.js'
+import type { AutoencoderDefinition } from '../../models/types.js'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { matchWeights } from '../../models/match-weights.js'
@@ -8,13 +9,17 @@ import { fixtures, plain, readJson, readSafetensors, readWeights, runGraph } fro
 import { relativeError } from '../testing.js'
 import type { PlainTensor } from '../types.js'
 import { workInTiles, type Box } from './vae-tiling.js'
-import type { Shapes } from '../../onnx/types.js'
 import { tileChoices } from '../latent-geometry.js'
 
-const folder = join(fixtures, 'tiny-sdxl/repo/vae')
-const config = readJson(join(folder, 'config.json'))
-const table = readWeights(folder)
-const reference = readSafetensors(join(fixtures, 'vae-tiling/reference.safetensors'))
+const network = (definition: AutoencoderDefinition, path: string, file: string) => ({
+  model: definition.fromConfig(readJson(join(fixtures, path, 'config.json'))),
+  definition,
+  table: readWeights(join(fixtures, path)),
+  reference: readSafetensors(join(fixtures, 'vae-tiling', file)),
+})
+const config = readJson(join(fixtures, 'tiny-sdxl/repo/vae/config.json'))
+const kl = network(AutoencoderKL, 'tiny-sdxl/repo/vae', 'reference.safetensors')
+const tiny = network(AutoencoderTiny, 'vae-tiling/tiny-vae', 'tiny-vae.safetensors')
 
 /** A part of [1, channels, rows, columns]. */
 function cut({ dims, data }: PlainTensor, { top, left, height, width }: Box): PlainTensor {
@@ -26,26 +31,33 @@ function cut({ dims, data }: PlainTensor, { top, left, height, width }: Box): Pl
   return { dims: [1, part.length / (height * width), height, width], data: part }
 }
 
-async function runPart(shapes: Shapes, inputs: Readonly<Record<string, PlainTensor>>, variant: GraphVariant) {
-  const options = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
-  const [graph] = matchWeights(AutoencoderKL, [AutoencoderKL.fromConfig(config).write(shapes, options, variant)], table).graphs
-  return runGraph(graph!, table, inputs)
-}
-
 test.each([
-  ['decoded', 'latents', 'sample', { from: 8, to: 64 }, {}],
-  ['encoded', 'pixels', 'moments', { from: 64, to: 8 }, { part: 'encoder' }],
-] as const)("tiles are %s and blended as by diffusers' AutoencoderKL", async (_, from, to, edges, variant) => {
-  const input = plain(reference.get(from)!)
-  const [, , height = 0, width = 0] = input.dims
-  const name = from === 'pixels' ? 'sample' : from
-  const work = async (box: Box): Promise<PlainTensor> => {
-    const part = cut(input, box)
-    return (await runPart({ [name]: part.dims }, { [name]: part }, variant))[to]!
-  }
-  expect(AutoencoderKL.fromConfig(config).tile).toBe(8)
-  expect(relativeError(await workInTiles({ height, width }, edges, work), plain(reference.get(to)!))).toBeLessThan(1e-4)
-})
+  ['decoded', 'AutoencoderKL', kl, 'latents', 'sample', { from: 8, to: 64 }, {}],
+  ['encoded', 'AutoencoderKL', kl, 'pixels', 'moments', { from: 64, to: 8 }, { part: 'encoder' }],
+  ['decoded', 'AutoencoderTiny', tiny, 'latents', 'sample', { from: 16, to: 128 }, {}],
+  ['encoded', 'AutoencoderTiny', tiny, 'pixels', 'encoded', { from: 128, to: 16 }, { part: 'encoder' }],
+] as const)(
+  "tiles are %s and blended as by diffusers' %s",
+  async (_, __, { model, definition, table, reference }, from, to, edges, variant) => {
+    const input = plain(reference.get(from)!)
+    const expected = plain(reference.get(to)!)
+    const [, , height = 0, width = 0] = input.dims
+    const name = from === 'pixels' ? 'sample' : from
+    const output = to === 'encoded' ? 'latents' : to
+    const work = async (box: Box): Promise<PlainTensor> => {
+      const part = cut(input, box)
+      const written = model.write(
+        { [name]: part.dims },
+        { dtype: 'float32', weights: 'initializer', granularity: 'component' },
+        variant,
+      )
+      const [graph] = matchWeights(definition, [written], table).graphs
+      return (await runGraph(graph!, table, { [name]: part }))[output]!
+    }
+    const result = await workInTiles({ height, width }, edges, model.tileJoint, work)
+    expect(relativeError(result, expected)).toBeLessThan(1e-4)
+  },
+)
 
 const flat = async ({ height, width }: Box): Promise<PlainTensor> => ({
   dims: [1, 1, height * 2, width * 2],
@@ -58,14 +70,14 @@ test('a decoder with a constant result leaves no seam', async () => {
     [9, 20],
     [24, 7],
   ] as const) {
-    const { dims, data } = await workInTiles({ height, width }, { from: 8, to: 16 }, flat)
+    const { dims, data } = await workInTiles({ height, width }, { from: 8, to: 16 }, 'fading', flat)
     expect(dims).toEqual([1, 1, 2 * height, 2 * width])
     expect(new Set(data)).toEqual(new Set([0.5]))
   }
 })
 
 test('the default tile has the size for which the autoencoder was trained', () => {
-  const config = readJson(join(folder, 'config.json'))
+  expect(kl.model.tile).toBe(8)
   expect(AutoencoderKL.fromConfig({ ...config, sample_size: 512 }).tile).toBe(64)
   expect(AutoencoderKL.fromConfig({ ...config, sample_size: [1024, 1024] }).tile).toBe(128)
 })
@@ -86,8 +98,24 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 64 }, [8, 8], true, [undefined]],
   [{ sample_size: 1024 }, [129, 8], true, [128, 64, 32]],
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
+  // A quarter of a tile is whole latent pixels.
+  [{ sample_size: 600 }, [160, 160], true, [72, 36, 32]],
+  [{ sample_size: 600 }, [75, 75], true, [undefined, 72, 36, 32]],
+  [{ sample_size: 600 }, [160, 160], undefined, [undefined, 72, 36, 32]],
+  [{ sample_size: 8 }, [5, 4], true, [4]],
 ])('%j: an image of %j with tiling %s is made in %j', (more, [height, width], tiling, expected) => {
   expect(tileChoices(AutoencoderKL.fromConfig({ ...config, ...more }), { height, width }, tiling)).toEqual(expected)
+})
+
+test("AutoencoderTiny's tiles begin anew after each step, even where one contains the image, as in diffusers", () => {
+  expect(tiny.model).toMatchObject({ tile: 64, tileJoint: 'covering' })
+  for (const [edge, expected] of [
+    [56, [undefined, 32]],
+    [57, [64, 32]],
+    [65, [64, 32]],
+  ] as const)
+    expect(tileChoices(tiny.model, { height: edge, width: 8 }, true)).toEqual(expected)
+  expect(tileChoices(tiny.model, { height: 60, width: 8 }, undefined)).toEqual([undefined, 32])
 })
 
 test('the smallest tiles of packed latents have as many image pixels as those of others', () => {

@@ -1,8 +1,6 @@
-import type { Extent } from '../../models/types.js'
+import type { Extent, TileJoint } from '../../models/types.js'
+import { tileStep } from '../latent-geometry.js'
 import type { PlainTensor } from '../types.js'
-
-/** How much of a tile overlaps the next one: diffusers' `tile_overlap_factor`. */
-const overlap = 0.25
 
 /** A rectangle of the input, in pixels of the input. */
 export interface Box extends Extent {
@@ -19,11 +17,16 @@ export interface TileEdges {
 /** Computes the result of one tile, [1, channels, height, width], in pixels of the output. */
 export type WorkOnBox = (box: Box) => Promise<PlainTensor>
 
-/** Applies `work` to overlapping tiles of an input of `height` × `width`, and blends the results. */
-export async function workInTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
-  const stride = Math.max(1, Math.floor(from * (1 - overlap)))
-  const extent = Math.floor(to * overlap)
-  const kept = to - extent
+/** Applies `work` to overlapping tiles of an input of `height` × `width`, and blends the results as diffusers does for the autoencoder's class. */
+export function workInTiles(size: Extent, edges: TileEdges, joint: TileJoint, work: WorkOnBox): Promise<PlainTensor> {
+  return (joint === 'fading' ? fadingTiles : coveringTiles)(size, edges, work)
+}
+
+/** AutoencoderKL's tiles. */
+async function fadingTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
+  const stride = tileStep(from, 'fading')
+  const kept = tileStep(to, 'fading')
+  const extent = to - kept
   const [rows, columns] = [(height * to) / from, (width * to) / from]
   let result: PlainTensor | undefined
   let above: PlainTensor[] = []
@@ -44,6 +47,33 @@ export async function workInTiles({ height, width }: Extent, { from, to }: TileE
     above = current
   }
   if (result === undefined) throw new RangeError('The input of the autoencoder has no pixels')
+  return result
+}
+
+/** AutoencoderTiny's tiles: each fades in at its top and left edge, over what the tiles before it left. */
+async function coveringTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
+  const stride = tileStep(from, 'covering')
+  const scale = to / from
+  const extent = (from - stride) * scale
+  const share = (isFirst: boolean, index: number) => (isFirst ? 1 : Math.min(1, index / (extent - 1)))
+  const [rows, columns] = [height * scale, width * scale]
+  let result: PlainTensor | undefined
+  for (let top = 0; top < height; top += stride) {
+    for (let left = 0; left < width; left += stride) {
+      const { dims, data } = await work({ top, left, height: Math.min(from, height - top), width: Math.min(from, width - left) })
+      const [, channels = 0, tileRows = 0, tileColumns = 0] = dims
+      result ??= { dims: [1, channels, rows, columns], data: new Float32Array(channels * rows * columns) }
+      for (let line = 0; line < channels * tileRows; line++) {
+        const y = line % tileRows
+        const begin = (Math.floor(line / tileRows) * rows + top * scale + y) * columns + left * scale
+        for (let x = 0; x < tileColumns; x++) {
+          const mask = share(top === 0, y) * share(left === 0, x)
+          result.data[begin + x] = fade(result.data[begin + x], data[line * tileColumns + x], mask)
+        }
+      }
+    }
+  }
+  if (result === undefined) throw new RangeError('There is nothing to work on')
   return result
 }
 

@@ -7,7 +7,7 @@
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { choice, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
 import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
-import { float32 } from '../numpy.js'
+import { float32, logFloat32 } from '../numpy.js'
 import { checkSigmaSchedule, initialSigma, sigmaInputScale, sigmaOriginalTerms, sigmaToTimestep } from '../sigma-schedules.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
 import { spacedSigmas, twiceButFirst } from './spaced-sigmas.js'
@@ -123,7 +123,7 @@ export function midpointSigma(start: number, end: number): number {
 
 /** Puts the timestep of each sigma of `midpoints` between two timesteps. `training`: the training's sigmas, in rising order. */
 function withMidpoints(timesteps: readonly number[], midpoints: readonly number[], training: Float32Array): number[] {
-  const logSigmas = training.map((sigma) => log(sigma))
+  const logSigmas = training.map(logFloat32)
   const between = float32(midpoints.map((sigma) => sigmaToTimestep(sigma, logSigmas)))
   return timesteps.flatMap((timestep, i) => (i === 0 ? [timestep] : [between[i - 1] ?? 0, timestep]))
 }

@@ -7,7 +7,7 @@ import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler
 import { InputError } from '../../errors.js'
 import { anyBut, choice, flag, optionalNumber, sigmaKeys, spacingKeys, trainingKeys } from '../config.js'
 import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt, linspace } from '../numpy.js'
+import { float32, interpolateAt, linspace, logFloat32 } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -57,7 +57,7 @@ export class EulerDiscreteScheduler extends BaseScheduler<typeof spec> {
 
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const { config } = this
-    const logSigmas = this.#trainingSigmas.map((sigma) => Math.log(sigma))
+    const logSigmas = this.#trainingSigmas.map(logFloat32)
     const { timesteps, sigmas } =
       options.sigmas === undefined ? this.#spaced(steps, options, logSigmas) : this.#given(options.sigmas, logSigmas)
     const used = float32(

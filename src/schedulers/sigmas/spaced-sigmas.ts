@@ -1,7 +1,7 @@
 /** The schedule that Heun, LMS and KDPM2 share: sigmas interpolated at spaced timesteps, or spread in one of three other ways. */
 
 import { InputError } from '../../errors.js'
-import { float32, interpolateAt, round } from '../numpy.js'
+import { float32, interpolateAt, logFloat32, round } from '../numpy.js'
 import { convertSigmas, sigmaToTimestep, type SigmaScheduleConfig } from '../sigma-schedules.js'
 import { spaceTimesteps, type TimestepSpacing } from '../timestep-spacing.js'
 
@@ -43,7 +43,7 @@ export function spacedSigmas(
       'set-timesteps',
       `${className} does not accept timesteps together with Karras, exponential or beta sigmas.`,
     )
-  const logSigmas = training.map((sigma) => Math.log(sigma))
+  const logSigmas = training.map(logFloat32)
   const found = converted.map((sigma) => sigmaToTimestep(sigma, logSigmas))
   const rounded = roundKarras && config.use_karras_sigmas ? found.map((value) => round(value)) : found
   return { timesteps: float32(rounded), sigmas: float32(converted) }

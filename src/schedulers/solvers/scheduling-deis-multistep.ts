@@ -18,7 +18,7 @@ import {
 } from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprod, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt, round } from '../numpy.js'
+import { float32, interpolateAt, logFloat32, round } from '../numpy.js'
 import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
 import { spaceMultistepTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
@@ -71,7 +71,7 @@ export class DEISMultistepScheduler extends BaseScheduler<typeof spec> {
     let timesteps = spaceMultistepTimesteps(config.timestep_spacing, count, spacing)
     let sigmas = convertSigmas(config, { min: last, max: training.at(-1) ?? 0 }, count)
     if (sigmas !== null) {
-      const logSigmas = training.map((sigma) => log(sigma))
+      const logSigmas = training.map(logFloat32)
       timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas))
       if (config.use_karras_sigmas) timesteps = timesteps.map((value) => round(value))
       last = sigmas.at(-1) ?? 0

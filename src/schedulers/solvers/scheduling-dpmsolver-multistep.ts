@@ -20,7 +20,7 @@ import {
 import { multistepPlan, type DpmAlgorithm } from './dpm-solver.js'
 import { noisePlace, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, countAtLeast, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from '../numpy.js'
+import { float32, interpolateAt, linspace, logFloat32, round } from '../numpy.js'
 import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
 import { spaceMultistepTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js'
@@ -100,7 +100,7 @@ export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
       throw new InputError('set-timesteps', `${className} accepts mu only with use_dynamic_shifting.`)
     const count = this.countSteps(steps, options, config.num_train_timesteps)
     const training = this.#trainingSigmas
-    const logSigmas = training.map((sigma) => Math.log(sigma))
+    const logSigmas = training.map(logFloat32)
     const range = { min: training[0] ?? 0, max: training.at(-1) ?? 0 }
     let timesteps: readonly number[] =
       options.timesteps ??

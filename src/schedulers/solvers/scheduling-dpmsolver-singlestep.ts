@@ -7,7 +7,7 @@ import { CheckpointError, InputError } from '../../errors.js'
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
 import { choice, except, flag, integer, number, onlyWith, sigmaKeys, trainingKeys, unsupportedThresholding } from '../config.js'
 import { alphasCumprod, countAtLeast, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt, round } from '../numpy.js'
+import { float32, interpolateAt, logFloat32, round } from '../numpy.js'
 import { checkSigmaSchedule, convertSigmas, flowSigmas, sigmaToTimestep } from '../sigma-schedules.js'
 import { spaceMultistepTimesteps } from '../timestep-spacing.js'
 import type { SchedulerConfig, SetTimestepsOptions, StepPlan, StepTerm } from '../types.js'
@@ -33,7 +33,7 @@ const spec = {
   time_shift_type: onlyWith('use_dynamic_shifting', false, choice('exponential', ['exponential'])),
 }
 
-const { exp, log } = Math
+const { exp } = Math
 
 /** diffusers' DPMSolverSinglestepScheduler. */
 export class DPMSolverSinglestepScheduler extends BaseScheduler<typeof spec> {
@@ -84,7 +84,7 @@ export class DPMSolverSinglestepScheduler extends BaseScheduler<typeof spec> {
           'set-timesteps',
           `${className} does not accept timesteps together with Karras, exponential or beta sigmas.`,
         )
-      const logSigmas = training.map((sigma) => log(sigma))
+      const logSigmas = training.map(logFloat32)
       timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas))
       if (config.use_karras_sigmas) timesteps = timesteps.map((value) => round(value))
     } else if (config.use_flow_sigmas) {

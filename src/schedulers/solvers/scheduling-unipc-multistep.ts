@@ -19,7 +19,7 @@ import {
 } from '../config.js'
 import { lastPredictions, noisePlace, predictionName, predictionTerms, schedulePoint, type SchedulePoint } from './multistep.js'
 import { alphasCumprodForSigmas, trainingSigmas } from '../noise-schedule.js'
-import { float32, interpolateAt, linspace, round } from '../numpy.js'
+import { float32, interpolateAt, linspace, logFloat32, round } from '../numpy.js'
 import {
   checkSigmaSchedule,
   convertSigmas,
@@ -104,7 +104,7 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
         sigmas = sigmas.map((sigma) => sigma / (sigma + 1))
         timesteps = sigmas.map((sigma) => sigma * trainSteps)
       } else {
-        const logSigmas = training.map((sigma) => Math.log(sigma))
+        const logSigmas = training.map(logFloat32)
         timesteps = sigmas.map((sigma) => sigmaToTimestep(sigma, logSigmas))
         if (config.use_karras_sigmas) timesteps = timesteps.map((value) => round(value))
       }

@@ -10,7 +10,7 @@ import { flux2Names } from './flux2-names.js'
 import { fluxNames } from './flux-names.js'
 import { sd3Names } from './sd3-names.js'
 import { hasNames, type OriginalNames, type Originals } from './tensor-pieces.js'
-import { clipNames, openClipNames, projectedClipNames, transformersNames } from './text-encoder-names.js'
+import { clipNames, convertedOpenClipNames, openClipNames, projectedClipNames, transformersNames } from './text-encoder-names.js'
 import { unetNames } from './unet-names.js'
 import { vaeNames } from './vae-names.js'
 import { zImageNames } from './z-image-names.js'
@@ -34,6 +34,14 @@ const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   ],
   text_encoder_2: [openClipNames('conditioner.embedders.1.model.'), transformersNames('text_encoders.clip_g.transformer.')],
   text_encoder_3: [transformersNames('text_encoders.t5xxl.transformer.')],
+}
+
+/** The tables for files of Stable Diffusion XL. In some GGUF files, converters of stable-diffusion.cpp have renamed the text encoders. */
+const xlComponentNames: typeof componentNames = {
+  unet: componentNames['unet'] ?? [],
+  vae: vaeTables,
+  text_encoder: [clipNames('conditioner.embedders.0.transformer.'), clipNames('cond_stage_model.transformer.')],
+  text_encoder_2: [openClipNames('conditioner.embedders.1.model.'), convertedOpenClipNames('cond_stage_model.1.transformer.')],
 }
 
 /** The tables for files of FLUX.1, whose second text encoder differs. */
@@ -63,6 +71,7 @@ const ownTables: readonly {
   readonly tables: typeof componentNames
   readonly first: string
 }[] = [
+  { matches: isXlFile, tables: xlComponentNames, first: 'input_blocks.' },
   { matches: isChromaFile, tables: chromaComponentNames, first: 'double_blocks.' },
   { matches: isFluxFile, tables: fluxComponentNames, first: 'double_blocks.' },
   {
@@ -105,7 +114,8 @@ const ownNames: Readonly<Record<string, readonly string[]>> = {
   unet: ['down_blocks.'],
   transformer: ['transformer_blocks.'],
   vae: ['decoder.mid_block.', 'decoder.layers.'],
-  text_encoder: ['text_model.', 'encoder.block.'],
+  // transformers 5 saves a CLIPTextModel without `text_model.`.
+  text_encoder: ['text_model.', 'embeddings.token_embedding.', 'encoder.block.'],
   text_encoder_2: ['text_model.', 'encoder.block.'],
   text_encoder_3: ['encoder.block.'],
 }
@@ -120,6 +130,11 @@ export function namesAlone(component: string, tensors: Originals): OriginalNames
   if (component === 'vae' && hasNames(tensors, { prefix: 'decoder.mid.block_1.' })) return vaeNames('')
   const own = Object.hasOwn(ownNames, component) ? ownNames[component] : undefined
   return own?.some((prefix) => hasNames(tensors, { prefix })) === true ? transformersNames('') : undefined
+}
+
+/** Of the families with a UNet, only Stable Diffusion XL has an embedding of sizes. */
+function isXlFile(tensors: Originals): boolean {
+  return denoiserTensor(tensors, 'label_emb.0.0.weight') !== undefined
 }
 
 function isFlux2File(tensors: Originals): boolean {

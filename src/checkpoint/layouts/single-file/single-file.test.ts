@@ -316,6 +316,12 @@ describe('a file of one component', () => {
       'text_encoder',
       () => folderFile('tiny-sd15/repo/text_encoder/model'),
     ],
+    [
+      'a text encoder as transformers 5 saves it',
+      'few-steps/lcm',
+      'text_encoder',
+      () => folderFile('few-steps/lcm/repo/text_encoder/model'),
+    ],
   ])('%s has the bytes of its folder', async (_what, fixture, name, fileOf) => {
     const table = await componentTable(fixture, name, await fileOf())
     for (const [tensor, entry] of await folderTable(fixture, name)) {

@@ -56,6 +56,20 @@ export const openClipNames = (prefix: string): OriginalNames => ({
   pieces: (config) => (name) => openClipPieces(name, config),
 })
 
+/**
+ * The second text encoder of XL as converters of stable-diffusion.cpp name it in GGUF files: OpenCLIP's tensors under the names of transformers. Queries, keys and values are
+ * three matrices or, in other versions of the converter, one. The text projection is OpenCLIP's.
+ */
+export const convertedOpenClipNames = (prefix: string): OriginalNames => ({
+  id: 'converted-open-clip-1',
+  prefix,
+  pieces: (config) => (name) => {
+    if (name === 'text_model.text_projection') return openClipPieces('text_projection', config)
+    const [, path, kind] = /^(text_model\.encoder\.layers\.\d+\.self_attn)\.in_proj\.(weight|bias)$/.exec(name) ?? []
+    return kind === undefined ? renamed(name) : thirds(['q', 'k', 'v'].map((letter) => `${path}.${letter}_proj.${kind}`))
+  },
+})
+
 /** Whether a config is of a class with a text projection. */
 function hasProjection({ architectures }: Config): boolean {
   return !Array.isArray(architectures) || architectures.includes('CLIPTextModelWithProjection')

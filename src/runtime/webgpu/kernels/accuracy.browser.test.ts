@@ -79,6 +79,16 @@ function attention(heads: number, size: number, tokens: number, keys: number): O
   )
 }
 
+/** An attention to the tokens of two parts together, as in SD3. The result has the parts in the other order. */
+function attentionOfTwo(heads: number, size: number, tokens: readonly [number, number]): OperatorCase {
+  const parts = tokens.map((count) => [2, count, heads * size])
+  return operator(random(...parts, ...parts, ...parts), (graph, given) => {
+    const joined = (first: number) => shape.concat(graph, [required(given[first]), required(given[first + 1])], 1)
+    const attended = network.multiHeadAttention(graph, { query: joined(0), key: joined(2), value: joined(4) }, heads)
+    return shape.concat(graph, shape.split(graph, attended, tokens, 1).toReversed(), 1)
+  })
+}
+
 /** Three products of one input, as queries, keys and values are, side by side. */
 function threeProducts(rows: number, width: number, withBias: boolean): OperatorCase {
   const weights = [0, 1, 2].map(() => [width, width])
@@ -204,6 +214,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'attention of 160': [attention(2, 160, 64, 64)],
   'attention of 16 queries': [attention(4, 64, 16, 77)],
   'attention of one query': [attention(2, 40, 1, 130)],
+  'attention of two parts': [attentionOfTwo(3, 40, [61, 77])],
   'three products of one input': [threeProducts(77, 320, false)],
   'three products of one input, with bias': [threeProducts(77, 322, true)],
   'a product of 20,480 terms and a sum': [productAndSum(8, 20480, 64, true)],
@@ -319,7 +330,7 @@ const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
 test('a run fails if a kernel reads a product that the joint kernel of product and sum has not written', async () => {
   const { inputs } = productAndSum(8, 64, 64, false)
   await expect(compute(gpu, { inputs, body: readBesideItsSum })).rejects.toThrow(
-    'reads a value that a kernel of Aquatint’s does not write',
+    'reads a value that a kernel of Aquatint does not write',
   )
 })
 
@@ -327,6 +338,7 @@ test('a run fails if a kernel reads a product that the joint kernel of product a
 const joint = [
   'Attention of few queries',
   'FlashAttention in place',
+  'FlashAttention of two parts',
   'Gemm and steps',
   'Gemm in larger tiles',
   'Gemm of 3',

@@ -2,11 +2,14 @@
  * MultiHeadAttention as one dispatch. onnxruntime first copies keys and values into a cache ordered by heads, which its flash attention reads. Here attention reads
  * them where they are, [batch, keys, heads, size], and nothing is copied. Nothing else reads the copies, since no graph of this library has outputs for a cache.
  *
+ * The queries' Concat and the result's Split are parts of the same dispatch where an attention joins picture and prompt (attention-parts.ts): nothing else reads these values (models/joint-steps.test.ts).
+ *
  * Two kernels: onnxruntime's flash attention with other addresses, and {@link fewQueries} for fewer than 32 queries. For these onnxruntime has two
  * kernels, with scores and parts of sums between them.
  */
 
 import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
+import { joinsQueries, partBindings, partsText, splitsQueries, type AttentionSize } from './attention-parts.js'
 import { applyEdits, type Edit } from './kernel-edit.js'
 
 /** The most keys whose scores {@link fewQueries} has in workgroup memory. */
@@ -124,20 +127,24 @@ const flash = {
 
 const texts = new Map<string, string | undefined>()
 
-function flashText(code: string): string | undefined {
-  if (!texts.has(code)) texts.set(code, applyEdits(code, flash))
-  return texts.get(code)
+function flashText(code: string, isJoined: boolean, isSplit: boolean): string | undefined {
+  const key = `${isJoined} ${isSplit} ${code}`
+  if (!texts.has(key)) {
+    const inPlace = applyEdits(code, flash)
+    texts.set(key, inPlace && (isJoined || isSplit ? partsText(inPlace, flash, isJoined, isSplit) : inPlace))
+  }
+  return texts.get(key)
 }
 
-/** The sizes of copied keys [batch, keys, heads, size]; undefined if the source has another order, or if the dispatch copies something else. */
+/** The sizes of copied keys [batch, keys, heads, size] of vectors; undefined if the source has another order, or if the dispatch copies something else. */
 function copied({
   kernel,
   uniforms,
-}: Dispatch): { readonly batch: number; readonly keys: number; readonly heads: number } | undefined {
+}: Dispatch): { readonly batch: number; readonly keys: number; readonly heads: number; readonly size: number } | undefined {
   if (kernel.label !== 'CopyKVCache' || kernel.bindings !== 'key,value,present_key,present_value') return undefined
   const [batch = 0, keys = 0, heads = 0, size = 0, ...strides] = uniforms?.words ?? []
   const isInPlace = strides.slice(0, 3).join() === [keys * heads * size, heads * size, size].join()
-  return isInPlace ? { batch, keys, heads } : undefined
+  return isInPlace ? { batch, keys, heads, size } : undefined
 }
 
 /** Whether `attention` reads what `copy` wrote. */
@@ -145,34 +152,62 @@ function isReader(copy: Dispatch, attention: Dispatch): boolean {
   return bufferAt(copy, 2) === bufferAt(attention, 1) && bufferAt(copy, 3) === bufferAt(attention, 2)
 }
 
-/** A copy of keys and values, and the attention that reads it. */
+/** A copy of keys and values, and the attention that reads it; the Concat of queries before and the Split of the result after them. */
 export const jointAttention: Sequence = (held) => {
-  const [copy, attention, reduction] = held
+  const joined = held[0]?.kernel.label === 'Concat' ? held[0] : undefined
+  const [copy, attention, next, ...beyond] = joined === undefined ? held : held.slice(1)
+  if (joined !== undefined && copy === undefined) return { open: true }
   const shape = copy === undefined ? undefined : copied(copy)
-  if (copy === undefined || shape === undefined) return undefined
+  if (copy === undefined || shape === undefined || beyond.length > 0) return undefined
   if (attention === undefined) return { open: true }
   const { label } = attention.kernel
   if (!isReader(copy, attention) || attention.uniforms === undefined) return undefined
-  if (label === 'FlashAttention' && reduction === undefined) return withFlash(copy, attention, shape.keys)
-  if (label !== 'FlashAttentionDecodeQKV' || held.length > 3) return undefined
-  return withFewQueries(copy, attention, reduction, shape)
+  if (label === 'FlashAttention') return withFlash({ joined, copy, attention, split: next }, shape)
+  if (label !== 'FlashAttentionDecodeQKV' || joined !== undefined) return undefined
+  return withFewQueries(copy, attention, next, shape)
 }
 
-function withFlash(copy: Dispatch, attention: Dispatch, keys: number): Match | undefined {
-  const [, total, present, , repeats] = attention.uniforms?.words ?? []
-  const code = flashText(attention.kernel.code)
-  if (total !== keys || present !== keys || repeats !== 1 || code === undefined) return undefined
-  const [query, , , ...rest] = attention.storage
+/** The dispatches of one attention. */
+interface Parts {
+  readonly joined: Dispatch | undefined
+  readonly copy: Dispatch
+  readonly attention: Dispatch
+  readonly split: Dispatch | undefined
+}
+
+function withFlash(
+  { joined, copy, attention, split }: Parts,
+  { batch, keys, heads, size: vectors }: NonNullable<ReturnType<typeof copied>>,
+): Match | undefined {
+  const [queries = 0, total, present, , repeats] = attention.uniforms?.words ?? []
+  const type = /var<storage, read> q: array<vec4<(f(?:16|32))>>;/.exec(attention.kernel.code)?.[1]
+  const code = flashText(attention.kernel.code, joined !== undefined, split !== undefined)
+  if (total !== keys || present !== keys || repeats !== 1 || code === undefined || type === undefined) return undefined
+  const size: AttentionSize = { batch, queries, vectors: heads * vectors, type }
+  const [own, , , ...rest] = attention.storage
   const [key, value] = copy.storage
-  const output = rest.at(-1)
+  const query = joined?.storage[0] ?? own
+  const result = rest.at(-1)
   const uniforms = attention.uniforms?.binding
-  if (query === undefined || key === undefined || value === undefined || output === undefined || uniforms === undefined)
+  if (query === undefined || key === undefined || value === undefined || result === undefined || uniforms === undefined)
     return undefined
+  if (joined !== undefined && (bufferAt(joined, 2) !== own?.buffer || !joinsQueries(joined, size))) return undefined
+  if (split !== undefined && (bufferAt(split, 0) !== result.buffer || !splitsQueries(split, size))) return undefined
+  const open = split === undefined
+  const output = split?.storage[1] ?? result
   const inputs = [query, key, value, ...rest.slice(0, -1)]
-  if (overlap(inputs, [output])) return undefined
+  const parts = partBindings(joined, split)
+  const written = [output, split?.storage[2]].filter((binding) => binding !== undefined)
+  const read = [...inputs, joined?.storage[1]].filter((binding) => binding !== undefined)
+  // The joined queries are not written, so the keys must be others.
+  if (overlap(read, written) || read.some(({ buffer }) => buffer === joined?.storage[2]?.buffer)) return { open }
+  const omitted = [joined?.storage[2]?.buffer, split === undefined ? undefined : result.buffer].filter(
+    (buffer): buffer is GPUBuffer => buffer !== undefined && !written.some((binding) => binding.buffer === buffer),
+  )
+  const label = joined === undefined && split === undefined ? 'FlashAttention in place' : 'FlashAttention of two parts'
   return {
-    open: false,
-    launch: { label: 'FlashAttention in place', code, bindings: [...inputs, output, uniforms], grid: attention.grid },
+    open,
+    launch: { label, code, bindings: [...inputs, output, uniforms, ...parts], grid: attention.grid, omitted },
   }
 }
 
