@@ -130,13 +130,25 @@ export function alphaNoiseLevel(alpha: number): { readonly signal: number; reado
   return { signal: fround(sqrt(alpha)), noise: fround(sqrt(fround(1 - alpha))) }
 }
 
-/** The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). */
+/** Stands for 1/0 in an image that is clipped: it takes every float32 difference of a sample and noise beyond the bound, and rounds nothing. */
+const beyondClipping = 2 ** 64
+
+/**
+ * The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). With `epsilon` and an ᾱ of 0, the image is
+ * infinite; if it is `clipped`, its finite terms have the same clipped values.
+ */
 export function originalTerms(
   prediction: 'epsilon' | 'sample' | 'v_prediction',
   rootAlpha: number,
   rootBeta: number,
+  clipped = false,
 ): readonly StepTerm[] {
   if (prediction === 'sample') return [[1, 'output']]
+  if (prediction === 'epsilon' && rootAlpha === 0 && clipped)
+    return [
+      [beyondClipping, 'sample'],
+      [-beyondClipping * rootBeta, 'output'],
+    ]
   const [sample, output] = prediction === 'epsilon' ? [1 / rootAlpha, -rootBeta / rootAlpha] : [rootAlpha, -rootBeta]
   return [
     [sample, 'sample'],

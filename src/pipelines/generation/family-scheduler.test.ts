@@ -51,6 +51,28 @@ test.each([...new Set(cases.map(({ fixture, pipeline }) => `${pipeline} ${fixtur
   }
 })
 
+test('a run that begins with an infinite image, which is clipped, gives a warning', () => {
+  const family = families.find(({ className }) => className === 'StableDiffusionXLPipeline')!
+  const noImageLeft = { rescale_betas_zero_snr: true, timestep_spacing: 'trailing', clip_sample: true }
+  const warnings = (className: string, config: Config) => {
+    const run = new Run({})
+    familyScheduler(
+      family,
+      schedulerSource({ className, config }),
+      { numInferenceSteps: 4 },
+      { tokens: 0, ...family.defaults },
+      run,
+    )
+    return run.warnings.filter((text) => text.includes('infinite image')).length
+  }
+  expect(warnings('DDIMScheduler', noImageLeft)).toBe(1)
+  expect(warnings('DDPMScheduler', noImageLeft)).toBe(1)
+  for (const other of [{ prediction_type: 'v_prediction' }, { timestep_spacing: 'leading' }, { clip_sample: false }])
+    expect(warnings('DDIMScheduler', { ...noImageLeft, ...other })).toBe(0)
+  // TCD does not clip, whatever the key says.
+  expect(warnings('TCDScheduler', noImageLeft)).toBe(0)
+})
+
 test('the defaults of each class are those of diffusers', () => {
   const defaults = read('image-to-image/defaults.json') as Readonly<Record<string, Readonly<Record<string, Config | null>>>>
   expect(Object.keys(defaults).toSorted()).toEqual(families.map(({ className }) => className).toSorted())

@@ -80,5 +80,18 @@ export function prepareScheduler(
     const own = hasOwnSigmas ? undefined : defaults.sigmas?.(asked)
     scheduler.setTimesteps(own === undefined ? asked : null, { sigmas: own, mu })
   }
+  warnOfClippedStart(scheduler, run)
   return scheduler
+}
+
+/** Warns if the model predicts the noise of a sample in which no image is left: the image that follows from it is infinite, and is clipped. */
+function warnOfClippedStart({ className, config, unusedKeys, timesteps }: Scheduler, run: Run): void {
+  const startsWithoutImage =
+    config['rescale_betas_zero_snr'] === true && timesteps[0] === Number(config['num_train_timesteps']) - 1
+  const isClipped = config['clip_sample'] === true && !unusedKeys.includes('clip_sample')
+  if (startsWithoutImage && isClipped && config['prediction_type'] === 'epsilon')
+    run.warn(
+      'scheduler-clips',
+      `${className} starts with an infinite image, clipped as in diffusers: with rescale_betas_zero_snr, the first timestep contains no image, and the model predicts only noise there. Models trained so have prediction_type v_prediction.`,
+    )
 }

@@ -55,7 +55,7 @@ export class DDIMScheduler extends BaseScheduler<typeof spec> {
     const direction = fround(sqrt(fround(1 - alphaPrevious - deviation ** 2)))
     return {
       sums: [
-        { name: 'original', terms: originalTerms(predictionType, rootAlpha, rootBeta), bound: clip ? range : undefined },
+        { name: 'original', terms: originalTerms(predictionType, rootAlpha, rootBeta, clip), bound: clip ? range : undefined },
         { name: 'epsilon', terms: noiseTerms(predictionType, rootAlpha, rootBeta) },
         {
           name: 'next',

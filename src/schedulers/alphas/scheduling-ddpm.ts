@@ -72,7 +72,7 @@ export class DDPMScheduler extends BaseScheduler<typeof spec> {
       sums: [
         {
           name: 'original',
-          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(beta))),
+          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(beta)), clip),
           bound: clip ? range : undefined,
         },
         {

@@ -71,7 +71,7 @@ export class LCMScheduler extends BaseScheduler<typeof spec> {
       sums: [
         {
           name: 'original',
-          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha)))),
+          terms: originalTerms(predictionType, fround(sqrt(alpha)), fround(sqrt(fround(1 - alpha))), clip),
           bound: clip ? range : undefined,
         },
         {

@@ -109,9 +109,11 @@ export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
         lastTimestep: this.#lastTimestep,
         offset: config.steps_offset,
       })
-    let sigmas = convertSigmas(config, range, count)
-    if (sigmas === null && config.use_lu_lambdas)
-      sigmas = linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))
+    // Of two distributions that a config chooses, Karras' precedes Lu's, and Lu's the others.
+    const hasLuSigmas = config.use_lu_lambdas && !config.use_karras_sigmas
+    let sigmas = hasLuSigmas
+      ? linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))
+      : convertSigmas(config, range, count)
     if (sigmas !== null) {
       if (options.timesteps !== undefined)
         throw new InputError(
