@@ -10,7 +10,7 @@ import { FluxTransformer2DModel } from '../../models/transformers/transformer-fl
 import { linspace } from '../../schedulers/numpy.js'
 import { CLIPTokenizer } from '../../tokenizers/clip-tokenizer.js'
 import { T5Tokenizer } from '../../tokenizers/t5-tokenizer.js'
-import { dynamicShift } from '../generation/dynamic-shift.js'
+import { dynamicShift } from './dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, sideBySide, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 import { textEncoderOf } from '../prompts/text-encoders.js'

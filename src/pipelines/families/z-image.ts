@@ -9,7 +9,7 @@ import { ZImageTransformer2DModel, zImageSequenceLength } from '../../models/tra
 import { paddedLength } from '../../models/transformers/z-image-tokens.js'
 import { torchLinspace } from '../../schedulers/noise-schedule.js'
 import { Qwen2Tokenizer } from '../../tokenizers/qwen2-tokenizer.js'
-import { dynamicShift } from '../generation/dynamic-shift.js'
+import { dynamicShift } from './dynamic-shift.js'
 import type { PipelineFamily } from '../generation/pipeline-family.js'
 import { assembleBatch, type EncodeCall, type EncodedPrompt } from '../prompts/prompt-embeds.js'
 import { textEncoderOf, type LoadedTextEncoder } from '../prompts/text-encoders.js'
