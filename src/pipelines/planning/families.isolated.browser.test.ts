@@ -65,7 +65,7 @@ const families = {
     offload: 'resident',
     // T5 with its default of 256 tokens needs by far the most memory.
     streams: 'text_encoder_3',
-    kernels: 65,
+    kernels: 66,
     // Two of T5's few blocks hold almost all of its weights, so the budget is for one block at a time.
     leastOf: ({ blocks, sharedBytes }: ComponentNeeds) => sharedBytes + Math.max(...blocks.map(({ bytes }) => bytes)),
   },
