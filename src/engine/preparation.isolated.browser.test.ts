@@ -50,10 +50,8 @@ test.each<readonly [string, PlannedSize]>([
 })
 
 test.each([
-  ['tiny-sd15', 'peft', 'before'],
   ['tiny-sd15', 'peft', 'after'],
   ['tiny-sdxl', 'peft-xl', 'before'],
-  ['tiny-sdxl', 'peft-xl', 'after'],
   ['tiny-sd3', 'peft-sd3', 'before'],
 ] as const)(
   '%s compiles no kernel in a generation with the LoRA %s, which is loaded %s a first generation',
