@@ -92,6 +92,7 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
     const { image: made, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => isResult(tensor)))
     // A plan knows no sizes of reference images.
     if (pictures.length === 0) expect(opened.hosts.memory.peak).toBeLessThanOrEqual(devices.webgpu!.peakBytes)
+    expect(pipeline.info.devices.webgpu!.kernels.unrecognized).toEqual([])
     return { captured, tensors, psnr: psnr(captured['image']!, made!) }
   } finally {
     await pipeline.dispose()

@@ -77,4 +77,17 @@ export const attentions: readonly KernelEdits[] = [
       { find: /output\[output_id\]=value;/g, by: 'output[output_id]=output_value_t(value);' },
     ],
   },
+  {
+    // onnxruntime runs one thread for each pair of values that an angle turns. It is bound by memory.
+    label: 'RotaryEmbedding',
+    bindings: [['input', 'position_ids', 'cos_cache', 'sin_cache', 'output']],
+    edits: [
+      {
+        find: /(input\[[ij]\]) \* (get_(?:cos|sin)_cache_by_indices\(vec2<u32>\(position_id, bsnh\[3\]\)\))/g,
+        by: 'f32($1) * f32($2)',
+        times: 4,
+      },
+      { find: /(output\[[ij]\])=(re|im);/g, by: '$1=f16($2);', times: 2 },
+    ],
+  },
 ]

@@ -22,8 +22,8 @@ const float16Kernels: readonly KernelEdits[] = [...matrixProducts, ...quantizedP
 
 /** float16 kernels that move values, or round each result once: as exact as float16 can be. */
 const exact: ReadonlySet<string> = new Set(
-  `Add BiasAdd Cast Concat CopyKVCache Expand Gather Mul Relu ResizeNearest ResizeNearestImpl Slice Split
-  Sub ToChannelsLast Transpose`.split(/\s+/),
+  `Add BiasAdd Cast Concat CopyKVCache Expand Gather Mul Relu ResizeNearest ResizeNearest2D
+  ResizeNearestImpl Slice Split Sub ToChannelsLast Transpose`.split(/\s+/),
 )
 
 /** Kernels whose inputs are written for the changed text: onnxruntime's own text would compute other values. */

@@ -52,7 +52,7 @@ const productResult: readonly Edit[] = [
   { find: /set_output_by_indices\(coords, value\);/g, by: 'set_output_by_indices(coords, output_value_t(value));' },
 ]
 
-/** A result's last steps in Conv (bias, rounding, storing), for results as vectors of 4 or as single numbers. */
+/** A result's last steps in Conv (bias, Relu, rounding, storing), for results as vectors of 4 or as single numbers. */
 function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4<f32>' | 'f32'): readonly Edit[] {
   return [
     { find: new RegExp(`colIn : i32, valueIn : ${type}\\) \\{`, 'g'), by: `colIn : i32, valueIn : ${sum}) {` },
@@ -61,6 +61,7 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
       by: `value = value + ${sum}($1);`,
       times: [0, 1],
     },
+    { find: /value = max\(value, .+\);/g, by: `value = max(value, ${sum}(0));`, times: [0, 1] },
     {
       find: /setOutputAtCoords\(coords\[0\], coords\[1\], coords\[2\], coords\[3\], value\);/g,
       by: `setOutputAtCoords(coords[0], coords[1], coords[2], coords[3], ${type}(value));`,
@@ -70,7 +71,7 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
 
 /** An activation or a factor between the sum and the result, which the edits do not cover. */
 const otherResult =
-  /\bvalue = (?!valueIn;|value \+ (?:sum_t|vec4<f32>|f32)\(|get_[ab]_by_indices|vec4<output_element_t>\(0\)|output_element_t\(0\))|uniforms\.alpha/
+  /\bvalue = (?!valueIn;|value \+ (?:sum_t|vec4<f32>|f32)\(|max\(value, (?:vec4<f32>|f32)\(0\)\);|get_[ab]_by_indices|vec4<output_element_t>\(0\)|output_element_t\(0\))|uniforms\.alpha/
 
 const tileConstants = ['rowPerThread', 'colPerThread', 'tileInner']
 const products = {
