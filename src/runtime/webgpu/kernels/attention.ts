@@ -1,5 +1,5 @@
 /**
- * MultiHeadAttention of onnxruntime 1.30.0 with float32 between its inputs and its result.
+ * MultiHeadAttention and RotaryEmbedding of onnxruntime 1.30.0 with float32 between their inputs and their result.
  *
  * `FlashAttention`: each of a workgroup's 64 threads computes one query's row, over 32 keys at a time that the workgroup loads together;
  * scores and softmax are float32 in onnxruntime, but the scaled query, the probabilities and the sum of values are float16.

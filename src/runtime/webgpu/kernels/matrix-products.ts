@@ -61,7 +61,11 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
       by: `value = value + ${sum}($1);`,
       times: [0, 1],
     },
-    { find: /value = max\(value, .+\);/g, by: `value = max(value, ${sum}(0));`, times: [0, 1] },
+    {
+      find: new RegExp(`value = max\\(value, ${type}\\(x_element_t\\(0\\)\\)\\);`, 'g'),
+      by: `value = max(value, ${sum}(0));`,
+      times: [0, 1],
+    },
     {
       find: /setOutputAtCoords\(coords\[0\], coords\[1\], coords\[2\], coords\[3\], value\);/g,
       by: `setOutputAtCoords(coords[0], coords[1], coords[2], coords[3], ${type}(value));`,
