@@ -119,15 +119,14 @@ const qwen3States: GraphVariant = { hiddenStates: [{ index: 2, finalLayerNorm: f
 
 const variantFor = (inputs: Inputs) => ('attention_mask' in inputs && 'inputs_embeds' in inputs ? qwen3States : undefined)
 
-/** The results of a network for each of some inputs of equal shapes. */
+/** The results of a network. */
 async function run(
   device: Device,
   item: Case,
   table: WeightTable,
   dtype: 'float32' | 'float16',
-  all: readonly Inputs[],
-): Promise<Results[]> {
-  const [inputs = {}] = all
+  inputs: Inputs,
+): Promise<Results> {
   const definition = networkDefinition(item.className)
   const config = await configOf(item)
   const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
@@ -135,14 +134,10 @@ async function run(
   const graph = matchWeights(definition, [definition.fromConfig(config).write(shapes, options, variantFor(inputs))], table)
     .graphs[0]!
   const network = new BoundNetwork({ name: item.name, device, table, graph: () => graph, shapes })
-  const results: Results[] = []
-  for (const given of all) {
-    const read: Record<string, Float32Array> = {}
-    for (const [name, tensor] of Object.entries(await network.run(given))) {
-      read[name] = await tensor.read()
-      tensor.dispose()
-    }
-    results.push(read)
+  const results: Record<string, Float32Array> = {}
+  for (const [name, tensor] of Object.entries(await network.run(inputs))) {
+    results[name] = await tensor.read()
+    tensor.dispose()
   }
   await network.dispose()
   return results
@@ -154,11 +149,25 @@ async function configOf({ folder }: Case): Promise<Config> {
 
 const hostTensor = ({ entry, values }: Tensor): HostTensor => ({ type: 'float32', dims: entry.shape, data: values })
 
-/** The graph's inputs for a call that the fixture of a network recorded. */
+/** A tensor with its batch repeated. */
+function repeated({ entry, values }: Tensor, count: number): Tensor {
+  const [batch = 0, ...rest] = entry.shape
+  const all = new Float32Array(values.length * count)
+  for (let k = 0; k < count; k++) all.set(values, k * values.length)
+  return { entry: entryOf(entry.name, [batch * count, ...rest], all), values: all }
+}
+
+/**
+ * The graph's inputs for a call that the fixture of a network recorded, `item.inputs` times in one batch. Each time, the latents are smaller, as they were
+ * in PyTorch.
+ */
 async function callInputs(item: (typeof massiveCases)[number], all: ReadonlyMap<string, Tensor>): Promise<Inputs> {
   const model = networkDefinition(item.className).fromConfig(await configOf(item))
   const recordings = await tensors(`${item.fixture}/components.safetensors`)
-  const given = (name: string) => recordings.get(`${item.prefix}.${name}`)
+  const given = (name: string) => {
+    const recording = recordings.get(`${item.prefix}.${name}`)
+    return recording && repeated(recording, item.inputs)
+  }
   if (model.role === 'text-encoder') {
     const ids = given('input_ids')!
     const table = all.get(model.tokenEmbedding.tensors.find((name) => all.has(name))!)!
@@ -174,6 +183,9 @@ async function callInputs(item: (typeof massiveCases)[number], all: ReadonlyMap<
   }
   if (model.role !== 'denoiser') throw new TypeError(item.className)
   const latents = given('hidden_states')!
+  const { values } = latents
+  const length = values.length / item.inputs
+  for (const [i, value] of values.entries()) values[i] = value * (1 - Math.floor(i / length) / 64)
   const [batch = 0, , height = 0, width = 0] = latents.entry.shape
   const [, sequenceLength = 0] = given('encoder_hidden_states')!.entry.shape
   const lengths = given('text_lengths')
@@ -198,24 +210,19 @@ function floatTensors(
   return Object.fromEntries(Object.entries(given).map(([name, { dims, data }]) => [name, { type: 'float32', dims, data }]))
 }
 
-/** The inputs of a case: the recorded ones, and the same with smaller latents, as PyTorch had them. */
-function scaledInputs({ inputs: count }: (typeof massiveCases)[number], given: Inputs): Inputs[] {
-  return Array.from({ length: count }, (_, k) => {
-    const { hidden_states: latents } = given
-    if (latents === undefined || !(latents.data instanceof Float32Array)) return given
-    return { ...given, hidden_states: { ...latents, type: 'float32', data: latents.data.map((value) => value * (1 - k / 64)) } }
-  })
-}
-
 /**
- * Expects errors of at most 1.5 times PyTorch's: the geometric mean over all inputs, because how much a network with edited weights magnifies roundings
- * changes with each input, up to thirty times.
+ * Expects errors of at most 1.5 times PyTorch's: the geometric mean over the inputs in the batch, because how much a network with edited weights magnifies
+ * roundings changes with each input, up to thirty times.
  */
-function expectErrors(actual: readonly Results[], expected: readonly Results[], rms: object): void {
-  expect(actual).toHaveLength(expected.length)
+function expectErrors(actual: Results, expected: Results, rms: object, inputs = 1): void {
   for (const [name, own] of Object.entries<number>({ ...rms })) {
-    const logarithms = actual.map((results, k) => Math.log(relativeError(results[name], expected[k]![name]!)))
-    const error = Math.exp(logarithms.reduce((sum, value) => sum + value, 0) / logarithms.length)
+    const wanted = expected[name]!
+    const length = wanted.length / inputs
+    const logarithms = Array.from({ length: inputs }, (_, k) => {
+      const [begin, end] = [k * length, (k + 1) * length]
+      return Math.log(relativeError(actual[name]?.subarray(begin, end), wanted.subarray(begin, end)))
+    })
+    const error = Math.exp(logarithms.reduce((sum, value) => sum + value, 0) / inputs)
     expect.soft(error, name).toBeLessThanOrEqual(1.5 * own)
   }
 }
@@ -248,36 +255,38 @@ const tableOf = (all: ReadonlyMap<string, Tensor>): WeightTable => new Map([...a
 describe.each(massiveCases)('$className: $largest in the residual stream', (item) => {
   test('its own weights', async () => {
     const all = await weights(item)
-    const inputs = scaledInputs(item, await callInputs(item, all))
+    const inputs = await callInputs(item, all)
     const expected = await run(cpu, item, tableOf(all), 'float32', inputs)
     const recordings = await tensors('float16-networks/massive.safetensors')
     // float32 has 13 bits more than float16, so its errors are thousands of times as small.
-    for (const [name, own] of Object.entries<number>(item.rms))
-      expect(relativeError(expected[0]![name], recordings.get(`${item.name}.${name}`)!.values), name).toBeLessThan(own / 100)
-    expectErrors(await run(gpu, item, tableOf(all), 'float16', inputs), expected, item.rms)
+    for (const [name, own] of Object.entries<number>(item.rms)) {
+      const { values } = recordings.get(`${item.name}.${name}`)!
+      expect(relativeError(expected[name]!.subarray(0, values.length), values), name).toBeLessThan(own / 100)
+    }
+    expectErrors(await run(gpu, item, tableOf(all), 'float16', inputs), expected, item.rms, item.inputs)
   })
 
   test.each([8, 4] as const)('weights of %i bits', async (bits) => {
     const all = await weights(item)
-    const inputs = scaledInputs(item, await callInputs(item, all))
+    const inputs = await callInputs(item, all)
     const { coded, decoded, rms } = await quantizedTables(item, all, bits)
     const expected = await run(cpu, item, decoded, 'float32', inputs)
-    expectErrors(await run(gpu, item, coded, 'float16', inputs), expected, rms)
+    expectErrors(await run(gpu, item, coded, 'float16', inputs), expected, rms, item.inputs)
   })
 })
 
 const massive = cases.filter(({ edits }) => edits.length > 0)
 
 test.each(massive)('$name: $largest in the residual stream', async (item) => {
-  const results = await run(gpu, item, tableOf(await weights(item)), 'float16', [recordedOf(item, 'inputs')])
+  const results = await run(gpu, item, tableOf(await weights(item)), 'float16', recordedOf(item, 'inputs'))
   const outputs = Object.entries(recordedOf(item, 'outputs')).map(([name, { data }]) => [name, data as Float32Array] as const)
-  expectErrors(results, [Object.fromEntries(outputs)], item.rms)
+  expectErrors(results, Object.fromEntries(outputs), item.rms)
 })
 
 describe.each([8, 4] as const)('with weights of %i bits', (bits) => {
   test.each(cases)('$name, against its dequantized weights in float32', async (item) => {
     const { coded, decoded, rms } = await quantizedTables(item, await weights(item), bits)
-    const inputs = [recordedOf(item, 'inputs')]
+    const inputs = recordedOf(item, 'inputs')
     expectErrors(await run(gpu, item, coded, 'float16', inputs), await run(cpu, item, decoded, 'float32', inputs), rms)
   })
 })

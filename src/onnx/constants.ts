@@ -5,22 +5,23 @@ import type { GraphBuilder } from './graph-builder.js'
 import type { ElementType, ValueInfo } from './types.js'
 
 /** Encodes `values` as the little-endian bytes of a float tensor. */
-function floatBytes(type: 'float32' | 'float16', values: readonly number[]): Uint8Array {
-  const rounded = Float32Array.from(values)
-  const patterns = type === 'float32' ? new Uint32Array(rounded.buffer) : float32ToFloat16(rounded)
-  const size = patterns.BYTES_PER_ELEMENT
-  const view = new DataView(new ArrayBuffer(patterns.byteLength))
-  for (const [index, pattern] of patterns.entries()) {
-    if (size === 4) view.setUint32(index * 4, pattern, true)
-    else view.setUint16(index * 2, pattern, true)
+function floatBytes(type: 'float32' | 'float16', values: ArrayLike<number>): Uint8Array {
+  const rounded = values instanceof Float32Array ? values : Float32Array.from(values)
+  if (type === 'float16') {
+    const patterns = float32ToFloat16(rounded)
+    const view = new DataView(new ArrayBuffer(patterns.byteLength))
+    for (let index = 0; index < patterns.length; index++) view.setUint16(index * 2, patterns[index] ?? 0, true)
+    return new Uint8Array(view.buffer)
   }
+  const view = new DataView(new ArrayBuffer(rounded.byteLength))
+  for (let index = 0; index < rounded.length; index++) view.setFloat32(index * 4, rounded[index] ?? 0, true)
   return new Uint8Array(view.buffer)
 }
 
 /** Adds a constant float tensor to the model. */
 export function floats(
   graph: GraphBuilder,
-  values: readonly number[],
+  values: ArrayLike<number>,
   dims: readonly number[] = [values.length],
   type: ElementType = graph.options.dtype,
 ): ValueInfo {

@@ -14,12 +14,7 @@ import { linear, toCompute, toFloat32 } from './layers.js'
 
 /** torch.nn.LayerNorm without weights (`elementwise_affine=False`) over the last axis. */
 export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): ValueInfo {
-  const ones = floats(
-    graph,
-    Array.from({ length: dimension(x, x.dims.length - 1) }, () => 1),
-    undefined,
-    x.type,
-  )
+  const ones = floats(graph, new Float32Array(dimension(x, x.dims.length - 1)).fill(1), undefined, x.type)
   return layerNormalization(graph, x, ones, undefined, epsilon)
 }
 
@@ -72,7 +67,8 @@ export type Modulations<Parts> = { readonly [Index in keyof Parts]: ValueInfo }
 /** The rows [batch, parts · channels] of all parts in float32, with 1 + scale for each scale, in one sum. */
 export function modulationRows(graph: GraphBuilder, rows: ValueInfo, parts: readonly ModulationPart[]): ValueInfo {
   const channels = dimension(rows, 1) / parts.length
-  const ones = parts.flatMap((part) => Array.from({ length: channels }, () => (part === 'scale' ? 1 : 0)))
+  const ones = new Float32Array(parts.length * channels)
+  for (const [index, part] of parts.entries()) if (part === 'scale') ones.fill(1, index * channels, (index + 1) * channels)
   return add(graph, toFloat32(graph, rows), floats(graph, ones, undefined, 'float32'))
 }
 
