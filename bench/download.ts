@@ -70,7 +70,7 @@ export async function main(args: readonly string[]): Promise<void> {
   console.log(`${size} bytes; compared with ${rivalVersions.join(', ')}, curl × ${streams}`)
   for (const [setting, faults] of settings) {
     console.log(`\n${setting}`)
-    console.log('| way | bytes | seconds | MB/s | against one fetch | browser, s of the processor |')
+    console.log('| way | bytes | seconds | MB/s | against one fetch | browser, CPU s |')
     console.log('| --- | --- | --- | --- | --- | --- |')
     const server = await startHubServer({ repositories: { [id]: { [path]: syntheticFile(size, 3) } } })
     await server.commit(id)

@@ -65,7 +65,7 @@ export async function compareWithPyTorch(settings: AccuracySettings, errorOf: Er
   console.log('| --- | --- | ---: | ---: | ---: | ---: |')
   for (const source of groups[tiny ? 'judged-tiny' : 'judged'].filter(({ name }) => name.includes(only)))
     try {
-      if (performance.now() > ends) throw new Error(`${minutes} minutes were over`)
+      if (performance.now() > ends) throw new Error(`the limit of ${minutes} minutes was reached`)
       if (!(await compareNetwork(source, settings, errorOf))) failures++
     } catch (error) {
       failures++

@@ -102,7 +102,7 @@ async function measureForm(form: Form): Promise<void> {
 
 /** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
-  let result: Measurement | string = `not measured, because the time of ${values.minutes} min was over`
+  let result: Measurement | string = `not measured, because the limit of ${values.minutes} min was reached`
   const expected = took.get(name) ?? 0
   if (secondsLeft() > 0 && secondsLeft() < expected)
     result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} min were left`

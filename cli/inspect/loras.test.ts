@@ -40,7 +40,7 @@ it('shows the LoRAs that fit, and plans with them', async () => {
   expect(stdout).toContain('LoRA peft-sd3.safetensors does not fit')
 })
 
-it('reads one from a repository, header only', async () => {
+it('reads a LoRA from a repository, header only', async () => {
   const server = await startHubServer({
     repositories: { 'a/model': 'fixtures/tiny-sd15/repo', 'a/lora': { 'dogs.safetensors': readFileSync(lora('peft')) } },
   })

@@ -23,9 +23,9 @@ page that requests the listing earlier waits for it. Ctrl-C stops the server.
   <folder>           a repository in diffusers' layout
   --port <number>    default 8000; 0 takes a free port
   --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 for other machines too
-  --origin <origin>  the only page that may read, such as https://example.org. Default: any
-  --follow-links     also serve links to files outside of the folder. Default: only files in the folder, and the blobs of
-                     a snapshot of the Hub's cache
+  --origin <origin>  the only origin whose pages may read, such as https://example.org. Default: any
+  --follow-links     also serve links to files outside of the folder. Default: only files in the folder, and for a snapshot
+                     in the Hub's cache also its blobs
   --json             print one JSON document with the URL when the server is ready
 
 Examples

@@ -304,7 +304,7 @@ describe('what is refused', () => {
     ['a second folder', ['shard', repo, repo, '--out', 'x'], 'arguments'],
     ['an option without a value', ['shard', repo, '--out'], 'arguments'],
     ['an option twice', ['shard', repo, '--out', 'x', '--out', 'y'], 'arguments'],
-    ['a size that is none', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'bad-memory-size'],
+    ['an invalid size', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'bad-memory-size'],
     ['a size of zero', ['shard', repo, '--out', 'x', '--max-shard-size', '0GB'], 'bad-memory-size'],
     ['an unknown type', ['shard', repo, '--out', 'x', '--dtype', 'int8'], 'dtype'],
     [
@@ -312,7 +312,7 @@ describe('what is refused', () => {
       ['shard', repo, '--out', join(temporary, 'y'), '--dtype', 'transformer=q8'],
       'dtype',
     ],
-    ['a variant that is no name', ['shard', repo, '--out', 'x', '--variant', '../fp16'], 'variant-name'],
+    ['an invalid variant', ['shard', repo, '--out', 'x', '--variant', '../fp16'], 'variant-name'],
     ['a folder that does not exist', ['shard', join(temporary, 'nowhere'), '--out', join(temporary, 'z')], 'not-a-folder'],
     ['an --out that is the source', ['shard', repo, '--out', repo], 'out-inside'],
     ['an --out in the source', ['shard', repo, '--out', join(repo, 'sharded')], 'out-inside'],

@@ -111,7 +111,7 @@ describe('converted to Aquatint’s blocks', () => {
   })
 })
 
-test('numbers in the metadata that no float64 has are skipped', async () => {
+test('integers in the metadata that are too large for a float64 to hold exactly are skipped', async () => {
   const copy = bytes()
   const view = new DataView(copy.buffer)
   const begin = new TextEncoder().encode('big')

@@ -102,7 +102,7 @@ test.each<[string, Uint8Array, string]>([
   ['no tensors', safetensorsFile({}, 0), 'accepted'],
   ['a tensor called __proto__', safetensorsFile('{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1), 'accepted'],
   ['padding after the header', safetensorsFile('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}   ', 1), 'accepted'],
-])('%s', async (_, file, code) => {
+])('%s is accepted, or refused with its code', async (_, file, code) => {
   expect(await codeOf(file)).toBe(code)
 })
 

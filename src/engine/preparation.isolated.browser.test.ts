@@ -26,7 +26,7 @@ test.each<readonly [string, PlannedSize]>([
   ['tiny-flux2-klein', { width: 64, height: 64 }],
   ['tiny-z-image', {}],
   ['few-steps/lcm', { imageToImage: false }],
-])('%s', async (fixture, more) => {
+])('%s compiles all kernels before its first generation', async (fixture, more) => {
   const { item } = await fetchCase(fixture)
   const planned = { ...preparedCase(item), numImagesPerPrompt: 2, imageToImage: true, ...more }
   const { engine, before, after } = countingEngine()

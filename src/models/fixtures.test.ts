@@ -18,7 +18,7 @@ test('there are fixtures', () => {
 })
 
 describe.each(fixtureNames())('%s', (name) => {
-  test.each([...fixtureCalls(name)])('%s', async (_, read) => {
+  test.each([...fixtureCalls(name)])('%s computes what PyTorch computed', async (_, read) => {
     const { definition, table, write, inputs, expected } = read()
     for (const options of forms) {
       const { graphs, unexpected } = matchWeights(definition, write(options), table)

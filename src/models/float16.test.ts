@@ -12,7 +12,7 @@ import { floatsOf, plain, relativeError, runGraph, runStages, type MemoryEntry }
 const tolerance = 1e-2
 
 describe.each(fixtureNames())('%s', (name) => {
-  test.each([...fixtureCalls(name)])('%s', async (_, read) => {
+  test.each([...fixtureCalls(name)])('%s in float16 is close to what PyTorch computed in float32', async (_, read) => {
     const { definition, table, write, inputs, expected } = read()
     const { graphs } = matchWeights(definition, write({ dtype: 'float16', weights: 'initializer', granularity: 'block' }), table)
     const results = await runGraph(graphs[0]!, table, inputs)

@@ -84,7 +84,7 @@ test('every tensor of the table is used once, with either granularity', () => {
   }
 })
 
-test('an autoencoder may have its former names, and the part that is not written is unused', () => {
+test('the tensors of an autoencoder may have their former names, and those of the half without a graph are unused', () => {
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
   expect([...table.keys()]).toContain('decoder.mid_block.attentions.0.proj_attn.weight')

@@ -51,7 +51,7 @@ function attention(q: Float32Array, k: Float32Array, v: Float32Array, tokens: nu
 }
 
 // All at once, chunks that end evenly, a shorter last chunk, one row at a time.
-test.each([1e6, 22 * 11, 22 * 5, 1])('attention with at most %i scores at once', async (scores) => {
+test.each([1e6, 22 * 11, 22 * 5, 1])('attention with at most %i scores at once computes the same values', async (scores) => {
   const [batch, tokens, channels] = [2, 11, 6]
   const dims = [batch, tokens, channels]
   const values = [1, 2, 3].map((seed) =>

@@ -52,7 +52,7 @@ const settings: readonly QuantizeOptions[] = [
 ]
 
 describe.each(cases)('%s %s', (name, call) => {
-  test.each(settings)('%o', async (options) => {
+  test.each(settings)('quantized with %o, it computes what its dequantized weights compute', async (options) => {
     const { definition, table, write, inputs, expected } = fixtureCalls(name).get(call)!()
     const { coded, decoded, count } = quantize(table, { ...options, sensitive: definition.sensitive })
     expect(count).toBeGreaterThan(3)

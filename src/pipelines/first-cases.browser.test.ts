@@ -100,14 +100,17 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
 }
 
 // The Node tests compare the bundled model in float32, with the same graphs.
-test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('%s', async (name, repository) => {
-  const run = await runCase(name, repository, 'float32')
-  // The tolerances of docs/architecture.md for float32.
-  expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)
-  for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
-    expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
-  expect(run?.psnr).toBeGreaterThanOrEqual(80)
-})
+test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))(
+  '%s gives the tensors and the image of diffusers on the GPU',
+  async (name, repository) => {
+    const run = await runCase(name, repository, 'float32')
+    // The tolerances of docs/architecture.md for float32.
+    expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)
+    for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
+      expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
+    expect(run?.psnr).toBeGreaterThanOrEqual(80)
+  },
+)
 
 interface OwnError {
   readonly case: number
@@ -117,7 +120,7 @@ interface OwnError {
 
 const diffusers: Readonly<Record<string, OwnError>> = float16
 
-test.for(Object.entries(diffusers))('%s in float16', async ([name, own], { skip }) => {
+test.for(Object.entries(diffusers))('%s in float16 has at most 1.5 times the error of PyTorch', async ([name, own], { skip }) => {
   const run = await runCase(name, float16Repositories[name]!, 'float16', own.case)
   if (run === undefined) return skip('This GPU has no shader-f16.')
   for (const [tensor, most] of Object.entries(own.rms))

@@ -39,7 +39,7 @@ async function paint(source: PipelineSource, options: OpenPipelineOptions = {}, 
 
 const source = { singleFile: { repository: memoryRepository({ 'model.gguf': file }), path: 'model.gguf' }, config }
 
-test('in float32 it has the values that the gguf package reads, and the other components come from the configs', async () => {
+test('in float32, a GGUF transformer has the values that the gguf package reads, and the other components come from the configs', async () => {
   const { image, noise, info, warnings } = await paint(source, { dtype: 'float32' })
   expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(1e-4)
   expect(psnr(image, reference['image']!)).toBeGreaterThan(90)
@@ -47,7 +47,7 @@ test('in float32 it has the values that the gguf package reads, and the other co
   expect(info.components['transformer']).not.toHaveProperty('quantization', 'q8')
 })
 
-test('by default its weights stay quantized, and a note gives the error of weights that were quantized again', async () => {
+test('by default, the weights of a GGUF transformer stay quantized, and a note gives the error of weights that were quantized again', async () => {
   const { image, info } = await paint(source)
   expect(info.components['transformer']?.quantization).toBe('q8')
   const notes = info.notes.filter(({ code }) => code === 'weights-requantized')

@@ -225,7 +225,7 @@ test.each([
   })
 })
 
-test('incomplete and misshapen branches are refused by name, and so is a weight that is not a number', async () => {
+test('LoRA layers with missing or misshapen tensors are refused by name, and so is a weight that is not a number', async () => {
   const refused = (shapes: Parameters<typeof loraOf>[0]) =>
     expect(pipeline.adapters({ type: 'load', source: loraOf(shapes) })).rejects
   const layer = 'unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k'

@@ -64,7 +64,7 @@ const forms = read(join(fixtures, 'lora-keys.json')) as Readonly<
 >
 
 describe.each(Object.entries(forms))('%s', (form, components) => {
-  test.each(components)('%s, layers of %s', async (component, table, listed) => {
+  test.each(components)('%s: the names of all layers of %s are recognized', async (component, table, listed) => {
     const ends = form.includes('ai-toolkit')
       ? (['.lora_A.weight', '.lora_B.weight'] as const)
       : (['.lora_down.weight', '.lora_up.weight'] as const)
@@ -100,7 +100,7 @@ const networks = [
   'sdxl-text-encoder-2',
 ]
 
-test.each(networks)('%s: every Linear and convolution under its own name', async (file) => {
+test.each(networks)('%s: every Linear and convolution is found under its own name', async (file) => {
   const one = published(file)
   const own = Object.entries(one.tensors).filter(
     ([name, { length }]) => length > 1 && name.endsWith('.weight') && !/embeddings\./.test(name),

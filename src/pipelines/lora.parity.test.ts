@@ -25,7 +25,7 @@ afterAll(async () => {
 })
 
 test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => file).join(' and '), one] as const))(
-  'case %i: %s',
+  'case %i gives the tensors and the image of diffusers: %s',
   async (_k, _names, { item, reference }) => {
     const pipeline = await load(item.fixture)
     await pipeline.adapters({ type: 'delete' })

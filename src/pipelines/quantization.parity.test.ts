@@ -241,8 +241,8 @@ test('values that float16 cannot hold are reported', async () => {
 
 describe('refused checkpoints', () => {
   test.each([
-    ['an unknown word', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
-    ['an unknown word for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
+    ['an unknown type', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
+    ['an unknown type for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
     [
       'a component that does not exist',
       { transformer: 'q8' },

@@ -108,27 +108,30 @@ function isNonsense(key: string, value: unknown): boolean {
   return value === 'no_such' || key === 'num_train_timesteps' || (key === 'steps_offset' && value === 0.5)
 }
 
-test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) => {
-  expect(equal(run(name, item.config), item.output)).toBe(true)
-  const faults: string[] = []
-  for (const [key, judged, value] of item.changes) {
-    let actual: number[]
-    try {
-      actual = run(name, { ...item.config, [key]: value })
-    } catch (error) {
-      // A training of two timesteps has no run of five steps, and the error names the steps.
-      const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
-      const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
-      // If diffusers fails too, any error of Aquatint is right.
-      if (judged === 'same' && !isNonsense(key, value))
-        faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
-      if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
-        faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
-      continue
+test.each(cases.map((item) => [item.class, item] as const))(
+  '%s: each changed key has the effect that it has in diffusers, or is refused',
+  (name, item) => {
+    expect(equal(run(name, item.config), item.output)).toBe(true)
+    const faults: string[] = []
+    for (const [key, judged, value] of item.changes) {
+      let actual: number[]
+      try {
+        actual = run(name, { ...item.config, [key]: value })
+      } catch (error) {
+        // A training of two timesteps has no run of five steps, and the error names the steps.
+        const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
+        const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
+        // If diffusers fails too, any error of Aquatint is right.
+        if (judged === 'same' && !isNonsense(key, value))
+          faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
+        if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
+          faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
+        continue
+      }
+      if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
+      if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
+        faults.push(`${key} ${JSON.stringify(value)}: another picture`)
     }
-    if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
-    if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
-      faults.push(`${key} ${JSON.stringify(value)}: another picture`)
-  }
-  expect(faults).toEqual([])
-})
+    expect(faults).toEqual([])
+  },
+)

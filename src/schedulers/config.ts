@@ -125,7 +125,7 @@ export function only(allowed: boolean | null): Reader<boolean | null> {
 /** Accepts any value of a key that has an effect only for the strings of `refused`, which are not supported. */
 export function except(...refused: readonly string[]): Reader<unknown> {
   return (value = null, key) => {
-    if (refused.some((name) => name === value)) throw unsupported(key, value, [`any but ${refused.join(' and ')}`])
+    if (refused.some((name) => name === value)) throw unsupported(key, value, [`any value but ${refused.join(' and ')}`])
     key.ignore()
     return value
   }

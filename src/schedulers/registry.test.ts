@@ -77,13 +77,13 @@ test.each([
     () => createScheduler('EulerDiscreteScheduler', {}).scheduler.setTimesteps(2, { sigmas: [1, 0] }),
     'set-timesteps',
   ],
-  ['flag null', () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: null }), 'accepted'],
+  ['null for a flag', () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: null }), 'accepted'],
   [
     '-Infinity as diffusers writes it',
     () => createScheduler('DPMSolverMultistepScheduler', { lambda_min_clipped: -Infinity }),
     'accepted',
   ],
-])('%s', (_, action, code) => {
+])('%s is accepted, or refused with its code', (_, action, code) => {
   expect(codeOf(action)).toBe(code)
 })
 

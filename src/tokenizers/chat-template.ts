@@ -22,7 +22,7 @@ export function readChat(files: TokenizerFiles, roles: Readonly<Record<string, s
   const source = defaultTemplate(given)
   if (source === undefined)
     return () => {
-      throw unsupported(given, 'is not a template, and holds none of the name "default"')
+      throw unsupported(given, 'is neither a template nor a list with a template of the name "default"')
     }
   if (source.length > maxTemplateLength) throw unsupported(source, `has more than ${maxTemplateLength} characters`)
   const template = attempt(source, () => new Template(source))

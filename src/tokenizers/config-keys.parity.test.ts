@@ -141,17 +141,20 @@ function fault(item: Item, contents: Contents, change: Change): string | null {
     : `other ids for ${JSON.stringify(wrong[0]?.slice(0, 60))}${judged === 'same' ? ', which change nothing in transformers' : ''}`
 }
 
-test.each(all.map((item) => [`${item.class} with ${item.files.join(', ')}`, item] as const))('%s', (_, item) => {
-  const contents = contentsOf(item)
-  expect(idsOf(item, contents)).toEqual(item.output)
-  const [same, error] = [item.results.indexOf('same'), item.results.indexOf('error')]
-  expect(item.changes.filter(([, , result]) => result === same).length).toBeGreaterThan(150)
-  expect(item.changes.filter(([, , result]) => result === error).length).toBeGreaterThan(5)
-  expect(item.changes.filter(([, , result]) => result !== same && result !== error).length).toBeGreaterThan(40)
-  const faults = item.changes.flatMap((change) => {
-    const found = fault(item, contents, change)
-    const value = change.length < 4 ? 'left out' : JSON.stringify(change[3])
-    return found === null ? [] : [`${change[0]} ${change[1].join('.')} ${value}: ${found}`]
-  })
-  expect(faults).toEqual([])
-})
+test.each(all.map((item) => [`${item.class} with ${item.files.join(', ')}`, item] as const))(
+  '%s: each changed key gives the ids of transformers, or is refused',
+  (_, item) => {
+    const contents = contentsOf(item)
+    expect(idsOf(item, contents)).toEqual(item.output)
+    const [same, error] = [item.results.indexOf('same'), item.results.indexOf('error')]
+    expect(item.changes.filter(([, , result]) => result === same).length).toBeGreaterThan(150)
+    expect(item.changes.filter(([, , result]) => result === error).length).toBeGreaterThan(5)
+    expect(item.changes.filter(([, , result]) => result !== same && result !== error).length).toBeGreaterThan(40)
+    const faults = item.changes.flatMap((change) => {
+      const found = fault(item, contents, change)
+      const value = change.length < 4 ? 'left out' : JSON.stringify(change[3])
+      return found === null ? [] : [`${change[0]} ${change[1].join('.')} ${value}: ${found}`]
+    })
+    expect(faults).toEqual([])
+  },
+)

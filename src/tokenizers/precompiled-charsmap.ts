@@ -25,7 +25,8 @@ export class PrecompiledCharsmap {
     const blob = decodeBase64(base64)
     if (blob.byteLength < 8) throw broken('it is too short')
     const size = new DataView(blob.buffer).getUint32(0, true)
-    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength) throw broken(`its trie is ${size} bytes long`)
+    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength)
+      throw broken(`its trie is ${size} bytes long; allowed are multiples of 4 up to ${blob.byteLength - 4}`)
     this.#units = new Uint32Array(blob.buffer.slice(4, 4 + size))
     this.#strings = blob.subarray(4 + size)
   }

@@ -123,7 +123,7 @@ function checkFileOfVersion({ tokenizerJson, tokenizerConfig }: TokenizerFiles):
   if (tokenizerJson?.['added_tokens'] === undefined || !Array.isArray(named) || named.every((name) => name === 'tokenizer.json'))
     return
   const value = JSON.stringify(named).slice(0, 100)
-  throw new UnsupportedError('tokenizer-model', `${key} of the tokenizer is ${value}; only tokenizer.json is read.`, {
+  throw new UnsupportedError('tokenizer-model', `${key} of the tokenizer is ${value}; Aquatint reads only tokenizer.json.`, {
     key,
     value,
   })

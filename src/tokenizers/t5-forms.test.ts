@@ -86,7 +86,7 @@ test('spiece.model alone gives the same ids as tokenizer.json', () => {
   expect(strings.map((text) => bare.encode(text))).toEqual(ids.slice(0, strings.length))
 })
 
-test('each word has one mark, its own or a new one', () => {
+test('each word begins with one ▁: its own, or a new one', () => {
   expect(t5Words(' a  dog\u3000▁b▁c ▁▁ ')).toEqual(['▁a', '▁dog', '▁b', '▁c', '▁', '▁'])
   expect(t5Words(' \n')).toEqual([])
 })

@@ -99,7 +99,7 @@ test('reports the text that was cut', () => {
 test.each([
   ['no tokenizer.json', {}, 'tokenizer-vocabulary'],
   ['a BPE model', { tokenizerJson: { model: { type: 'BPE', vocab: { a: 1 } } } }, 'tokenizer-vocabulary'],
-  ['an id of unknown words that is not there', { tokenizerJson: { model: { vocab: [['a', 0]] } } }, 'tokenizer-vocabulary'],
+  ['no unk_id', { tokenizerJson: { model: { vocab: [['a', 0]] } } }, 'tokenizer-vocabulary'],
   [
     'no end token',
     {

@@ -30,7 +30,7 @@ const accidents: readonly (readonly [string, Uint8Array, string, RegExp])[] = [
 ]
 
 describe('in place of a JSON file', () => {
-  it.each(accidents)('%s', (_, content, code, words) => {
+  it.each(accidents)('%s is named by the error', (_, content, code, words) => {
     const parse = () => parseJson(content, { file: 'unet/config.json', maxBytes: 1e6, duplicateKeys: 'last' })
     expect(parse).toThrow(expect.objectContaining({ name: 'CheckpointError', code, details: { file: 'unet/config.json' } }))
     expect(parse).toThrow(words)
@@ -54,7 +54,7 @@ describe('in place of a JSON file', () => {
 })
 
 describe('in place of a safetensors file', () => {
-  it.each(accidents)('%s', async (_, content, code, words) => {
+  it.each(accidents)('%s is named by the error', async (_, content, code, words) => {
     const source = {
       byteLength: content.length,
       read: ({ begin, end }: { begin: number; end: number }) => Promise.resolve(Uint8Array.from(content.subarray(begin, end))),

@@ -121,7 +121,7 @@ function draw(picture: ImageBitmap, width: number, height: number): PixelImage {
   try {
     const context = new OffscreenCanvas(width, height).getContext('2d')
     if (context === null)
-      throw new InputError('image', 'The browser gives no canvas to read the picture with.', { width, height })
+      throw new InputError('image', 'The browser has no 2d canvas to read the picture with.', { width, height })
     const scale = Math.max(width / picture.width, height / picture.height)
     const [w, h] = [picture.width * scale, picture.height * scale]
     context.fillStyle = 'white'

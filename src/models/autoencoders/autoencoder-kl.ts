@@ -30,7 +30,7 @@ function readConfig(config: Config): AutoencoderConfig {
 function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
   const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   const factor = reader.number('scaling_factor', 0.18215, bounds)
-  if (!Number.isFinite(1 / factor)) throw reader.invalid('scaling_factor', 'a number to divide by')
+  if (!Number.isFinite(1 / factor)) throw reader.invalid('scaling_factor', 'a number other than 0 whose inverse is finite')
   const perChannel = (key: string) => {
     const value = reader.raw(key) ?? null
     if (value === null) return null

@@ -73,7 +73,8 @@ function readConfig(config: Config): AutoencoderTinyConfig {
     scalingFactor: reader.number('scaling_factor', 1, bounds),
     shiftFactor: reader.number('shift_factor', 0, bounds),
   }
-  if (!Number.isFinite(1 / result.scalingFactor)) throw reader.invalid('scaling_factor', 'a number to divide by')
+  if (!Number.isFinite(1 / result.scalingFactor))
+    throw reader.invalid('scaling_factor', 'a number other than 0 whose inverse is finite')
   if (result.encoder.blocks.length !== result.decoder.blocks.length)
     throw reader.invalid('num_decoder_blocks', `${result.encoder.blocks.length} numbers, as many as num_encoder_blocks`)
   reader.requireActivation('act_fn', 'relu')

@@ -90,7 +90,10 @@ function readConfig(config: Config): T5Config {
     ...readFeedForward(reader),
   }
   if (result.maxDistance <= result.buckets / 4)
-    throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
+    throw reader.invalid(
+      'relative_attention_max_distance',
+      `more than a quarter of relative_attention_num_buckets, ${result.buckets}`,
+    )
   reader.require('is_decoder', false)
   // Keys for the decoder, for training, or for generating text.
   reader.unused('num_decoder_layers', result.layers)

@@ -94,7 +94,7 @@ describe('a GPU with less memory than expected', () => {
     const tooLarge = 'text_encoder did not fit into memory; from now on'
     for (const [share, warnings] of [
       [0.7, [`${tooLarge} offload is model.`, `${tooLarge} offload is block.`]],
-      [0.01, [`${tooLarge} fewer of its weights stay.`]],
+      [0.01, [`${tooLarge} fewer of its weights stay loaded.`]],
     ] as const) {
       gpu.limit = Math.ceil(peak - peakWeights + largest + share * (peakWeights - largest))
       gpu.refusals = 0

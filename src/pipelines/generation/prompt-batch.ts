@@ -183,10 +183,14 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
     mask: ['negativePromptAttentionMask', negativePromptAttentionMask],
   })
   if (negative.length !== size)
-    throw new InputError('prompt-embeds', `negativePromptEmbeds has ${negative.length} rows for ${size} prompts.`, {
-      actual: negative.length,
-      expected: size,
-    })
+    throw new InputError(
+      'prompt-embeds',
+      `negativePromptEmbeds has ${negative.length} rows for ${size} prompts; allowed is one row for each prompt.`,
+      {
+        actual: negative.length,
+        expected: size,
+      },
+    )
   return negative
 }
 

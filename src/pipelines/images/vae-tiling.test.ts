@@ -107,7 +107,7 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   expect(tileChoices(AutoencoderKL.fromConfig({ ...config, ...more }), { height, width }, tiling)).toEqual(expected)
 })
 
-test("AutoencoderTiny's tiles begin anew after each step, even where one contains the image, as in diffusers", () => {
+test('AutoencoderTiny is run on a tile at each step of its grid, even if one tile contains the image, as in diffusers', () => {
   expect(tiny.model).toMatchObject({ tile: 64, tileJoint: 'covering' })
   for (const [edge, expected] of [
     [56, [undefined, 32]],

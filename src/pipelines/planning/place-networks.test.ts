@@ -36,10 +36,10 @@ async function refusal(options: LoadPipelineOptions) {
 }
 
 test.each<[string, LoadPipelineOptions, string, RegExp]>([
-  ['a word that is no map', { deviceMap: 'auto' as 'balanced' }, 'bad-device-map', /must be 'balanced' or an object/],
-  ['a device that is none', { deviceMap: { unet: 'cuda' as 'wasm' } }, 'bad-device-map', /"unet" on "cuda"/],
+  ['a text in place of a map', { deviceMap: 'auto' as 'balanced' }, 'bad-device-map', /must be 'balanced' or an object/],
+  ['an unknown device', { deviceMap: { unet: 'cuda' as 'wasm' } }, 'bad-device-map', /"unet" on "cuda"/],
   [
-    'a component that is none',
+    'an unknown component',
     { deviceMap: { ...all, transformer: 'wasm' } },
     'bad-device-map',
     /names "transformer".*text_encoder, unet, vae/,
@@ -48,12 +48,12 @@ test.each<[string, LoadPipelineOptions, string, RegExp]>([
   ['balanced on one device', { deviceMap: 'balanced', device: 'wasm' }, 'bad-device-map', /device wasm/],
   ['balanced and offload', { deviceMap: 'balanced', offload: 'model' }, 'bad-device-map', /not 'model'/],
   [
-    'a budget for a device that is none',
+    'a budget for an unknown device',
     { maxMemory: { gpu: '1GB' } as LoadPipelineOptions['maxMemory'] },
     'bad-device',
     /maxMemory names "gpu"/,
   ],
-  ['a budget that is no size', { maxMemory: { wasm: 'much' } }, 'bad-memory-size', /maxMemory\["wasm"\] is "much"/],
+  ['an invalid budget', { maxMemory: { wasm: 'much' } }, 'bad-memory-size', /maxMemory\["wasm"\] is "much"/],
   ['a GPU that is not there', { deviceMap: { unet: 'webgpu' }, device: 'wasm' }, 'webgpu-not-available', /no WebGPU adapter/],
   ['a second GPU that is not there', { deviceMap: { ...all, vae: 'webgpu:1' } }, 'no-second-adapter', /no second WebGPU adapter/],
   [

@@ -37,7 +37,7 @@ test.each([
   ['black-forest-labs/FLUX.2-klein-4B', 'Flux2KleinPipeline', ['flux2-klein-4b-transformer', 'qwen3-4b', 'flux2-vae']],
   ['lodestones/Chroma1-HD', 'ChromaPipeline', ['chroma-transformer', 't5-xxl-encoder', 'flux-vae']],
   ['Tongyi-MAI/Z-Image-Turbo', 'ZImagePipeline', ['z-image-transformer', 'qwen3-4b', 'flux-vae']],
-])('%s costs what its tables say', (model, pipeline, tables) => {
+])('the download and the largest component of %s are those of its weight tables', (model, pipeline, tables) => {
   const counts = tables.map((table) => parameters(table, pipeline))
   const bytes = counts.map((count, index) => count * (inFloat32.has(tables[index]!) ? 4 : 2))
   const known = knownModels.find((candidate) => candidate.model === model)

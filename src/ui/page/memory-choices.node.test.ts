@@ -17,7 +17,7 @@ function documented({ label, dtype, residence }: MemoryChoice): string | undefin
 }
 
 test.each(memoryRows.flatMap(({ memoryGb, choices }) => choices.map((choice) => [memoryGb, choice] as const)))(
-  'in %i GB: %j',
+  'the choice for %i GB has the documented peak: %j',
   (memoryGb, choice) => {
     expect(documented(choice)).toBe(choice.peak)
     expect(choice.peak).toMatch(/ GB$/)

@@ -291,7 +291,7 @@ export function refuseScaledWeights(
 /** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, with the message for each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
-    what: 'is a LoRA: it changes a checkpoint and is none itself',
+    what: 'is a LoRA: it changes a checkpoint and is not a checkpoint itself',
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
   },
   {
@@ -331,7 +331,7 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
       ),
   },
   {
-    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are none themselves",
+    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are not a checkpoint themselves",
     matches: (tensors) => singleFileComponents.some((component) => namesAlone(component, tensors) !== undefined),
   },
 ]
