@@ -123,7 +123,7 @@ test.each([
   const inspection = await inspectRepository(repository, null, null, new AbortController().signal)
   expect(inspection.runs.problems).toEqual([])
   expect(inspection.runs.ok).toBe(true)
-  // A warning would name the tensors that no graph uses; every tensor is used.
+  // There would be a warning for tensors that no graph uses without a known reason.
   expect(inspection.runs.warnings).toEqual([])
   for (const { name, weights } of inspection.components) {
     const table = networks[name as keyof typeof networks]
