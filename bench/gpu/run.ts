@@ -34,7 +34,7 @@ const ends = performance.now() + Number(values.minutes) * 60_000
 const secondsLeft = () => (ends - performance.now()) / 1000
 const rows: Row[] = []
 
-/** How long each network took in an earlier form, with its load. */
+/** Seconds that each network took in the last form in which it was measured, including its load. */
 const took = new Map<string, number>()
 
 if (kind === 'webgpu') await installWebGpu()
@@ -56,7 +56,7 @@ async function timeNetworks(): Promise<boolean> {
   return rows.every(({ result }) => typeof result !== 'string')
 }
 
-/** Compares the networks as judge.py writes them, in this process. */
+/** Compares the networks that judge.py writes with PyTorch, in this process. */
 async function compare(): Promise<boolean> {
   return compareWithPyTorch(values, async (folder, form) => {
     const repository = new DiskRepository(folder)
@@ -71,7 +71,7 @@ async function compare(): Promise<boolean> {
 async function describeDevice(): Promise<string> {
   const device = await openDevice({ kind }).catch((error: unknown) => {
     if (!(error instanceof DeviceError) || error.code !== 'webgpu-not-available') throw error
-    // Dawn has said why it takes none of the drivers that it found.
+    // Dawn has printed why it uses none of the drivers that it found.
     console.error(`There is no GPU that Dawn can use.
 It needs a Vulkan driver and its loader, libvulkan.so.1 (Debian and Ubuntu: apt install libvulkan1). In a container with an NVIDIA GPU,
 NVIDIA_DRIVER_CAPABILITIES has to be "all" or to contain "graphics".`)

@@ -200,7 +200,7 @@ it.each(odd)(
     for (const { message } of runs.warnings)
       expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
-    // The verdict must be that of a load of the same folder.
+    // `inspect` must report the same error as a load of the same folder, or none.
     const files = new DiskRepository(folder)
     const variant = options[1]
     const refused = await loadPipeline(files, { device: 'wasm', variant }).then(

@@ -74,7 +74,7 @@ export async function serveFolder(path: string, options: ServeOptions): Promise<
     })
   })
   await listen(server, options.host, options.port)
-  // Hashing starts now, so that the listing is ready sooner. It rejects only if the server is closed first.
+  // Hashing starts now, so that the listing is ready sooner. A promise rejects only if the server is closed first.
   for (const { path } of served) hashes.describe(path).catch(() => {})
   const { port, family, address } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
@@ -141,7 +141,7 @@ async function answer(
   if (request.method === 'OPTIONS') {
     response.setHeader('access-control-allow-methods', 'GET, HEAD')
     response.setHeader('access-control-allow-headers', 'range, if-range, if-none-match, authorization')
-    // Browsers require this before a public page may send requests into a private network.
+    // Browsers require this header before a public page may send requests into a private network.
     response.setHeader('access-control-allow-private-network', 'true')
     response.writeHead(204).end()
     return
