@@ -224,7 +224,7 @@ function encodeNibbles(
   }
 }
 
-/** The weights that quantized rows stand for, row by row. */
+/** The weights that quantized rows represent, row by row. */
 export function dequantizeRows(quantized: QuantizedRows, layout: QuantizedLayout): Float32Array<ArrayBuffer> {
   const { bits, blockSize, blocksPerRow, zeroPointBytes } = layout
   const scales = float16ToFloat32(quantized.scales)
