@@ -1,6 +1,6 @@
 /**
  * `npm run size`: gzip sizes of the files that each entry of the built site (`npm run build`) loads first, and of those that it loads later.
- * `--write` puts them into the guide, `--check` fails if the guide is wrong, or if an entry needs the runtime at first.
+ * `--write` puts them into the guide, `--check` fails if the guide is wrong, or if an entry loads a part of the runtime first.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'

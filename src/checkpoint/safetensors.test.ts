@@ -112,7 +112,7 @@ test('refuses a header length over the limit before reading it', async () => {
     new DataView(bytes.buffer).setBigUint64(0, length, true)
     const source = new MemorySource(bytes, Number.MAX_SAFE_INTEGER)
     await expect(readSafetensorsHeader(source, 'x')).rejects.toMatchObject({ code: 'safetensors-header-length' })
-    // The second read is for the words of the error: it shows whether the file is something else.
+    // The second read is for the error message: its bytes show whether the file has another format.
     expect(source.reads).toEqual([
       { begin: 0, end: 8 },
       { begin: 0, end: 512 },

@@ -19,8 +19,8 @@ import { zImageNames } from './z-image-names.js'
 const vaeTables: readonly OriginalNames[] = [vaeNames('vae.'), vaeNames('first_stage_model.')]
 
 /**
- * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; without markers, the table with
- * the most tensors in the file, and of equals the first.
+ * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; if no table has a
+ * marker, the table with the most tensors in the file, or the first one of several with equally many.
  */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
