@@ -80,7 +80,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   reader.requireActivation('act_fn', 'relu')
   reader.require('upsample_fn', 'nearest')
   reader.require('upsampling_scaling_factor', 2)
-  // diffusers uses the two keys of latents only to store latents as bytes, and overwrites the other two.
+  // diffusers uses the two `latent_…` keys only to store latents as bytes, and overwrites `force_upcast` and `block_out_channels`.
   reader.unused('latent_magnitude', 3)
   reader.unused('latent_shift', 0.5)
   reader.unused('force_upcast', null)
