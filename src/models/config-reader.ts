@@ -151,8 +151,8 @@ export class ConfigReader {
   }
 
   /**
-   * Accepts a key that is read only with other values of other keys, or never. A value other than the `usual` ones, null and false is listed in
-   * {@link unusedValues}.
+   * Accepts a key that the class reads only if other keys have other values, or never reads. A value other than the `usual` ones, null and
+   * false is listed in {@link unusedValues}.
    */
   unused(key: string, ...usual: readonly (string | number | boolean | readonly number[] | null)[]): void {
     const value = this.raw(key) ?? null

@@ -1,6 +1,6 @@
 /**
- * Runs a case of every fixture on WebGPU, from prompt to image, and compares it with the tensors of diffusers. `npm run parity -- --device
- * webgpu` runs all cases, through the public API and its worker. The memory that each run takes is within its plan. In float16, where the
+ * Runs a case of every fixture on WebGPU, from prompt to image, and compares it with the tensors of diffusers. All cases, through the
+ * public API and its worker: `npm run parity -- --device webgpu`. The memory that each run takes is within its plan. In float16, where the
  * GPU has it, the errors are compared with those of diffusers in float16.
  */
 import { expect, test } from 'vitest'

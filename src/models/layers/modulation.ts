@@ -46,7 +46,7 @@ export function addTanhGated(graph: GraphBuilder, hidden: ValueInfo, gate: Value
   return addGated(graph, hidden, tanh(graph, gate), update)
 }
 
-/** The kinds of a modulation's parts. A scale is added to 1, as in diffusers, and the norm is multiplied by the sum. */
+/** The kinds of a modulation's parts. As in diffusers, normalized tokens are multiplied by 1 + scale. */
 export type ModulationPart = 'shift' | 'scale' | 'gate'
 
 /** The parts of the modulation of one branch, and of two branches (attention and feed-forward), in order. */

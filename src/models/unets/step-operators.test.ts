@@ -1,3 +1,4 @@
+/** Counts the operators in the graph of a step of SDXL's UNet. */
 import { expect, test, vi } from 'vitest'
 import networks from '../../../bench/kernels/networks.json' with { type: 'json' }
 import { GraphBuilder } from '../../onnx/graph-builder.js'
