@@ -223,7 +223,7 @@ test('a model says what the host computes, as its config requires', () => {
     rows: 1514,
     width: 32,
   })
-  // cos(0) first, as flip_sin_to_cos says.
+  // cos(0) comes first, because flip_sin_to_cos is true.
   expect([...(UNet2DConditionModel.fromConfig(unet).stepInputs([0])['timestep_proj']?.data ?? [])]).toEqual([
     ...Array.from({ length: 8 }, () => 1),
     ...Array.from({ length: 8 }, () => 0),

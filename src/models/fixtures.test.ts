@@ -6,7 +6,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { relativeError, runGraph } from './testing.node.js'
 
-/** The sums are computed in float32 and in another order. */
+/** Both sides compute in float32, but add in different orders. */
 const tolerance = 1e-5
 
 const forms: readonly WriteOptions[] = (['component', 'block'] as const).flatMap((granularity) =>

@@ -1,7 +1,8 @@
 /**
- * Whole networks in float16 on the GPU, against float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with quantized weights.
- * Each error is at most 1.5 times PyTorch's own in float16 on the same weights (where float16 alone overflows, with products in float16 and sums in float32).
- * With quantized weights, both compute with the dequantized weights in float32 for comparison.
+ * Whole networks in float16 on the GPU, against float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with
+ * quantized weights. Each error is at most 1.5 times PyTorch's own in float16 on the same weights (where pure float16 overflows, PyTorch
+ * computes products in float16 and sums in float32). With quantized weights, both errors are measured against float32 results with the
+ * dequantized weights.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
@@ -35,7 +36,7 @@ shareGpuDevices()
 /** A case of either list: the members that both have. */
 type Case = Pick<(typeof cases)[number], 'name' | 'className' | 'folder' | 'files' | 'edits'>
 
-/** The values of a tensor, which may be changed: its source has them from then on. */
+/** A tensor whose values a test may change: the entry reads the changed values. */
 interface Tensor {
   readonly entry: TensorEntry
   readonly values: Float32Array<ArrayBuffer>
@@ -114,12 +115,12 @@ function recordedOf({ name, inputs }: (typeof cases)[number], kind: 'inputs' | '
 type Inputs = Readonly<Record<string, HostTensor>>
 type Results = Readonly<Record<string, Float32Array>>
 
-/** The hidden state that Z-Image reads of a model with three layers. */
+/** The hidden state that Z-Image reads from a model with three layers. */
 const qwen3States: GraphVariant = { hiddenStates: [{ index: 2, finalLayerNorm: false }], attentionMask: true }
 
 const variantFor = (inputs: Inputs) => ('attention_mask' in inputs && 'inputs_embeds' in inputs ? qwen3States : undefined)
 
-/** The results of a network for each of some inputs of equal shapes. */
+/** Runs a network on several sets of inputs of equal shapes, and returns the results of each. */
 async function run(
   device: Device,
   item: Case,
@@ -198,7 +199,7 @@ function floatTensors(
   return Object.fromEntries(Object.entries(given).map(([name, { dims, data }]) => [name, { type: 'float32', dims, data }]))
 }
 
-/** The inputs of a case: the recorded ones, and the same with smaller latents, as PyTorch had them. */
+/** The sets of inputs of a case, as in PyTorch's runs: the recorded inputs, and the same inputs with smaller latents. */
 function scaledInputs({ inputs: count }: (typeof massiveCases)[number], given: Inputs): Inputs[] {
   return Array.from({ length: count }, (_, k) => {
     const { hidden_states: latents } = given
@@ -208,8 +209,8 @@ function scaledInputs({ inputs: count }: (typeof massiveCases)[number], given: I
 }
 
 /**
- * Expects errors of at most 1.5 times PyTorch's: the geometric mean over all inputs, because how much a network with edited weights magnifies roundings
- * changes with each input, up to thirty times.
+ * Expects errors of at most 1.5 times PyTorch's, as a geometric mean over all inputs: in a network with edited weights, one input can
+ * magnify roundings thirty times as much as another.
  */
 function expectErrors(actual: readonly Results[], expected: readonly Results[], rms: object): void {
   expect(actual).toHaveLength(expected.length)
@@ -220,7 +221,7 @@ function expectErrors(actual: readonly Results[], expected: readonly Results[], 
   }
 }
 
-/** The weights of a case as Aquatint quantizes them, and as float32 numbers, which are those that PyTorch computed with. */
+/** The weights of a case as Aquatint quantizes them, and the same weights dequantized to float32, with which PyTorch computed. */
 async function quantizedTables(
   { className, quantized }: (typeof cases)[number] | (typeof massiveCases)[number],
   all: ReadonlyMap<string, Tensor>,

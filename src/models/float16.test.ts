@@ -20,13 +20,14 @@ describe.each(fixtureNames())('%s', (name) => {
     for (const [key, value] of Object.entries(expected)) {
       const error = relativeError(results[key], value)
       expect(error, key).toBeLessThan(tolerance)
-      // Exactly the float32 result would mean that nothing ran in float16. With a float32 residual stream, onnxruntime's CPU provider drops the Casts.
+      // Exactly the float32 result would mean that nothing ran in float16. Graphs with a float32 residual stream can give exactly that
+      // result, because onnxruntime's CPU provider drops their Casts.
       if (definition.residual === undefined) expect(error, key).toBeGreaterThan(1e-5)
     }
   })
 })
 
-/** The weights with those of some tensors multiplied. */
+/** The weights, with the tensors whose names match `names` multiplied by `factor`. */
 function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor: number): Map<string, MemoryEntry> {
   const large = new Map<string, MemoryEntry>(table)
   for (const [key, entry] of table) {

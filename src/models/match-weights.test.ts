@@ -52,7 +52,7 @@ test('the error for a wrong shape has the expected shape, as a checkpoint stores
     code: 'shape-mismatch',
     details: { tensor: 'conv_norm_out.weight', expected: [16], actual: [8] },
   })
-  // As many elements, in another order.
+  // The same number of elements in another shape.
   expect(refusal(change('conv_in.weight', { shape: [16, 3, 4, 3] })).code).toBe('shape-mismatch')
 })
 

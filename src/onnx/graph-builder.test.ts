@@ -1,3 +1,4 @@
+/** Tests the graph writer: the encoding of models, operators, programs and components. */
 import { readdirSync, readFileSync } from 'node:fs'
 import * as ort from 'onnxruntime-web/wasm'
 import { expect, test } from 'vitest'

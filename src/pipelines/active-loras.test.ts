@@ -8,7 +8,7 @@ import { fixtures } from './testing.node.js'
 
 interface Call {
   readonly load?: string
-  /** The places in `active` of the layers that the LoRA changes. */
+  /** The layers that the LoRA changes, as indices into `active`. */
   readonly layers?: readonly number[]
   readonly set?: readonly string[]
   readonly delete?: readonly string[]

@@ -1,4 +1,7 @@
-/** A transformer in a GGUF file makes the picture that diffusers makes with its weights, as a component of its own and as the checkpoint (fixtures/gguf). */
+/**
+ * A transformer in a GGUF file makes the picture that diffusers makes with the same weights, whether the file is loaded as one component or
+ * as the checkpoint (fixtures/gguf).
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -53,7 +56,8 @@ test('by default, the weights of a GGUF transformer stay quantized, and a note g
   const notes = info.notes.filter(({ code }) => code === 'weights-requantized')
   expect(notes.flatMap(({ values }) => Object.keys(values)).toSorted()).toEqual(['Q4_1', 'Q5_0', 'Q5_1'])
   expect(notes.every(({ component }) => component === 'transformer')).toBe(true)
-  // Most weights keep the file's values; those in blocks without an equal form here were quantized again. Arithmetic gives no bound for their effect, so this one was measured.
+  // Most weights keep the file's values; those in block formats that MatMulNBits cannot represent are quantized again. No bound for their
+  // effect can be derived, so this one was measured.
   expect(psnr(image, reference['image']!)).toBeGreaterThan(25)
 })
 

@@ -32,7 +32,7 @@ interface CaseOptions {
   readonly dtype?: WriteOptions['dtype']
   /** Inputs that are not the case's tensors. */
   readonly given?: Readonly<Record<string, PlainTensor>>
-  /** A prefix for the names of the weights: those of a layer alone have none. */
+  /** A prefix for the names of the weights, which have none in the fixture. */
   readonly below?: string
 }
 
@@ -79,7 +79,7 @@ test.each(Object.keys(settings).filter((name) => name.startsWith('rotary-')))(
   async (name) => {
     const { pairs, ...rest } = settings[name] as RotarySettings & { pairs: RotaryPairs }
     const { cos, sin } = rotaryTables(tensor(name, 'positions').data, rest)
-    // A frequency that torch rounds the other way moves an angle of at most 456 by 456 · 2^-24.
+    // If torch rounds a frequency differently, an angle of up to 456 changes by up to 456 · 2^-24.
     const bound = rest.rounded === 'all' ? 3e-5 : 2e-7
     expect(relativeError(cos, tensor(name, 'cos'))).toBeLessThan(bound)
     expect(relativeError(sin, tensor(name, 'sin'))).toBeLessThan(bound)

@@ -87,7 +87,8 @@ describe('a GPU with less memory than expected', () => {
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
     const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
     const largest = Math.max(...blocks.map(({ bytes }) => bytes))
-    // The GPU gets the memory that a run needs besides weights, the largest block, and a share of the other weights.
+    // In each case, the GPU has the memory that a run needs besides weights, plus the largest block's weights and a share of the other
+    // weights.
     device.memory.resetPeaks()
     await hiddenState(host, network, inputs, plenty)
     const { peak, peakWeights } = device.memory.snapshot()
