@@ -110,12 +110,15 @@ export class BoundNetwork {
     this.#plan = plan
   }
 
-  /** Unloads the weights from the old device, if it is still alive; the next load is on `device`. For a lost device, or to move. */
+  /**
+   * Moves the network to `device`, also after the old device was lost. Frees the weights on the old device if it still exists; the next
+   * load is on `device`.
+   */
   async moveTo(device: Device): Promise<void> {
     await this.#lock.run(async () => {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // A graph depends on how its kind of device takes weights.
+      // A graph is written for devices that take weights in one way, as initializers or as inputs.
       if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
