@@ -57,7 +57,7 @@ export class BoundNetwork {
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads wait for each other. */
   readonly #lock = new Mutex()
-  /** The graph that is ready to run. Undefined after a failed load, even if the device still has weights of the graph before. */
+  /** The graph that is ready to run. Undefined after a failed load, even if the device still has weights of the previous graph. */
   #loaded: ComponentGraph | undefined
   #disposed = false
 

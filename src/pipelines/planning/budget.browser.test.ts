@@ -70,7 +70,7 @@ test('resident: all weights stay, to the byte, within the plan, and none are lef
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
-  // Without a budget too, the buffers that are kept for reuse stay within the plan.
+  // Also without a budget, the buffers that are kept for reuse stay within the plan.
   const plan = orThrow(planMemory(needs, { offload, maxMemory: 1e9, heldBytes: held }))
   expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
 })
