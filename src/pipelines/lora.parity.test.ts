@@ -1,6 +1,6 @@
 /**
- * LoRAs of every key style make the images that diffusers makes with them (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms). diffusers made the references
- * without fusing; the generator checks that LoRAs fused into the weights give the same images in diffusers.
+ * LoRAs of every key style (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms), make the images that diffusers makes with them.
+ * diffusers made the references without fusing; the fixtures' generator checks that fused LoRAs give the same images in diffusers.
  */
 
 import { join } from 'node:path'

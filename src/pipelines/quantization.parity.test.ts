@@ -81,7 +81,7 @@ describe('quality against diffusers in float32', () => {
   test('with q4 images have more than 17 dB on average, and noise predictions an error below 27 %', async () => {
     const { info, decibels, error } = await meanQuality('q4')
     expect(decibels).toBeGreaterThan(17)
-    // With scales that follow from the range of each block, the error was 26.8 %.
+    // Scales that follow from the range of each block alone give an error of 26.8 %.
     expect(error).toBeLessThan(0.268)
     expect(decibels).toBeLessThan(60)
     const { unet, vae } = info.components

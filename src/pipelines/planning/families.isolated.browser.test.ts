@@ -212,7 +212,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
         ...large,
         onProgress: (progress) => {
           if (progress.type === 'warning') warned.push(progress.code)
-          // Denoising needs more than tiles do.
+          // The limit is set only now, because denoising needs more memory than decoding in tiles.
           if (progress.type === 'status' && progress.phase === 'decoding') gpu.limit = inTiles + 2 ** 16
         },
       })

@@ -133,7 +133,7 @@ test('a budget is for all GPUs, or by device', () => {
   const limits = (['webgpu', 'webgpu:1', 'wasm'] as const).map((name) => budgetOn(named, info(name)).limit)
   expect(limits).toEqual([2 ** 31, undefined, 5000])
   expect(offered(named, 'webgpu:1')).toBe(2 ** 32)
-  // A budget that names the CPU limits it; a budget for GPUs only decides whether all its weights stay.
+  // A budget that names the CPU limits it; a budget for GPUs only decides whether all weights stay on the CPU.
   const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
   const onCpu = (maxMemory: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') => {
     const device = info('wasm')
@@ -211,7 +211,7 @@ test('balanced places count the tensors that stay beside the networks: within th
   expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
 })
 
-/** Whether an image fits, by default of the model's own size; otherwise its needs are refused. */
+/** The residence for an image, by default of the model's own size, or a refusal if it does not fit. */
 const fits = (maxMemory: number, guided: boolean, size = latentSize(networks)) => {
   const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
   const needs = needsOn({ ...request, size: { ...size, guided } })

@@ -26,7 +26,10 @@ const blocks = 6
 /** The convolutions: three for each block, and `last`. */
 const convolutions = 3 * blocks + 1
 
-/** Three convolutions and a Linear, whose weight takes as many bytes as that of the first convolution. onnxruntime ends a pass after 16 dispatches, so passes end between all kinds of kernels. */
+/**
+ * Each block has three convolutions and a Linear, whose weight takes as many bytes as that of the first convolution. onnxruntime ends a
+ * pass after 16 dispatches, so passes end between all kinds of kernels.
+ */
 const shapes = Object.fromEntries([
   ...Array.from({ length: blocks }, (_, block) => [
     [`blocks.${block}.three.weight`, [8, 8, 3, 3]],
