@@ -1,6 +1,6 @@
 /**
- * Waiting for work that a device loss ends. A device outlives many thousands of such waits, and a promise keeps all its callbacks until it
- * settles; so waits are registered here, and removed when they are over, rather than attached to `GPUDevice.lost`.
+ * Waits for work on a device, which end when the device is lost. A device outlives many thousands of such waits, and a promise keeps all
+ * its callbacks until it settles. So the waits are not attached to `GPUDevice.lost`, but registered here and removed when they are over.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -15,7 +15,7 @@ export interface LossTimes {
 
 const usual: LossTimes = { toldWithin: 1000, grace: 2000 }
 
-/** The waits for work on one device, which a loss ends. */
+/** The current waits for work on one device. A loss of the device ends them. */
 export class LossWatch {
   readonly #times: LossTimes
   readonly #waiting = new Set<(loss: Error) => void>()

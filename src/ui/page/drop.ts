@@ -1,6 +1,7 @@
 /**
- * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint or AUTOMATIC1111's web UI restores its settings, any other becomes the start
- * picture. A dropped folder or checkpoint file becomes the model.
+ * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint or AUTOMATIC1111's web UI restores its settings,
+ * any other becomes the start picture or a reference picture. A dropped folder or checkpoint file becomes the model; the file of a LoRA
+ * or an embedding is added to the box.
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
@@ -15,7 +16,7 @@ export interface DropActions {
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
   /** A LoRA's file. */
   readonly onLora: (file: File) => void
-  /** The file of an embedding, and the word that prompts have for it. */
+  /** The file of an embedding, and the word by which prompts use it. */
   readonly onEmbedding: (file: File, word: string) => void
   /** A checkpoint in one file. */
   readonly onCheckpoint: (file: File) => void

@@ -76,7 +76,7 @@ export class Gallery {
     const item = this.#find(id)
     if (item === null) return
     this.#choose(id, undefined)
-    // The image may not have loaded yet, because it was never scrolled into view.
+    // The image may not have loaded, and so not have revoked its URL, because it was never scrolled into view.
     URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
     item.remove()
     this.#drawState()

@@ -1,4 +1,4 @@
-/** Which models and LoRAs bring settings of their own, and how they are recognized. */
+/** Which models and LoRAs have recommended settings, and how they are recognized. */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'

@@ -11,7 +11,7 @@ export class OmittedResults {
   #buffers = new WeakSet<GPUBuffer>()
   #error: Error | undefined
 
-  /** Notes that these dispatches are recorded, or that one dispatch replaces them, which does not write the buffers `omitted`. */
+  /** Called when these dispatches are recorded, or one that replaces them and does not write the buffers `omitted`. */
   record(dispatches: readonly Dispatch[], omitted: readonly GPUBuffer[] = []): void {
     for (const { kernel, storage } of dispatches) {
       for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] !== true) this.read(buffer, kernel.label)
@@ -20,12 +20,12 @@ export class OmittedResults {
     for (const buffer of omitted) this.#buffers.add(buffer)
   }
 
-  /** Notes that something writes the buffer. */
+  /** Called when a command writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#buffers.delete(buffer)
   }
 
-  /** Notes that something reads the buffer. */
+  /** Called when a command reads the buffer. */
   read(buffer: GPUBuffer, reader: string): void {
     if (!this.#buffers.has(buffer)) return
     this.#error ??= new Error(
@@ -33,7 +33,7 @@ export class OmittedResults {
     )
   }
 
-  /** All commands of a run of onnxruntime are recorded. Returns an error if something read such a result. */
+  /** Called when onnxruntime has recorded all commands of a run. Returns an error if one of them reads an omitted result. */
   endRun(): Error | undefined {
     const error = this.#error
     this.#error = undefined

@@ -48,7 +48,7 @@ export class ModelField {
     ),
   )
   #options: readonly ModelOption[] = []
-  /** The plan of a model that is not listed, or loaded with other options. */
+  /** The plan of a model that is not in the list, or that is loaded with other options. */
   #planPreview = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 
