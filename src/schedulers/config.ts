@@ -131,7 +131,7 @@ export function except(...refused: readonly string[]): Reader<unknown> {
   }
 }
 
-/** Reads one of some strings; any other value has the same effect as the first of them. */
+/** Reads `usual` or one of the strings of `special`; any other value has the same effect as `usual`. */
 export function anyBut<const T extends string>(usual: T, special: readonly T[]): Reader<T> {
   return (value = usual, key) => {
     const found = special.find((candidate) => candidate === value)
@@ -149,7 +149,8 @@ export function unused(usual: unknown): Reader<unknown> {
 }
 
 /**
- * The keys that describe the noise schedule of the training. Each class names its own defaults; these are those of most classes.
+ * The keys that describe the noise schedule of the training. A class can pass its own defaults; the defaults here are those of most
+ * classes.
  */
 export function trainingKeys({
   start = 0.0001,

@@ -12,7 +12,7 @@ export function linspace(start: number, stop: number, count: number, endpoint = 
 /** `np.arange(start, stop, step)` of floats. As in numpy, rounding can make the result one element longer than expected. */
 export function arange(start: number, stop: number, step: number): number[] {
   const length = Math.max(0, Math.ceil((stop - start) / step))
-  // numpy fills with the difference of the first two values.
+  // Like numpy, space all values by the difference of the first two, which is rounded.
   const delta = start + step - start
   return Array.from({ length }, (_, i) => start + i * delta)
 }

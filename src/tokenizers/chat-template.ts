@@ -7,7 +7,7 @@ import { Template } from '@huggingface/jinja'
 import { UnsupportedError } from '../errors.js'
 import { settingsOf, type Chat, type ChatOptions, type TokenizerFiles } from './types.js'
 
-/** In characters. Qwen3's has 4,000. */
+/** The longest template, in characters. Qwen3's has 4,000. */
 const maxTemplateLength = 200_000
 
 /**

@@ -9,7 +9,7 @@ import { CheckpointError, UnsupportedError } from '../errors.js'
 import { sentencePieceTokens } from './sentencepiece-model.js'
 import { settingsOf, type TokenizerFiles } from './types.js'
 
-/** An added token as in tokenizer.json. `normalized` means that the token is searched for after lowercasing. */
+/** An added token as in tokenizer.json. `normalized` means that the token is searched for in the normalized text. */
 export interface AddedToken {
   readonly id: number
   readonly content: string
@@ -118,7 +118,11 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   return { roles, tokens: withIds(found, vocabulary) }
 }
 
-/** transformers reads another file than tokenizer.json if this key names one for its version. @throws UnsupportedError `tokenizer-model` */
+/**
+ * Refuses tokenizers for which transformers reads another file than tokenizer.json, because `fast_tokenizer_files` names one for its
+ * version.
+ * @throws UnsupportedError `tokenizer-model`
+ */
 function checkFileOfVersion({ tokenizerJson, tokenizerConfig }: TokenizerFiles): void {
   const key = 'fast_tokenizer_files'
   const named = tokenizerConfig?.[key]

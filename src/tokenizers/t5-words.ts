@@ -29,7 +29,10 @@ export function t5Normalizer(normalizer: unknown): (text: string) => string {
   return (text) => map.normalize(text, maxLength)
 }
 
-/** The words of a normalized text, none of them empty: cut at white space and before each mark, with a mark at the beginning of each part between white space. */
+/**
+ * The words of a normalized text, without empty ones. The text is split at white space, each part gets a mark at its beginning unless it
+ * has one, and the parts are split before each mark.
+ */
 export function t5Words(text: string): string[] {
   return text
     .split(/\p{White_Space}+/u)

@@ -38,7 +38,7 @@ const compressed = (name: string, tool: string): KnownContent => ({
 const other = (name: string, advice: string): KnownContent => ({ code: 'other-format', what: `is ${name}. ${advice}` })
 const uploadAgain = 'Download or copy the file again'
 
-/** First bytes, in Latin-1, and what begins with them. */
+/** The first bytes of some formats, in Latin-1, and what a file that begins with them contains. */
 const signatures: readonly (readonly [string, KnownContent])[] = [
   ['\x1f\x8b', compressed('gzip', 'gunzip')],
   ['\xfd7zXZ\0', compressed('xz', 'unxz')],

@@ -15,7 +15,7 @@ const mostGroups = 65_535
 
 /** Adds products during one upload. */
 export interface ProductWriter {
-  /** Adds the products of a fused weight to its buffer, which has the weight without them. */
+  /** Adds the products of a fused weight to its buffer, which holds the weight of the checkpoint. */
   add(buffer: GPUBuffer, weight: WeightKey, signal: AbortSignal | undefined): Promise<void>
   destroy(): void
 }

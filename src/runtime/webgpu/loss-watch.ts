@@ -1,6 +1,7 @@
 /**
- * Waits for work on a device, which end when the device is lost. A device outlives many thousands of such waits, and a promise keeps all
- * its callbacks until it settles. So the waits are not attached to `GPUDevice.lost`, but registered here and removed when they are over.
+ * Waiting for work on a GPU device: each wait ends early if the device is lost. A device outlives many thousands of such waits, and a
+ * promise keeps all its callbacks until it settles. So the waits are not attached to `GPUDevice.lost`, but registered here and removed
+ * when they are over.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -47,8 +48,8 @@ export class LossWatch {
   }
 
   /**
-   * As {@link race}, but after a loss it waits a moment for `work`: for work that must not be started again while it runs, in code that may
-   * never return from a lost device.
+   * Like {@link race}, but after a loss it waits a moment for `work` to settle. It is for work that must not be started again while it
+   * still runs, and that may never return from a lost device.
    */
   async outlast<T>(work: Promise<T>): Promise<T> {
     try {

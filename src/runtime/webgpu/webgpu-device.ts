@@ -1,4 +1,4 @@
-/** The WebGPU device: a {@link GpuRuntime} with the operations on tensors that pipelines need beside the networks. */
+/** The WebGPU device: a {@link GpuRuntime} with the operations on tensors that pipelines need besides the networks. */
 
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import type { WeightTable } from '../../checkpoint/types.js'

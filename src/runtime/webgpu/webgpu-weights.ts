@@ -111,7 +111,8 @@ export class WebGpuWeights {
   }
 
   /**
-   * Plans how each stage's `own` weights are streamed within `bytes`: the next stage's during a stage, if both fit.
+   * Plans how each stage's `own` weights are streamed within `bytes`. If two stages' weights fit, the next stage's are uploaded while a
+   * stage runs.
    * @throws DeviceError `does-not-fit`
    */
   #streamWithin(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], bytes: number): Streaming {

@@ -14,11 +14,11 @@ export interface DropActions {
   /** Returns what the page uses the picture for. */
   readonly onPicture: (picture: File) => string
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
-  /** A LoRA's file. */
+  /** Called with the file of a LoRA. */
   readonly onLora: (file: File) => void
-  /** The file of an embedding, and the word by which prompts use it. */
+  /** Called with the file of an embedding, and the word by which prompts use it. */
   readonly onEmbedding: (file: File, word: string) => void
-  /** A checkpoint in one file. */
+  /** Called with a checkpoint in one file. */
   readonly onCheckpoint: (file: File) => void
   readonly say: (text: string) => void
 }

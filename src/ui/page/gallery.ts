@@ -152,7 +152,9 @@ export class Gallery {
     })
   }
 
-  /** Shows the comparison only with two or more pictures, and the hint only without any. */
+  /**
+   * Shows the button that compares and its hint only with two or more pictures, and the text of an empty gallery only without pictures.
+   */
   #drawState(): void {
     const count = this.#list.childElementCount
     this.#empty.hidden = count > 0

@@ -207,7 +207,7 @@ function workersHaveGpu(): Promise<boolean> {
   })
 }
 
-/** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */
+/** The part of the WebGPU API that is used here. TypeScript's DOM types do not declare WebGPU. */
 interface Gpu {
   requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
     readonly info: AdapterWords & { readonly isFallbackAdapter?: boolean }

@@ -7,11 +7,13 @@ import type { Dispatch } from './dispatch.js'
 
 /** The omitted results of one device. */
 export class OmittedResults {
-  /** Buffers whose values a replaced sequence would have written. */
+  /** Buffers that a replaced dispatch would have written. */
   #buffers = new WeakSet<GPUBuffer>()
   #error: Error | undefined
 
-  /** Called when these dispatches are recorded, or one that replaces them and does not write the buffers `omitted`. */
+  /**
+   * Called when these dispatches are recorded, or when one dispatch is recorded that replaces them without writing the buffers `omitted`.
+   */
   record(dispatches: readonly Dispatch[], omitted: readonly GPUBuffer[] = []): void {
     for (const { kernel, storage } of dispatches) {
       for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] !== true) this.read(buffer, kernel.label)

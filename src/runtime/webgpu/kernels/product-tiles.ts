@@ -12,7 +12,7 @@
 import type { Dispatch, Launch, Sequence } from './dispatch.js'
 
 const rowsOfThread = 8
-/** A multiple of 4: results are written as vectors. */
+/** A multiple of 4, because results are written as vectors of 4 values. */
 const columnsOfThread = 4
 
 /** Threads along each side of a workgroup. */

@@ -18,7 +18,7 @@ import type { Edit, KernelEdits } from './kernel-edit.js'
  */
 export const epsilonScale = 4096
 
-/** Matches a text that computes the variance as a difference of squares. */
+/** Matches WGSL source that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
 
 /** The WGSL of the sum of the squared distances from `mean`, given those from `origin`, for `count` values. */

@@ -59,7 +59,7 @@ function downloadDetails(activity: Activity): string {
   return parts.join(' · ')
 }
 
-/** The state of a file: the bytes while it downloads, else its size and a word. */
+/** The state of a file: the bytes so far while it downloads, otherwise its size and a word such as `cached`. */
 export function fileState({ phase, loaded, total, cached }: FileActivity): string {
   if (phase === 'queued') return `${formatBytes(total)}, queued`
   if (phase === 'verifying') return `${formatBytes(total)}, verifying`

@@ -15,11 +15,11 @@ import { asDType, asWeighting, dtypeNames, weightingNames, type PromptSettings }
 
 /** What a form reports when the user changes something. */
 export interface FormListeners {
-  /** Any field changed. */
+  /** Called when any field has changed. */
   readonly onEdit: () => void
-  /** Another model was chosen. */
+  /** Called when another model was chosen. */
   readonly onModelChange: () => void
-  /** Another type of weights, or another preview decoder, was chosen. */
+  /** Called when another type of weights or another preview decoder was chosen. */
   readonly onLoadingChange: () => void
 }
 

@@ -27,7 +27,7 @@ export class ModelField {
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   readonly #file = h('button', { type: 'button', title: 'A checkpoint in one file: .safetensors or .gguf' }, 'File…')
-  /** Stays in memory: no field, link, picture or storage gets it. */
+  /** The access token. It stays in memory, and is not written to links, pictures or storage. */
   readonly #token = h('input', {
     id: 'model-token',
     type: 'password',
