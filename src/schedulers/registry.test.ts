@@ -101,7 +101,7 @@ test.each(schedulerClassNames)('%s: setBeginIndex(0) changes no step', (classNam
   expect(scheduler.timesteps.map((_, index) => scheduler.plan(index))).toEqual(plans)
 })
 
-// Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.
+// These values follow from symmetry. The fixtures with use_beta_sigmas test other values.
 test.each([
   [0, 0],
   [1, 1],

@@ -1,8 +1,9 @@
 /**
- * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a double-array trie
- * over UTF-8 bytes and a block of zero-terminated strings. It looks up each grapheme of less than six bytes as a whole, and otherwise its
- * characters one by one. The shortest match counts, and replaces everything that was looked up.
- * Source: SentencePiece's `normalizer.cc`, darts-clone, the crate spm_precompiled.
+ * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a
+ * double-array trie over UTF-8 bytes and a block of zero-terminated strings. The normalizer looks up each grapheme of less than six bytes
+ * as a whole; if the grapheme is longer or has no match, it looks up its characters one by one. The match is the shortest prefix that the
+ * trie contains, and its replacement takes the place of everything that was looked up. Source: SentencePiece's `normalizer.cc`,
+ * darts-clone, the crate spm_precompiled.
  */
 
 import { CheckpointError } from '../errors.js'

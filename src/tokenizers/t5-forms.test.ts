@@ -19,7 +19,7 @@ interface Forms {
   readonly ids: readonly (readonly number[])[]
   /** Parts of tokenizer.json that differ from the fixture's, and whether the ids are those of a file without a normalizer. */
   readonly forms: Readonly<Record<string, { readonly parts: Json; readonly plain: boolean }>>
-  /** The ids without a normalizer, by the index of the text, where they are others. */
+  /** The ids without a normalizer, by the index of the text, for the texts where they differ. */
   readonly plain: Readonly<Record<string, readonly number[]>>
 }
 

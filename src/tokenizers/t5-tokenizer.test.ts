@@ -54,7 +54,7 @@ test.each(json('added.json') as unknown as Added[])(
 test('spiece.model alone gives the same ids', () => {
   const { model, normalizer, ...rest } = readSentencePieceModel(spiece)
   const file = json('tokenizer.json')
-  // Not `toEqual`, whose report of a difference would be a megabyte.
+  // `toEqual` is not used, because its report of a difference would have a megabyte.
   expect(JSON.stringify(normalizer) === JSON.stringify(file['normalizer'])).toBe(true)
   expect(model).toEqual(file['model'])
   const masks = (file['added_tokens'] as { content: string }[])

@@ -1,4 +1,4 @@
-/** What configs and weights contain after the known accidents of copying and serving files, and what the errors say. */
+/** What is recognized in place of configs and weights after common accidents of copying and serving files, and what the errors say. */
 
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'

@@ -5,7 +5,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { families } from '../../pipelines/families.js'
 import { elementCount } from '../../util/element-count.js'
 
-/** Parameters of a published weight table that a network of the pipeline class downloads. */
+/** The number of parameters in a published weight table that the pipeline class's network downloads. */
 function parameters(table: string, pipeline: string): number {
   const {
     tensors,
@@ -26,7 +26,10 @@ function parameters(table: string, pipeline: string): number {
 
 const xlEncoders = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
 
-/** Tables whose tensors are published in float32: the shards of Z-Image-Turbo's transformer have 24.62 GB. All others have two bytes a parameter. */
+/**
+ * Tables whose tensors are published in float32: the shards of Z-Image-Turbo's transformer have 24.62 GB. All other tables have two bytes
+ * per parameter.
+ */
 const inFloat32 = new Set(['z-image-transformer'])
 
 test.each([

@@ -4,7 +4,7 @@ import { memoryRows, type MemoryChoice } from './memory-choices.js'
 
 const figures = readFileSync(new URL('../../../docs/memory-figures.md', import.meta.url), 'utf8')
 
-/** The peak of a choice in the document's table. */
+/** The peak of a choice in the table of docs/memory-figures.md. */
 function documented({ label, dtype, residence }: MemoryChoice): string | undefined {
   const start = figures.indexOf(`**${label}**`)
   const lines = figures.slice(start, figures.indexOf('\n\n**', start + 1)).split('\n')
