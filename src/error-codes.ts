@@ -21,7 +21,8 @@ export const errorCodes = {
     'bad-revision': '`revision` is not a branch, tag or commit. Correct it.',
     'bad-tensor': 'A tensor belongs to another runtime. Use tensors of the same device.',
     'bad-terms': 'The terms of a weighted sum are invalid. An error in the code that calls the runtime.',
-    'bad-token': 'The access token has characters that no token has. Copy the token again.',
+    'bad-token':
+      'The access token contains characters that cannot be part of a token, such as a space or a line break. Copy the token again.',
     'bad-url': 'A URL is not http(s), or contains a user name or password. Correct it.',
     capture: '`capture` names a tensor that does not exist. The message lists the names.',
     'clip-skip': '`clipSkip` is not between 0 and the number of layers. Choose a smaller value.',
@@ -61,7 +62,7 @@ export const errorCodes = {
     strength: '`strength` is out of range, or leaves no step to run. Raise `strength` or `numInferenceSteps`.',
     timestep: 'A timestep is not one that the model was trained with.',
     token:
-      'The word of an embedding is already a token of the tokenizer: that of another embedding, or one of its vocabulary. Choose another with `token`, or rename the file.',
+      'The tokenizer already has the word of an embedding: another embedding added it, or it is in the vocabulary. Choose another word with `token`, or rename the file.',
     'type-mismatch': 'An input tensor has another element type than the network expects.',
     'unknown-input': 'A network was given an input that it does not have.',
     'unknown-option': 'An option is misspelt or does not exist. The message lists all options.',

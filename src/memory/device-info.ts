@@ -20,7 +20,7 @@ export interface DeviceCapabilities {
   readonly streamsWeights: boolean
   /** Whether its memory account counts what runs hold, or weights alone. */
   readonly countsActivations: boolean
-  /** How graphs are cut into programs: a GPU compiles equal blocks once; on the CPU each session holds its weights, so there is one program. */
+  /** How graphs are cut into programs. A GPU compiles equal blocks once (`block`). On the CPU each session holds its own weights, so a component is one program. */
   readonly granularity: 'block' | 'component'
   /** How programs get weights: with each run, or copied into the session when it is made. */
   readonly weightsAs: 'input' | 'initializer'
@@ -77,7 +77,7 @@ export interface DeviceInfo {
   readonly name: DeviceName
   /** The device's kind. */
   readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter reports them, a few words if it reports nothing, or `cpu`. */
+  /** Vendor and architecture as the adapter reports them, a short description if it reports neither, or `cpu` without a GPU. */
   readonly description: string
   /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean

@@ -46,15 +46,15 @@ export type WeightPlan = Pick<ComponentPlan, 'weightBudget' | 'blocks'>
 
 /** The plan of one device: which weights it holds, and when. */
 export interface MemoryPlan {
-  /** How weights stay; `model` and `block`: one component at a time. */
+  /** How long weights stay on the device. With `model` and `block`, it holds one component at a time. */
   readonly residence: Residence
   /** Bytes that the plan stays within. */
   readonly maxMemory: number
-  /** Bytes that stay through the run beside components: prompt embeddings, latents. */
+  /** Bytes of prompt embeddings and latents, which stay on the device for the whole run. */
   readonly heldBytes: number
   /** The most bytes that are expected at once: never more than `maxMemory`. */
   readonly peakBytes: number
-  /** In the order they run. */
+  /** The components in the order in which they run. */
   readonly components: readonly ComponentPlan[]
 }
 
@@ -63,7 +63,7 @@ export interface MemoryPlanOptions {
   readonly offload: Residence | 'auto'
   /** Bytes of GPU buffers to stay within: a plan that takes more is refused. */
   readonly maxMemory: number
-  /** Bytes that stay through the run beside components: latents, embeddings. */
+  /** Bytes of prompt embeddings and latents, which stay on the device for the whole run. */
   readonly heldBytes?: number | undefined
   /** Bytes of the largest buffer that the device allows. Absent: no limit. */
   readonly maxBufferSize?: number | undefined

@@ -22,7 +22,7 @@ export interface ComponentReference {
 
 /** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of a family in docs/single-files.md. */
 export interface SingleFileReference {
-  /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
+  /** The URL of the file (the Hub's page of a file and Civitai's download links work too), or a file that the user picked. */
   readonly singleFile: string | File
   /** The repository with the configs, tokenizers and scheduler. Default: that of the family's own model on the Hub. */
   readonly config?: string | undefined
