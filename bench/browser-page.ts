@@ -11,7 +11,8 @@ export type BenchBrowser = 'chromium' | 'firefox'
 
 /** Checks the name of a browser. */
 export function benchBrowser(name: string): BenchBrowser {
-  if (name !== 'chromium' && name !== 'firefox') throw new Error(`--browser is chromium or firefox, not ${name}`)
+  if (name !== 'chromium' && name !== 'firefox')
+    throw new Error(`--browser is ${JSON.stringify(name)}; allowed: chromium, firefox`)
   return name
 }
 

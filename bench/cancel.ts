@@ -11,7 +11,7 @@ import { startFolder } from '../e2e/ui/site-server.js'
 const model = 'fixtures/tiny-sd15'
 const rounds = 5
 
-/** The name of a phase: that of a `status` event, or `weights` while weights are read. */
+/** The phases in which a generation is cancelled: those that `status` events name, and `weights`, while weights are read. */
 const moments = ['encoding', 'weights', 'denoising', 'decoding'] as const
 
 export async function main(): Promise<void> {
@@ -70,7 +70,7 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
   )
 }
 
-/** Milliseconds from `cancel()`. */
+/** Milliseconds from the call of `cancel()`. */
 interface Times {
   /** Until the box is ready. */
   readonly ready: number
@@ -86,7 +86,7 @@ async function cancelAt(page: Page, url: string, moment: (typeof moments)[number
       new Promise<Times>((resolve, reject) => {
         const box = document.querySelector('aquatint-prompt')
         if (box === null) throw new Error('The page has no prompt box')
-        // A generation of 500 steps ends only by Cancel, except for the phase of decoding, which a short generation has to reach.
+        // The other phases are cancelled in a generation of 500 steps, which does not end by itself. Only a short generation reaches decoding.
         if (wanted === 'decoding') box.settings = { ...box.settings, numInferenceSteps: 2 }
         let pressed = 0
         let ready = 0

@@ -1,8 +1,11 @@
-/** The CPU seconds of the processes that this one has started. On a software adapter they say what a run costs, also while other programs use the machine. Linux only. */
+/**
+ * Measures the CPU seconds of the processes that this process has started. On a software adapter they show what a run costs, even while
+ * other programs use the machine. Linux only.
+ */
 
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** The ticks of `/proc/PID/stat` in a second, which Linux fixes for programs. */
+/** The ticks in a second in `/proc/PID/stat`. Linux reports 100 to all programs. */
 const ticks = 100
 
 interface Process {

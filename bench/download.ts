@@ -29,7 +29,7 @@ const streams = 6
 
 interface Way {
   readonly name: string
-  /** Prepares a download with an empty cache. The returned function downloads once and returns the bytes that arrived; only that is timed. */
+  /** Prepares a download with an empty cache. The returned `run` downloads once and returns the bytes that arrived; only `run` is timed. */
   prepare(server: HubServer): Promise<Prepared>
 }
 
@@ -70,7 +70,7 @@ export async function main(args: readonly string[]): Promise<void> {
   console.log(`${size} bytes; compared with ${rivalVersions.join(', ')}, curl × ${streams}`)
   for (const [setting, faults] of settings) {
     console.log(`\n${setting}`)
-    console.log('| way | bytes | seconds | MB/s | against one fetch | browser, s of the processor |')
+    console.log('| way | bytes | seconds | MB/s | against one fetch | browser, CPU s |')
     console.log('| --- | --- | --- | --- | --- | --- |')
     const server = await startHubServer({ repositories: { [id]: { [path]: syntheticFile(size, 3) } } })
     await server.commit(id)
@@ -141,7 +141,7 @@ function rival(name: 'fetch' | 'hub' | 'transformers', url: string): Way {
   })
 }
 
-/** A limit of this browser: a part of Aquatint's work alone. */
+/** Measures a limit of this browser: how fast it does only one part of Aquatint's work. */
 function limit(method: 'fetchAndStore' | 'hash', url: string, size: number): Way {
   const name = { fetchAndStore: 'limit: fetched and stored', hash: 'limit: hashed' }[method]
   return inBrowser(name, async (page, server) => {

@@ -1,9 +1,10 @@
 /**
  * `node scripts/run.mjs bench/full-size-blocks.ts [--model t5-xxl|qwen3-4b|flux2-klein-4b] [--blocks N] [--dtype q8|q4] [--max-memory SIZE] [--tokens N] [--runs N]`
  *
- * Runs a published network of many blocks at its real dimensions, with random float16 weights in shards, in headless Chromium, block by block within a budget.
- * The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. Of Qwen3-4B these are the 35 layers that
- * Z-Image uses; `--blocks 27` are those of FLUX.2-klein. Takes minutes and up to 13 GB of disk; it is not part of `npm test`.
+ * Runs a published network of many blocks at its real dimensions, with random float16 weights in shards, in headless Chromium, block by
+ * block within a budget. The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. It
+ * runs the 35 layers of Qwen3-4B that Z-Image uses, or with `--blocks 27` those that FLUX.2-klein uses. Takes minutes and up to 13 GB of
+ * disk; it is not part of `npm test`.
  */
 
 import { parseArgs } from 'node:util'

@@ -1,9 +1,9 @@
 /**
  * `node scripts/run.mjs bench/full-size-pipeline.ts [--offload MODE] [--max-memory SIZE] [--size PIXELS] [--steps N]`
  *
- * Runs Stable Diffusion 1.5 at its real dimensions as a pipeline: text encoder, UNet and VAE with random float16 weights, downloaded from the Hub
- * look-alike through the cache, and one image through the public API in headless Chromium. Reports the GPU bytes of the account and the memory of the browser's
- * processes. Takes minutes and 2 GB of disk; it is not part of `npm test`.
+ * Runs Stable Diffusion 1.5 at its real dimensions as a pipeline: text encoder, UNet and VAE with random float16 weights, downloaded from
+ * the Hub look-alike through the cache, and one image through the public API in headless Chromium. Reports the bytes of GPU buffers and the
+ * memory of the browser's processes. Takes minutes and 2 GB of disk; it is not part of `npm test`.
  */
 
 import { fileURLToPath } from 'node:url'

@@ -1,9 +1,9 @@
 /**
  * `npm run bench:full-size [-- --model sdxl|sd15] [--max-memory SIZE] [--latent N] [--runs N]`
  *
- * Runs a published denoiser at its real dimensions, with random float16 weights in sharded safetensors, in headless Chromium within a budget. The weights
- * are downloaded from the Hub look-alike through the cache. Reports the GPU bytes of the account, planned and measured, and the memory of the browser's
- * processes. Takes minutes and gigabytes of disk; it is not part of `npm test`.
+ * Runs a published denoiser at its real dimensions, with random float16 weights in sharded safetensors, in headless Chromium within a
+ * budget. The weights are downloaded from the Hub look-alike through the cache. Reports the planned and the measured bytes of GPU buffers,
+ * and the memory of the browser's processes. Takes minutes and gigabytes of disk; it is not part of `npm test`.
  */
 
 import { parseArgs } from 'node:util'

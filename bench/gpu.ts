@@ -5,7 +5,7 @@
  * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a Vulkan driver.
  * The folder runs elsewhere with `sh run.sh`; without `--pack-only`, it runs here afterwards with the other options. bench/gpu/run.ts lists them.
  * With `--browser`, nothing is packed: a browser compares float16 with PyTorch, also on a machine without a GPU. Rounding depends on the widths of a network and not on the size of
- * its picture, so few latents and tokens are enough there: 8 and 16 take minutes for each network on two idle cores.
+ * its picture, so few latents and tokens are enough: with `--latents 8 --tokens 16`, each network takes minutes on two idle cores.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -20,7 +20,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
 /** What the packed archive contains, before it is compressed. */
 const contents = `${root}dist/gpu-bench-contents`
-/** The most bytes of the packed folder: the machines on which it runs take no larger ones. */
+/** The most bytes of the packed folder, because the machines on which it runs accept no larger folder. */
 const largest = 60_000_000
 
 /** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */
@@ -68,7 +68,7 @@ export async function packLibrary(folder: string): Promise<void> {
   }
 }
 
-/** Adds Node, Dawn and the one build of onnxruntime-web that is used there. */
+/** Adds Node, Dawn and the only build of onnxruntime-web that the benchmark uses. */
 function addRuntimes(): void {
   const installed = `${root}dist/gpu-bench-packages`
   const lock = readFileSync(`${root}bench/gpu/packages/package-lock.json`, 'utf8')
@@ -76,7 +76,7 @@ function addRuntimes(): void {
   if (!existsSync(done) || readFileSync(done, 'utf8') !== lock) {
     mkdirSync(installed, { recursive: true })
     for (const file of ['package.json', 'package-lock.json']) cpSync(`${root}bench/gpu/packages/${file}`, `${installed}/${file}`)
-    // The packages are for Linux on x86-64, on whatever machine this runs.
+    // The packages are for Linux on x86-64, even if this machine is another one.
     const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--os=linux', '--cpu=x64']
     execFileSync('npm', ['ci', ...options], { cwd: installed, stdio: 'inherit' })
     writeFileSync(done, lock)

@@ -16,7 +16,10 @@ import { elementCount } from '../src/util/element-count.js'
 
 const rank = 32
 
-/** A UNet at 128 × 128 pixels with the first two levels of Stable Diffusion 1's. The inner levels have wider layers, where a rank of 32 adds less. */
+/**
+ * A UNet at 128 × 128 pixels with the first two levels of Stable Diffusion 1's UNet. The inner levels have wider layers, where a rank of 32
+ * adds less.
+ */
 const config = {
   sample_size: 16,
   block_out_channels: [320, 640],

@@ -1,11 +1,12 @@
 /**
  * `npm run bench:memory [-- --tables] [--write] [--check] [--full-size]`
  *
- * Reports the GPU memory of pipelines. First it prints the plans of the published models at their default size, for each type and residence. Then,
- * without `--tables`, it generates images of a tiny fixture and of the bundled model in headless Chromium through the public API, and prints the planned and the measured peak of all GPU
- * buffers, the seconds, and whether the images are the same. It fails if a run exceeds its plan, or if images differ. `--full-size` also runs SDXL's UNet at its real
- * dimensions, as `npm run bench:full-size` does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md and docs/memory.md; `--check` only compares the tables of
- * the plans with that file, as `npm test` does.
+ * Reports the GPU memory of pipelines. First it prints the plans of the published models at their default size, for each type and
+ * residence. Then, without `--tables`, it generates images of a tiny fixture and of the bundled model in headless Chromium through the
+ * public API, and prints the planned and the measured peak of all GPU buffers, the seconds, and whether the images are the same. It fails
+ * if a run exceeds its plan, or if images differ. `--full-size` also runs SDXL's UNet at its real dimensions, as `npm run bench:full-size`
+ * does, which takes minutes and 5 GB of disk. `--write` writes the tables to docs/memory-figures.md and docs/memory.md; `--check` only
+ * compares the tables of the plans with these files, as `npm test` does.
  */
 
 import { fileURLToPath } from 'node:url'

@@ -1,8 +1,8 @@
 /**
- * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with those of float16 weights, on the
- * CPU, which computes in float32: in q8, in q4 as it was before scales had the least squared error and sensitive weights were kept, and in q4.
- * Then measures the error of each quantized tensor of full-size models, with random weights in the published shapes.
- * `--write` writes the first table to docs/quantization.md.
+ * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with those of
+ * float16 weights, on the CPU, which computes in float32: in q8, in an earlier q4 (with scales from the range of each block, and no list of
+ * sensitive weights for each class), and in q4. Then measures the error of each quantized tensor of full-size models, with random weights
+ * in the published shapes. `--write` writes the first table to docs/quantization.md.
  *
  *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures [--write] | --weights]
  */
@@ -79,12 +79,12 @@ async function fixtureTable(): Promise<string> {
   return lines.join('\n')
 }
 
-/** Weights that q4 kept before network classes named their sensitive weights. */
+/** The weights that the earlier q4 never quantized, in every class. */
 const formerlyKept =
   /^(?:time_embedding|add_embedding|class_embedding|time_text_embed|context_embedder|proj_out|norm_out|text_projection)\./
 
 /**
- * The weight files of a repository, with the float32 values that the earlier q4 gave them (scales by the range of a block). Also the bytes of
+ * Returns the weight files of a repository, with the float32 values that the earlier q4 gives their weights. Also returns the bytes of
  * these weights in the earlier q4 and in the current one.
  */
 async function dequantized(folder: string) {
@@ -204,7 +204,7 @@ function relativeError(actual: ArrayLike<number>, expected: Float32Array): numbe
 
 const models = ['t5-xxl-encoder', 'sd3-medium-transformer', 'sd35-medium-transformer', 'sdxl-unet', 'sd15-unet']
 
-/** The most numbers of a tensor that are quantized, in whole rows. More random numbers would not change the result. */
+/** At most this many numbers of each tensor, in whole rows, are quantized. More random numbers would not change the result. */
 const mostNumbers = 1 << 20
 
 const percent = (error: number) => (100 * error).toFixed(2)

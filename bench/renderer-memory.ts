@@ -49,7 +49,7 @@ export function processorSeconds(profile: string): number {
 /** How often the high-water marks are read, in milliseconds. Chromium resets them from time to time, for its statistics. */
 const lookMs = 50
 
-/** Starts watching processes. The returned function returns the most bytes that one of them has used since, above its bytes at the start. */
+/** Starts watching processes. The returned function returns the most bytes that one process has used since then, above its bytes at the start. */
 export function watchPeak(renderers: readonly number[]): () => number {
   const idle = renderers.map((pid) => residentKilobytes(pid, 'VmRSS'))
   // Reset the high-water mark.
@@ -77,7 +77,7 @@ export function watchPeaks(profile: string): () => Readonly<Record<string, numbe
       peaks[kind] = Math.max(peaks[kind] ?? 0, 1024 * residentKilobytes(pid, 'VmHWM'))
     }
   }
-  // Listing the processes takes more time than reading one of them, so it happens less often.
+  // Listing the processes takes more time than reading the memory of one, so it happens less often.
   const timer = setInterval(look, 20 * lookMs)
   return () => {
     clearInterval(timer)
@@ -86,7 +86,7 @@ export function watchPeaks(profile: string): () => Readonly<Record<string, numbe
   }
 }
 
-/** 0 for a process that has ended. */
+/** Returns 0 for a process that has ended. */
 function residentKilobytes(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   try {
     return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)

@@ -2,8 +2,9 @@
  * `npm run bench:wasm`: the time that onnxruntime's WebAssembly build takes for an operator in two forms, and for whole UNets with random weights, on one thread.
  * The figures are milliseconds of CPU time, the least of some rounds in which the forms alternate, so that other processes disturb them little.
  *
- * `-- --network NAME [--export FILE.onnx] [--python PYTHON]`: only that UNet, beside an ONNX file of the same network (bench/kernels/export.py writes one)
- * and beside PyTorch, in turn, `--rounds 40`. `-- --threads`: a picture in Chromium on one thread and on all (wasm/threads.ts).
+ * `-- --network NAME [--export FILE.onnx] [--python PYTHON]`: only that UNet, beside an ONNX file of the same network
+ * (bench/kernels/export.py writes one) and beside PyTorch, in turn, in as many rounds as `--rounds` says. `-- --threads`: a picture in
+ * Chromium on one thread and on all (wasm/threads.ts).
  */
 
 import { parseArgs } from 'node:util'
@@ -19,7 +20,7 @@ import { prepare, type Timed } from './wasm/sessions.js'
 import { compareThreads } from './wasm/threads.js'
 import { unets, unetStages, writing } from './wasm/unets.js'
 
-/** For operators. */
+/** The number of rounds in which operators are timed. */
 const operatorRounds = 5
 
 type Body = (graph: GraphBuilder, x: ValueInfo) => ValueInfo
@@ -49,7 +50,7 @@ async function measure(forms: Readonly<Record<string, Timed>>): Promise<string[]
   return Object.entries(least).map(([name, time]) => `${name} ${time.toFixed(2)}`)
 }
 
-/** One head's tokens as rows: [batch, tokens, heads · size] → [batch, heads, tokens, size], or with `keys` [batch, heads, size, tokens]. */
+/** Makes the tokens of each head rows: [batch, tokens, heads · size] → [batch, heads, tokens, size], or with `keys` [batch, heads, size, tokens]. */
 function heads(graph: GraphBuilder, x: ValueInfo, count: number, keys = false): ValueInfo {
   const [batch = 1, tokens = 1, width = 1] = x.dims
   return transpose(graph, reshape(graph, x, [batch, tokens, count, width / count]), keys ? [0, 2, 3, 1] : [0, 2, 1, 3])

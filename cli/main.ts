@@ -21,7 +21,7 @@ ${Object.entries(commands)
 Exit codes: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
 `
 
-/** Runs the command line and returns the exit code. Ctrl-C ends it in order: complete files stay, and the next run resumes from them. */
+/** Runs the command line and returns the exit code. Ctrl-C ends it cleanly: complete files stay, and the next run resumes from them. */
 export async function main(args: readonly string[], io?: CommandIO): Promise<number> {
   if (io !== undefined) return runCommand(args, io)
   const controller = new AbortController()
@@ -66,7 +66,7 @@ async function runCommand(args: readonly string[], io: CommandIO): Promise<numbe
     }
     const command = findCommand(name)
     const result = await command.run(options, io, json)
-    // serve has printed its document already, when the server was ready.
+    // `serve` returns nothing here, because it printed its document when the server was ready.
     if (json && result !== undefined) io.stdout(`${JSON.stringify({ ok: true, ...result }, null, 2)}\n`)
     return 0
   } catch (error) {
@@ -91,7 +91,7 @@ function fail(error: unknown, io: CommandIO, json: boolean): number {
   const shown = interrupted ? new AquatintError('interrupted', 'Interrupted.') : error
   if (json) {
     const { kind, code, message, details } = serializeError(shown)
-    // The code of the operating system, such as EACCES, is more precise than ours.
+    // The code of the operating system, such as EACCES, is more precise than Aquatint's.
     const plain = isSystemError(shown)
       ? { kind, code: shown.code ?? code, message, details: { path: shown.path ?? null, syscall: shown.syscall ?? null } }
       : { kind, code, message, details }

@@ -33,7 +33,7 @@ export class ProgressBar {
     this.#draw()
   }
 
-  /** Adds finished bytes. Those of an earlier run (`resumed`) do not count for the speed. */
+  /** Adds finished bytes. Bytes of an earlier run (`resumed`) do not count for the speed. */
   add(bytes: number, resumed = false): void {
     this.#done += bytes
     if (resumed) this.#resumed += bytes

@@ -15,11 +15,11 @@ export interface ComponentContents {
   /** Its name in model_index.json, which is its folder; '' for a repository that is one component. */
   readonly name: string
   readonly className: string
-  /** As model_index.json says: `diffusers`, `transformers`, or a pipeline's module. */
+  /** The library that model_index.json names: `diffusers`, `transformers`, or a pipeline's own module. */
   readonly library: string
   readonly files: ComponentFiles
   readonly config: JsonObject | null
-  /** The library whose names its weight files have. */
+  /** The library whose names for weight files the component uses. */
   readonly weightLibrary: WeightLibrary
   /** Null for components without weights (schedulers, tokenizers), and where `faults` say why they cannot be read. */
   readonly weights: ComponentWeights | null

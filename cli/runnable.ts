@@ -19,7 +19,7 @@ import { Run } from '../src/pipelines/run.js'
 import type { LoadNote } from '../src/pipelines/types.js'
 import { faultOf, type ComponentContents, type RepositoryContents } from './read-contents.js'
 
-/** Something about a component that a person should know. */
+/** Something about a component that the user should know. */
 export interface Finding {
   /** '' for the whole checkpoint. */
   readonly component: string
@@ -32,7 +32,7 @@ export class Findings {
   readonly problems: Finding[] = []
   readonly warnings: Finding[] = []
 
-  /** Something that stops Aquatint from running the checkpoint. Reported once, even where several readers meet it. */
+  /** Adds an error that stops Aquatint from running the checkpoint. An error that several readers report is added once. */
   problem(component: string, { code, message }: AquatintError): void {
     const isKnown = this.problems.some(
       (known) => known.component === component && known.code === code && known.message === message,
@@ -40,7 +40,7 @@ export class Findings {
     if (!isKnown) this.problems.push({ component, code, message })
   }
 
-  /** Something that the user should know, though Aquatint runs the checkpoint. */
+  /** Adds something that the user should know, though Aquatint runs the checkpoint. */
   warning({ component, code, message }: Finding): void {
     this.warnings.push({ component, code, message })
   }
@@ -48,7 +48,7 @@ export class Findings {
 
 /** The result of loading a checkpoint without its tensors. */
 export interface Verdict {
-  /** Undefined for one component, and for a pipeline that is not supported. */
+  /** Undefined for a repository that is one component, and for a pipeline that is not supported. */
   readonly spec: PipelineSpec | undefined
   /** The networks that can be loaded. */
   readonly sources: readonly NetworkSource[]
@@ -60,8 +60,8 @@ export interface Verdict {
 }
 
 /**
- * Loads the parts of a checkpoint of one of the classes `known` as `fromPretrained` does, as far as the headers of its weights, and continues
- * after errors.
+ * Loads a checkpoint of one of the classes `known` as `fromPretrained` does, but only the headers of its weights, and continues after
+ * errors.
  * @throws HubError of the network, AbortError
  */
 export async function tryLoading(
@@ -76,7 +76,7 @@ export async function tryLoading(
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
   const run = new Run({ signal })
   const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, known, run))
-  // The messages of errors in other components (tokenizers, missing and unknown ones) name the component.
+  // Errors in other components (tokenizers, missing and unknown ones) are listed for the whole checkpoint, because their messages name the component.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))
   const onFault: OnFault = (component, error) => addFault(listed.has(component) ? component : '', error)

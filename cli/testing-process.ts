@@ -16,7 +16,7 @@ export interface BuiltCli {
 
 /** Builds what `npx aquatint` runs. */
 export async function buildCli(): Promise<BuiltCli> {
-  // Below the project, so that it finds what package.json depends on, as an installed package does.
+  // The script is inside the project, so that it finds the dependencies of package.json, as an installed package does.
   const outDir = join(root, `dist/cli-under-test-${process.pid}-${Date.now()}`)
   await build({ root, configFile: join(root, 'vite.config.ts'), mode: 'cli', logLevel: 'error', build: { outDir } })
   return { path: join(outDir, 'cli.js'), remove: () => rm(outDir, { recursive: true }) }
@@ -107,12 +107,12 @@ export function slowWritesAfter(bytes: number): string {
   return `--import=data:text/javascript,${encodeURIComponent(code)}`
 }
 
-/** A component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no space on the disk; only its size matters. */
+/** Writes a component with one float32 weight of `rows` × 4096, all zeros, in a file that takes no space on the disk; only its size matters. */
 export async function writeSparse(folder: string, rows: number): Promise<void> {
   await writeWeights(folder, [['proj.weight', [rows, 4096]]], async (handle, begin, bytes) => handle.truncate(begin + bytes))
 }
 
-/** A component with float32 weights of 2048 × 2048 (16.8 MB), whose numbers all differ from their neighbours'. */
+/** Writes a component with float32 weights of 2048 × 2048 (16.8 MB), whose numbers all differ from their neighbours'. */
 export async function writeNumbers(folder: string, weights: number): Promise<void> {
   const names = Array.from({ length: weights }, (_, i): [string, number[]] => [`layers.${i}.weight`, [2048, 2048]])
   await writeWeights(folder, names, async (handle, begin) => {

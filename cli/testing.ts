@@ -18,7 +18,7 @@ export interface Outcome {
 
 type RunOptions = Partial<CommandIO> & { readonly onStderr?: (text: string) => void }
 
-/** Runs a command line. `onStderr` sees each text as it is written and may abort. */
+/** Runs a command line. `onStderr` receives each text when it is written, and may abort the command. */
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   let [stdout, stderr] = ['', '']
   const code = await main(args, {
@@ -35,7 +35,7 @@ export async function run(args: readonly string[], options: RunOptions = {}): Pr
   return { code, stdout, stderr }
 }
 
-/** Runs a command with `--json` and gives the document. */
+/** Runs a command with `--json` and returns the document. */
 export async function runJson<T>(
   args: readonly string[],
   options: RunOptions = {},

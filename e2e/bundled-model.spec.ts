@@ -43,7 +43,7 @@ test('the judge names the same subjects in the browser’s pictures as in diffus
   test.setTimeout(600_000 + prompts.length * 30_000)
   await page.goto('/?device=wasm')
 
-  // This picture has the page's own number of steps.
+  // This picture is generated with the page's default number of steps.
   const apple = { prompt: 'a red apple on a white background', seed: 1 }
   const picture = await draw(page, apple)
   expect([picture.width, picture.height]).toEqual([128, 128])

@@ -104,7 +104,7 @@ test.each<[string, string, string | ComponentReference, string | undefined, stri
     'variant-not-found',
   ],
   ['a repository that is not there', 'owner/sdxl', 'someone/nothing', undefined, 'repository-not-found'],
-  ['a name that is none', 'owner/sdxl', 'some one/unet', undefined, 'bad-repository-id'],
+  ['an invalid repository id', 'owner/sdxl', 'some one/unet', undefined, 'bad-repository-id'],
 ])('refuses %s', async (_, repo, reference, variant, code) => {
   await expect(load(repo, { unet: reference }, variant)).rejects.toMatchObject({ code })
 })

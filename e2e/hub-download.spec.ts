@@ -133,7 +133,7 @@ test('promise 2: a gated repository opens with its access token, which is not st
     await hub.call('open', 'owner/gated', { endpoint: gated.url, token })
     await hub.call('load', weightsPath, 'config.json')
     expect(gated.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
-    // Signed addresses have a query; a token in one would show in the log.
+    // Signed addresses have a query; a token in the query would be in the log.
     expect(gated.log.some((entry) => entry.host === 'cdn' && entry.query.includes('X-Amz-Signature'))).toBe(true)
     expect(gated.log.filter((entry) => (entry.path + entry.query).includes('hf_'))).toEqual([])
     const stored = await everythingStored(hub.page)
@@ -257,7 +257,7 @@ async function everythingStored(page: Page): Promise<string> {
         const cache = await caches.open(name)
         for (const request of await cache.keys()) found.push(request.url, await (await cache.match(request))?.text())
       }
-      // Stored bytes, such as the state of a hash, contain parts of files.
+      // Bytes are searched as text too, because stored bytes, such as the state of a hash, contain parts of files.
       return JSON.stringify(found, (_, value: unknown) =>
         value instanceof Uint8Array || value instanceof ArrayBuffer ? new TextDecoder('latin1').decode(value) : value,
       )

@@ -25,7 +25,7 @@ interface Case {
   readonly resolved?: number
 }
 
-/** Faults of servers, by what is wrong. */
+/** Faults of servers, grouped by what the server does wrong. */
 const kinds: Readonly<Record<string, readonly Case[]>> = {
   'ranges that are ignored': [
     { what: 'always', rules: [{ match: cdn, ignoreRange: true }] },
@@ -204,7 +204,7 @@ test('promise 6: an abort ends every request at once, and keeps every byte that 
   server.clearLog()
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
-  // The part of a chunk that had arrived is not downloaded again either.
+  // Even the part of an incomplete chunk that had arrived is not downloaded again.
   expect(server.log.reduce((sum, entry) => sum + (entry.host === 'cdn' ? entry.bytes : 0), 0)).toBeLessThanOrEqual(
     file.size - 3.5 * mebibyte,
   )

@@ -1,6 +1,6 @@
 /**
- * Promises 1 and 4 of docs/downloads.md over HTTP/2: more requests run at once than HTTP/1.1 has connections if that is faster, and a tab
- * that dies still has at most six chunks in flight.
+ * Promises 1 and 4 of docs/downloads.md over HTTP/2: if it is faster, more requests run at once than a browser opens HTTP/1.1 connections;
+ * and a tab that dies still has at most six chunks in flight.
  */
 
 import { execFileSync } from 'node:child_process'

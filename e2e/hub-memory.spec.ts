@@ -13,7 +13,7 @@ import { openUnwatchedPage } from './hub/unwatched-page.js'
 import { syntheticFile } from './hub-server/repositories.js'
 
 const id = 'owner/t5'
-/** float16, 386 MB. */
+/** One block of T5-xxl in float16: 386 MB. */
 const weights = blocksOfT5(1)
 const parameters = weights.reduce((sum, [, shape]) => sum + elementCount(shape), 0)
 const limit = 256e6
@@ -42,7 +42,8 @@ test.describe('promise 13: memory above idle', () => {
         const peak = watchPeak(renderersOf(page.profile))
         for (const method of methods) {
           const { bytes } = await page.call<{ bytes: number }>(method, id, server.url)
-          // Expected are all bytes for `fill`, and the codes and scales of the quantized copy for the other methods. A few norms and a header add less than 1 %.
+          // `fill` returns all bytes; the other methods return the bytes of the quantized copy's codes and scales. A few norms and a header
+          // add less than 1 %.
           const expected = method === 'fill' ? 2 * parameters : (parameters * 18) / 32
           expect(bytes, method).toBeGreaterThan(0.99 * expected)
           expect(bytes, method).toBeLessThan(1.01 * expected)

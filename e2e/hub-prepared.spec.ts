@@ -7,10 +7,10 @@ import { referenceCast } from './hub/reference-casts.js'
 
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
-/** Every pattern of 16 bits, repeatedly. As float32 each pattern is the upper half, and the lower half changes from value to value. */
+/** Every pattern of 16 bits, repeatedly. In values of four bytes, the pattern is the upper half, and each repetition has another lower half. */
 function everyPattern(width: 2 | 4, size: number): Uint8Array {
   const values = width === 2 ? new Uint16Array(size / 2) : new Uint32Array(size / 4)
-  // Lower halves that are ties, next to ties, all zeros and all ones.
+  // Lower halves at which rounding to 16 bits is a tie, or next to a tie, and all zeros and all ones.
   const lower = [0, 1, 0x0fff, 0x1000, 0x1001, 0x2000, 0x3000, 0x7fff, 0x8000, 0x8001, 0xf000, 0xffff]
   for (let i = 0; i < values.length; i++)
     values[i] = width === 2 ? i & 0xffff : (i & 0xffff) * 0x1_0000 + (lower[(i >>> 16) % lower.length] ?? 0)

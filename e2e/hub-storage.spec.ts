@@ -68,7 +68,7 @@ test('promise 7: over quota, the least recently used file is evicted, and a file
   const browser = await launchBrowser()
   try {
     const hub = await driveHub(await browser.newPage(), pageUrl)
-    // Set the quota first: Chromium uses a remembered quota for a while. Two files fit.
+    // Set the quota before anything asks for it, because Chromium uses a remembered quota for a while. Two of the files fit.
     await setQuota(hub.page, 13 * mebibyte)
     const begin = () => hub.call('setUp', { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 })
     const load = async (name: string) => {

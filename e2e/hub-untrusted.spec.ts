@@ -111,7 +111,7 @@ test('promise 10: malicious configs, indexes and headers are rejected before any
       ).toBeLessThanOrEqual(fetched)
     }
     test.info().annotations.push({ type: 'peak', description: `${(peak() / 1e6).toFixed(0)} MB` })
-    // For the config full of objects, JSON.parse alone would take more than this limit.
+    // JSON.parse alone would exceed this limit for the config full of objects.
     expect(peak()).toBeLessThanOrEqual(160e6)
     // The cache keeps small files whatever they contain. It keeps nothing of the weights, which are invalid.
     const kept = (await page.call<CachedModel[]>('models')).flatMap((model) => model.files.map(({ path }) => path))

@@ -33,7 +33,7 @@ test('from the package file to a picture: app, tag, plain page and command line'
     return (await promisify(exec)(command, { cwd: app, env })).stdout
   }
   try {
-    // The folder `aquatint` beside the project stands for the clone: it has the file that `npm pack` wrote (pack.setup.ts).
+    // The folder `aquatint` beside the project takes the place of the clone: it has the file that `npm pack` wrote (pack.setup.ts).
     mkdirSync(join(home, 'aquatint'))
     copyFileSync(packedLibrary(), join(home, 'aquatint', basename(packedLibrary())))
     mkdirSync(app)

@@ -3,7 +3,7 @@
 import type { Page } from '@playwright/test'
 import { expect, generate, modelReady, nextEvent, openPage, overflow, state, test, violations } from './ui/page-harness.js'
 
-/** Axe finds nothing, in light, in dark and at 360 pixels, where nothing is wider than the window. */
+/** Checks that axe finds no violation in light, in dark and at 360 pixels, and that nothing is wider than that window. */
 async function expectAccessible(page: Page): Promise<void> {
   const window = page.viewportSize()
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })

@@ -76,7 +76,7 @@ test('a download shows total bytes, speed, remaining time and each file; the sec
     /^Done in [\d.]+ s$/m,
   ])
     expect(headlines).toMatch(words)
-  // Which components are named depends on the speed of the machine, because a newer memory account replaces one that was not yet sent to the page.
+  // Which components are named depends on the speed of the machine, because a newer report on memory replaces one that was not yet sent to the page.
   expect(places).toMatch(/^In memory: (text encoder|UNet|image decoder)$/m)
   expect(numbers).toMatch(/^[\d.]+ [kM]B in use · peak [\d.]+ [kM]B · budget 3\.00 GB$/m)
 })
@@ -183,7 +183,7 @@ test('Cancel while encoding, reading weights, denoising or decoding ends the gen
   const sent = server.log.length
   for (const moment of ['encoding', 'weights', 'denoising', 'decoding'] as const) {
     await test.step(moment, async () => {
-      // A new page has loaded nothing yet.
+      // A reloaded page reads the weights again.
       if (moment === 'weights') {
         await page.reload()
         await modelReady(page)

@@ -63,7 +63,7 @@ test('a distilled model brings the steps and the guidance of its card, which a t
   await page.getByText('Settings', { exact: true }).click()
   await expect(page.getByLabel('Steps')).toHaveAttribute('placeholder', '1')
   await expect(page.getByLabel('Guidance')).toHaveAttribute('placeholder', '0')
-  // A negative prompt counts only with guidance.
+  // A negative prompt has an effect only with guidance.
   await expect(page.getByText('no guidance')).toHaveCount(2)
   await expect(page.getByLabel('Negative prompt')).toBeHidden()
   await page.getByLabel('Guidance').fill('2')

@@ -157,7 +157,7 @@ test('in a frame of another site the panel says so', async ({ page, server }) =>
     const frame = page.frameLocator('iframe')
     await frame.getByRole('button', { name: 'This machine' }).click()
     await expect(frame.getByText('This page is embedded in another site.')).toBeVisible()
-    // The other site is not isolated, so its frames are not.
+    // The other site is not isolated, so its frames are not isolated either.
     await expect(frame.locator('dt:text-is("CPU") + dd')).toHaveText(/on 1 thread$/)
     await frame.getByRole('button', { name: 'Close' }).click()
     await frame.getByLabel('Prompt', { exact: true }).fill('a red apple')

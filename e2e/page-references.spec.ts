@@ -58,7 +58,7 @@ test('two pictures are ordered by the keyboard and by dragging, removed, and tak
   await page.keyboard.press('Enter')
   expect(await names(page)).toEqual(['blue.png', 'red.png'])
   await expect(page.getByText('Picture 2 is now picture 1.')).toBeVisible()
-  // The picture is the first now, and the focus stays with it.
+  // Now the picture is the first, and it still has the focus.
   await expect(page.getByRole('button', { name: 'Move picture 1 later' })).toBeFocused()
   await generate(page, 'a red apple')
   expect(await made(page)).not.toBe(inOrder)
@@ -94,7 +94,7 @@ test('two pictures are ordered by the keyboard and by dragging, removed, and tak
     expect(await names(page)).toEqual(['red.png', 'blue.png'])
   })
 
-  // The gallery keeps the pictures: the second of three was made with both in their first order.
+  // The gallery stores the reference pictures too: the second of the three results was made with both, in their first order.
   const kept = page.getByRole('button', { name: 'Open: a red apple' })
   await expect(kept).toHaveCount(3)
   await kept.nth(1).click()

@@ -40,7 +40,7 @@ test('a checkpoint in one file makes the same picture by its address and dropped
     expect(info?.components['vae']?.repo).toBe('stabilityai/stable-diffusion-3-medium-diffusers')
   })
 
-  await test.step('it is picked with “File…”', async () => {
+  await test.step('a checkpoint in one file is picked with “File…”', async () => {
     const chooser = page.waitForEvent('filechooser')
     await page.getByRole('button', { name: 'File…' }).click()
     const picked = { name: 'mine.safetensors', mimeType: '', buffer: Buffer.from(await singleFileOf('tiny-sd15')) }

@@ -7,7 +7,7 @@ import { expect, generate, model, openPage, size, test } from './ui/page-harness
 
 const picture = 'public/icons/icon-192.png'
 
-/** The last picture. */
+/** The pixels of the last result. */
 function pixels(page: Page): Promise<readonly number[]> {
   return page.evaluate(() => [...(document.querySelector('aquatint-prompt')?.images[0]?.data ?? [])])
 }

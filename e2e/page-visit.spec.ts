@@ -41,7 +41,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   // No request failed: the page does not request files that may be missing.
   expect(problems).toEqual([])
 
-  // Emoji have their fonts, whatever fonts the page has chosen.
+  // Fonts for emoji are in the list, whatever fonts the page has chosen.
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
 })
 
@@ -96,7 +96,7 @@ test('the layout is right from 360 pixels up: the navigation, the summary, the s
     expect(notes.top >= nav.bottom || notes.left >= nav.right, `notes at ${width}`).toBe(true)
   }
 
-  // At 320 pixels, no list cuts the entry that it shows at first, and the list of models cuts none.
+  // At 320 pixels, no list truncates the entry that it shows at first, and the list of models truncates no entry.
   await page.setViewportSize({ width: 320, height: 640 })
   await page.locator('aquatint-prompt .settings > summary').click()
   const lists = page.locator('aquatint-prompt select:visible')

@@ -11,7 +11,7 @@ import { smallTargets } from './ui/touch-targets.js'
 import type * as Aquatint from '../src/index.js'
 
 const { args, ...launch } = chromiumLaunchOptions()
-/** In pages of 64 KiB. */
+/** The most memory of WebAssembly, in pages of 64 KiB. */
 const pages = 4096
 
 test.use({
@@ -58,7 +58,7 @@ async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly worke
   return () => page.evaluate(() => (globalThis as unknown as { counted: { workers: number; bytes: number } }).counted)
 }
 
-/** Opens or closes what a summary belongs to. */
+/** Opens or closes the details that a summary belongs to. */
 async function toggle(page: Page, text: string | RegExp): Promise<void> {
   await page.locator('summary').filter({ hasText: text }).first().tap()
 }

@@ -1,4 +1,7 @@
-/** The service worker's order of work, run in Node on a cache and a network of the test's own: what a failed request leaves behind. */
+/**
+ * Runs the service worker in Node, with a cache and a network of the test's own: the order in which it works, and what a failed request
+ * leaves behind.
+ */
 
 import { readFileSync } from 'node:fs'
 import { createContext, runInContext } from 'node:vm'

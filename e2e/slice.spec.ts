@@ -242,7 +242,7 @@ test('an unknown repository gives an error with its name; a broken one an error 
       )
       if (code === 'shard-missing') expect(kept.map(([path]) => path)).not.toContain(shard)
 
-      // After each error, the user repeats the run in the same way, so one check is enough.
+      // A user repeats the run in the same way after every error, so one check is enough.
       if (at > 0) return
       server.setRepository(repository, sound)
       expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)

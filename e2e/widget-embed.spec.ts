@@ -54,7 +54,7 @@ test('boxes on a page of another origin', async ({ page, server }) => {
       await expect(page.locator('#early').getByLabel('Prompt', { exact: true })).toHaveValue('set early')
     })
 
-    await test.step('two of them share one worker, one pipeline and one download', async () => {
+    await test.step('two boxes share one worker, one pipeline and one download', async () => {
       const [first, second] = await Promise.all([pixels(page, 'a red apple', 0), pixels(page, 'a red apple', 1)])
       expect(second).toEqual(first)
       expect(page.workers()).toHaveLength(1)
@@ -74,7 +74,7 @@ test('boxes on a page of another origin', async ({ page, server }) => {
       expect(await pixels(page, 'a red apple')).toEqual(first)
     })
 
-    await test.step('in a form one can be required, submits the picture under its name, and can be reset', async () => {
+    await test.step('in a form, a box can be required, submits the picture under its name, and can be reset', async () => {
       const own = page.locator('form aquatint-prompt')
       const form = () =>
         page.evaluate(() => {
@@ -95,7 +95,7 @@ test('boxes on a page of another origin', async ({ page, server }) => {
       await expect(own.getByRole('button', { name: 'Generate' })).toBeDisabled()
     })
 
-    await test.step('its events report progress, its parts and properties are styled from outside, and styles do not leak', async () => {
+    await test.step('the events of a box report progress, its parts and properties are styled from outside, and styles do not leak', async () => {
       const before = await page.locator('#outside').evaluate((button) => getComputedStyle(button).padding)
       const run = page.locator('#styled').getByRole('button', { name: 'Generate' })
       await expect(run).toHaveCSS('background-color', 'rgb(0, 90, 160)')
@@ -161,7 +161,7 @@ test('the frame responds to the messages of its page', async ({ page, server }) 
     expect(answer.files).toBeGreaterThan(100)
     expect(answer.types).toEqual(expect.arrayContaining(['ready', 'state', 'step', 'height', 'image']))
 
-    await test.step('it reports errors, and can be cancelled', async () => {
+    await test.step('the frame reports errors, and can be cancelled', async () => {
       const slow = {
         origin: other.url,
         endpoint: server.url,

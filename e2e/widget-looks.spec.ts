@@ -115,7 +115,7 @@ test('the box looks the same as on the site, in light and dark, in pages with an
     reference[colorScheme] = await looks(page.mainFrame())
   }
   const { light, dark } = reference
-  // These are colours of the style sheets. Without this check, the test would pass if every form were unstyled.
+  // The style sheets set these values. Without this check, the test would pass if every form were unstyled.
   expect(light['[part=run]']).toMatchObject({ 'background-color': 'rgb(143, 71, 32)', color: 'rgb(255, 249, 241)' })
   expect(dark['[part=run]']).toMatchObject({ 'background-color': 'rgb(227, 154, 107)', color: 'rgb(29, 18, 10)' })
   expect(light['#prompt']).toMatchObject({

@@ -25,7 +25,7 @@ const names = (kind: 'attributes' | 'members' | 'events' | 'slots' | 'cssParts' 
 
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
 
-test('every entry is described, once', () => {
+test('every entry of the manifest is described, once', () => {
   expect(declaration.tagName).toBe('aquatint-prompt')
   for (const kind of ['attributes', 'members', 'events', 'slots', 'cssParts', 'cssProperties'] as const) {
     expect(names(kind)).toEqual([...new Set(names(kind))])
@@ -33,7 +33,7 @@ test('every entry is described, once', () => {
   }
 })
 
-test('it lists what the element has', async ({ page, server }) => {
+test('the manifest lists what the element has', async ({ page, server }) => {
   const query = { model, endpoint: server.url, device: 'wasm', steps: '2', width: String(size), height: String(size) }
   await page.goto(`/embed.html?${new URLSearchParams(query).toString()}`)
   const found = await page.evaluate(async () => {

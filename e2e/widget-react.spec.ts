@@ -4,7 +4,7 @@ import { findSnippet } from './docs/read-docs.js'
 import { expect, size, test } from './ui/consumer.js'
 import { startFolder, type SiteServer } from './ui/site-server.js'
 
-/** In strict mode, React mounts components twice, as in development. The page re-renders around the box and can remove it. */
+/** The source of the page: it renders again around the box when a picture is sent, and can remove the box and show it again. */
 const main = `
 import { StrictMode, useState } from 'react'
 import { createRoot } from 'react-dom/client'
@@ -52,7 +52,7 @@ test.describe('in a React page', () => {
     await page.goto(site?.url ?? '')
     const valid = () => page.evaluate(() => document.querySelector('form')?.checkValidity())
 
-    // The properties arrived: the model, and `required`.
+    // The box has the properties that React sets: the model, and `required`.
     await expect(page.getByLabel('Model', { exact: true })).toHaveValue('stable-diffusion-v1-5/stable-diffusion-v1-5')
     expect(await valid()).toBe(false)
     await page.getByRole('button', { name: 'Send' }).click()
@@ -82,7 +82,7 @@ test.describe('in a React page', () => {
     expect(['1 of 2', '2 of 2'].filter((text) => drawn.includes(text))).toEqual(drawn)
     await expect(said).toHaveText('Made with seed 7')
 
-    // The renders kept the typed text, and the form has the picture.
+    // React's renders did not change the typed text, and the form's value is the picture.
     await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('a red apple')
     expect(await valid()).toBe(true)
     await page.getByRole('button', { name: 'Send' }).click()

@@ -1,6 +1,6 @@
 /**
  * Runs the TypeScript snippets of the documents in a consumer's project: type-checks them against the packed package, builds them with
- * that project's Vite and the guide's own setting, and runs them in Chromium. Requests to the servers that the snippets name go to local
+ * that project's Vite and the Vite setting of the guide, and runs them in Chromium. Requests to the servers that the snippets name go to local
  * servers instead; nothing else about the snippets changes.
  */
 
@@ -160,7 +160,7 @@ const expectations: Readonly<Record<string, (running: Running) => Promise<void>>
     await over
     expect(said.at(-1)).toBe(await server.commit('my-team/my-model'))
   },
-  // The following snippets are the last, because they keep their pipelines open, whose files then stay in the cache.
+  // The following snippets run last, because they do not dispose their pipelines, and files of an open pipeline cannot be deleted from the cache.
   // memory.md: a memory budget
   "maxMemory: '6GB', // or": async ({ over }) => over,
   // single-files.md: a checkpoint in one file
@@ -237,7 +237,7 @@ Object.assign(window, {
     rmSync(listed, { recursive: true })
   })
 
-  /** Opens the page, with the servers that the snippets name. Returns what runs a snippet and checks its effects. */
+  /** Opens the page, with local servers in place of those that the snippets name. Returns a function that runs a snippet and checks its effects. */
   async function openSnippets(page: Page, server: HubServer): Promise<(key: string) => Promise<void>> {
     for (const [id, fixture] of Object.entries(published)) server.setRepository(id, `fixtures/${fixture}/repo`)
     server.setRepository('madebyollin/sdxl-vae-fp16-fix', 'fixtures/tiny-sdxl/repo/vae')

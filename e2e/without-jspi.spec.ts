@@ -1,7 +1,7 @@
 /**
  * A browser that cannot suspend WebAssembly (Firefox with JSPI turned off), on its GPU: it downloads the `asyncify` build of onnxruntime-web,
- * which the built site has compressed and a consumer's build of the package has not. The site makes diffusers' picture there; the package,
- * which runs the same code, opens the GPU.
+ * which is compressed in the built site, but not in a consumer's build of the package. The site has to make diffusers' picture there. A
+ * page with the package, which runs the same code, only has to load a model on the GPU.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'

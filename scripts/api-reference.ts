@@ -185,7 +185,7 @@ class Writer {
     for (const member of members) {
       const text = oneLine(member).replace(/;$/, '')
       if (text.startsWith('#') || /^(private|protected) /.test(text) || isSetAccessorDeclaration(member)) continue
-      // The browser calls the element's callbacks, not the user.
+      // The page does not list the element's callbacks, because the browser calls them, not the user.
       if (/^[a-z]\w*Callback\(/.test(text)) continue
       const label = `${owner}.${text.slice(0, 50)}`
       this.#checkNames(member, label)

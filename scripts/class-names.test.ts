@@ -1,6 +1,6 @@
 /**
- * One place per model, which oxlint has no rule for: outside the registries and the definitions, no code has the name of a class of diffusers or transformers, and none compares the
- * name of a component.
+ * Checks that each model is named in one place, which oxlint has no rule for: outside the registries and the definitions, no code contains
+ * the name of a class of diffusers or transformers, or compares the name of a component.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

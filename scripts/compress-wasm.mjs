@@ -1,14 +1,14 @@
 /**
  * For the build of the site: some static hosts refuse files of more than 25 MiB, and onnxruntime-web's build for browsers without JSPI is
- * larger. The build keeps such a WebAssembly file compressed, under a name that hosts send as it is, and src/runtime/wasm-files.ts unpacks it.
- * (gzip ends with a checksum, so a file that was cut short is not run.)
+ * larger. The build keeps such a WebAssembly file compressed, under a name for which hosts do not set a content encoding, and
+ * src/runtime/wasm-files.ts unpacks it. (gzip ends with a checksum, so a file that was cut short is not run.)
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
 const limit = 25 * 2 ** 20
-/** Hosts label `.gz` as an encoding, so that some browsers would unpack the file themselves. */
+/** Not `.gz` alone: hosts may send such a file with a content encoding, and browsers then unpack it themselves. */
 const ending = '.gz.bin'
 
 /** Compresses the WebAssembly files that are too large, and prints the names of other files that are too large. @returns {import('vite').Plugin} */

@@ -2,17 +2,17 @@
 import { createServer } from 'node:net'
 
 /**
- * Systems give no connection a port below 32,768 by themselves (Linux 32,768 and above, others 49,152), so no other program takes such a port
- * by chance between the moment it is found free and the moment it is used.
+ * Operating systems choose ports only from 32,768 (Linux) or 49,152 (others) upwards for connections that do not name one. So no other
+ * program takes a lower port by chance between the moment it is found free and the moment it is used.
  */
 const lowest = 20_000
 const highest = 32_000
 
-/** The ports that this process has been given. @type {Set<number>} */
+/** The ports that were already returned or found taken. @type {Set<number>} */
 const given = new Set()
 
 /**
- * A port of this machine that nothing listens on, another one with each call.
+ * A port of this machine that nothing listens on. Each call returns a different one.
  * @returns {Promise<number>}
  */
 export async function freePort() {

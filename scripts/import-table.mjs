@@ -1,6 +1,6 @@
 /**
  * Who may import whom: one row per folder of src/. `node scripts/import-table.mjs --write` puts the rows into .oxlintrc.json as rules;
- * scripts/import-table.test.ts checks that they are there and that oxlint enforces them. Tests, `*.node.ts` and `testing*.ts` are free.
+ * scripts/import-table.test.ts checks that they are there and that oxlint enforces them. Tests, `*.node.ts` and `testing*.ts` may import anything.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { posix } from 'node:path'
@@ -133,7 +133,7 @@ const guarded = ['onnxruntime-web', 'comlink', 'idb-keyval']
 const free = ['**/*.test.ts', '**/*.node.ts', '**/testing*.ts']
 
 /**
- * The patterns, from a file in `folder`, of everything in a list of rows' names.
+ * The import patterns, relative to `folder`, for the folders and files of these names.
  * @param {string} folder
  * @param {readonly string[]} names
  */

@@ -68,7 +68,7 @@ function networkTable(): string {
   )
 }
 
-/** The inputs and outputs of a class's plain graph, with diffusers' default config. */
+/** The inputs and outputs of a class's graph in float32, with diffusers' default config. */
 function endsOf(definition: NetworkDefinition) {
   const model = definition.fromConfig({})
   const options = { dtype: 'float32', weights: 'input', granularity: 'block' } as const
@@ -120,7 +120,10 @@ function importsTable(): string {
   )
 }
 
-/** Replaces the foundation, and all subfolders of a folder, by one name (`hub/*`). A folder that imports its siblings need not name itself. */
+/**
+ * Shortens a row's list: all folders of the foundation become `foundation`, and all folders of a top folder become, for example, `hub/*`.
+ * The row's own folder `self` may be missing from these.
+ */
 function shorten(names: readonly string[], self: string): readonly string[] {
   if (foundation.every((folder) => names.includes(folder))) {
     const others = names.filter((folder) => !foundation.includes(folder))

@@ -1,4 +1,4 @@
-/** Brings a fresh clone to where commands can run: installs the dependencies of the lock file when they are missing or old. */
+/** Prepares a fresh clone for the commands: installs the dependencies of the lock file when they are missing or old. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
  * `npm run size`: gzip sizes of the files that each entry of the built site (`npm run build`) loads first, and of those that it loads later.
- * `--write` puts them into the guide, `--check` fails if the guide is wrong, or if an entry needs the runtime at first.
+ * `--write` puts them into the guide, `--check` fails if the guide is wrong, or if an entry loads a part of the runtime first.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
@@ -55,7 +55,8 @@ const parts = [
 ]
 const sizes = parts.map(({ what, files, later = false }) => {
   const heavy = files.find((path) => /\.wasm(\.gz\.bin)?$|worker|(^|\/)ort\./.test(path))
-  if (!later && heavy !== undefined) throw new Error(`${what} needs ${heavy} before anything is asked of it`)
+  if (!later && heavy !== undefined)
+    throw new Error(`${what} loads ${heavy} at once; it should load when the page first needs it`)
   return { what, bytes: files.reduce((sum, path) => sum + gzipSize(path), 0) }
 })
 const rows = sizes.map(({ what, bytes }) => `| ${what} | ${shown(bytes)} |`)
@@ -76,6 +77,6 @@ if (process.argv.includes('--write')) {
     return !(Math.abs(Number(number) * (unit === 'k' ? 1e3 : 1e6) - bytes) <= bytes / 10)
   })
   for (const { what, bytes } of wrong)
-    console.error(`${guide} is wrong about "${what}", which is ${shown(bytes)}: npm run size -- --write`)
+    console.error(`${guide} is wrong about "${what}", which is ${shown(bytes)}: run "npm run size -- --write"`)
   if (wrong.length > 0 || told.length !== sizes.length) process.exitCode = 1
 }

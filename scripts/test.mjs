@@ -1,6 +1,6 @@
 /**
  * `npm test`: installs what is missing, then runs every check of the project, three at a time, and prints in the end how many tests passed.
- * `npm run check` runs those of the inner loop. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the
+ * `npm run check` runs only the fast ones. `npm test -- <name> …` runs only the named checks. A check that fails does not stop the
  * others.
  */
 import { spawn } from 'node:child_process'
@@ -189,7 +189,7 @@ function run(name, command, live, { report, ports: [sitePort, plainPort] }) {
     AQUATINT_PLAIN_PORT: String(plainPort),
     // The check `pack` has packed the library.
     ...(chosen.length === 0 && name !== 'pack' ? { AQUATINT_PACKED: '1' } : {}),
-    // In the inner loop the unit tests are most of the work, so they get both cores.
+    // With `npm run check` the unit tests are most of the work, so they get both cores.
     ...(chosen === innerLoop ? { VITEST_MAX_WORKERS: '2' } : {}),
     ...(report === undefined ? {} : { PLAYWRIGHT_JSON_OUTPUT_FILE: report }),
   }

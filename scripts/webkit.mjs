@@ -40,8 +40,9 @@ export function ensureWebKit() {
 }
 
 /**
- * Starts the browser and its driver. `url` is the driver's address, `end` ends both. The driver could start the browser itself, but would choose a
- * port from which any connection of this machine may go out: then the browser cannot listen there, and the driver waits for it without an end.
+ * Starts the browser and its driver. `url` is the driver's address, `end` ends both. The driver could start the browser itself, but it
+ * would choose one of the ports that the system also gives to outgoing connections. If such a connection has the port, the browser cannot
+ * listen there, and the driver waits for it forever.
  * @param {string} browser its path
  * @param {readonly string[]} options of the browser
  * @returns {Promise<{ url: string, end: () => Promise<void> }>} rejects if one of them ends before the driver answers
@@ -57,7 +58,7 @@ export async function startWebKit(browser, options) {
     detached: true,
     env: {
       ...process.env,
-      // WebKit's sandbox needs rights that containers do not have. The specs open only pages of this machine.
+      // WebKit's sandbox needs permissions that containers do not have. The specs open only pages of this machine.
       WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1',
       LIBGL_ALWAYS_SOFTWARE: '1',
       // Without its optimizing compiler WebKit makes a small picture in half the time, because each page compiles the runtime again.

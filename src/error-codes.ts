@@ -21,7 +21,8 @@ export const errorCodes = {
     'bad-revision': '`revision` is not a branch, tag or commit. Correct it.',
     'bad-tensor': 'A tensor belongs to another runtime. Use tensors of the same device.',
     'bad-terms': 'The terms of a weighted sum are invalid. An error in the code that calls the runtime.',
-    'bad-token': 'The access token has characters that no token has. Copy the token again.',
+    'bad-token':
+      'The access token contains characters that cannot be part of a token, such as a space or a line break. Copy the token again.',
     'bad-url': 'A URL is not http(s), or contains a user name or password. Correct it.',
     capture: '`capture` names a tensor that does not exist. The message lists the names.',
     'clip-skip': '`clipSkip` is not between 0 and the number of layers. Choose a smaller value.',
@@ -61,7 +62,7 @@ export const errorCodes = {
     strength: '`strength` is out of range, or leaves no step to run. Raise `strength` or `numInferenceSteps`.',
     timestep: 'A timestep is not one that the model was trained with.',
     token:
-      'A learned word is a token of the tokenizer already: another learned word, or one of its vocabulary. Choose another with `token`, or rename the file.',
+      'The tokenizer already has the word of an embedding: another embedding added it, or it is in the vocabulary. Choose another word with `token`, or rename the file.',
     'type-mismatch': 'An input tensor has another element type than the network expects.',
     'unknown-input': 'A network was given an input that it does not have.',
     'unknown-option': 'An option is misspelt or does not exist. The message lists all options.',
@@ -135,7 +136,7 @@ export const errorCodes = {
     'model-index-components': '`model_index.json` names no components, or too many.',
     'not-an-embedding': 'A file is no textual inversion, or is for a text encoder that the pipeline does not have.',
     'not-a-lora': 'A file is no LoRA, or has only parts of one. The message names the tensor.',
-    'other-format': 'A file has the format of something else, which the message names.',
+    'other-format': 'A file is something else than its name says, such as an image or an archive. The message says what it is.',
     'pickle-file':
       'A file is a PyTorch pickle, which Aquatint does not read. Save the model with `save_pretrained`, as safetensors.',
     'quantization-config': 'The quantization described in `config.json` is not valid.',
@@ -179,7 +180,7 @@ export const errorCodes = {
     'pickle-weights': 'The weights are stored only as pickle, which can run code. Choose a repository with safetensors.',
     'single-file-family': 'A single file is no checkpoint of a supported family. The message says what it looks like.',
     'tokenizer-model': 'The tokenizer is of a kind that is not supported.',
-    'tokenizer-side': 'The tokenizer pads or cuts a text at an end that does not exist.',
+    'tokenizer-side': 'The padding side or the truncation side of the tokenizer is neither `left` nor `right`.',
     'unsupported-class': 'A pipeline, network or scheduler class is not supported. The message lists the supported classes.',
     'unsupported-config': 'A config value is valid in diffusers but not supported. The message lists the supported values.',
   },

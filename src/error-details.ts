@@ -11,7 +11,7 @@ export type ErrorDetail = string | number | boolean | null | readonly ErrorDetai
 /** The values of any error, by name. */
 export type ErrorDetails = Readonly<Record<string, ErrorDetail>>
 
-/** The values that errors of some codes have, besides others. Sizes of memory are in bytes. */
+/** The values that every error with one of these codes has; it may have others too. Sizes of memory are in bytes. */
 export interface DetailsByCode {
   /** A tensor needs a buffer of `bytes`; a buffer of this GPU holds `allowed`. */
   readonly 'buffer-too-large': {
@@ -30,9 +30,9 @@ export interface DetailsByCode {
     readonly offered: number | Readonly<Record<string, number>>
     readonly residence?: string
   }
-  /** `status`: 401 without a token, 403 with that of an account that has no access. */
+  /** `status`: 401 if no token was sent, 403 if the account of the token has no access. */
   readonly gated: { readonly repository: string; readonly status: number; readonly path?: string; readonly revision?: string }
-  /** `allowed`: the sizes that can be chosen, in words. The value that was given has the name of its option. */
+  /** `allowed`: the sizes that can be chosen, in words. The given value is in the detail with the name of its option, such as `width`. */
   readonly size: { readonly allowed: string }
   /** `supported`: the classes that can be chosen. `component`: which part of the pipeline has the class. `library`: its Python module. */
   readonly 'unsupported-class': {

@@ -33,7 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
     },
   }
   const browser = benchBrowser(values.browser)
-  // A browser for each network, so that nothing of the one before is in memory.
+  // Each network gets a browser of its own, so that nothing of the previous network is in memory.
   const isComplete = await compareWithPyTorch(values, async (path, form) => {
     folder = path
     const request = { files: await new DiskRepository(path).files(), form: { kind: 'webgpu', ...form } } as const
@@ -47,7 +47,7 @@ export async function main(args: readonly string[]): Promise<number> {
         )
       },
     )
-    // JSON has no NaN.
+    // JSON has no NaN, so the page's NaN arrives as null.
     return error ?? Number.NaN
   })
   return isComplete ? 0 : 1

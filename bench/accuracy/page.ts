@@ -1,4 +1,7 @@
-/** The page of `npm run bench:gpu -- --accuracy --browser firefox`: runs a network of a folder that the server has, and compares its result. */
+/**
+ * The page of `npm run bench:gpu -- --accuracy --browser firefox`: runs the network in a folder of the server, and compares its result with
+ * PyTorch's.
+ */
 
 import type { ByteRange, ByteSource, Repository } from '../../src/hub/types.js'
 import { networkError, type ErrorForm } from '../gpu/network-error.js'
@@ -35,7 +38,7 @@ function repositoryOf(files: readonly JudgedFile[]): Repository {
   }
 }
 
-/** What the page is asked. */
+/** The files of the network, and how to run it. */
 export interface PageRequest {
   readonly files: readonly JudgedFile[]
   readonly form: ErrorForm

@@ -1,4 +1,4 @@
-/** How the page and its server name the files of a judged network. */
+/** How the page and its server name the files of a network that is compared with PyTorch. */
 
 /** A file of the folder. */
 export interface JudgedFile {
@@ -6,5 +6,5 @@ export interface JudgedFile {
   readonly size: number
 }
 
-/** Where the server has the files. `begin` and `end` of the query say which bytes. */
+/** The path below which the server has the files. `begin` and `end` of the query say which bytes it sends. */
 export const judgedPath = '/judged/'

@@ -1,4 +1,7 @@
-/** The limits of any download into IndexedDB in this browser: the same bytes, fetched and stored without verifying, or only hashed. */
+/**
+ * Measures the limits of any download into IndexedDB in this browser: it fetches and stores the same bytes without verifying them, or only
+ * hashes them.
+ */
 
 import { createSHA256 } from 'hash-wasm'
 import { defaultSettings } from '../../src/hub/settings.js'

@@ -46,7 +46,10 @@ function countPipelines(): void {
 
 type Pipeline = Awaited<ReturnType<typeof loadPipeline>>
 
-/** The milliseconds from the call to the end of the first step, and those of uploads in it. Ends the generation after the second step. */
+/**
+ * Returns the milliseconds from the call to the end of the first step, and how many of them uploads took. Ends the generation after the
+ * second step.
+ */
 async function untilFirstStep(pipeline: Pipeline, prompt: string): Promise<{ readonly total: number; readonly upload: number }> {
   const begun = performance.now()
   const uploads = new Map<string, { readonly first: number; last: number }>()

@@ -1,7 +1,8 @@
 /**
  * `npm run bench:first-picture [-- --browser chromium] [--model FOLDER] [--rate MB/s] [--rounds N]`: how long a cold start (with an empty cache) and a warm start
- * (from the cache) take to the first step, split into download, upload, compiling and running, with and without compiling kernels while weights download. All
- * four starts are in each round, with a browser of their own for the cold ones, so that they compare. The server is on this machine and sends at most `rate`.
+ * (from the cache) take to the first step, split into download, upload, compiling and running, with and without compiling kernels while
+ * weights download. Each round has all four starts, so that they are comparable; each cold start has a new browser. The server is on this
+ * machine and sends at most `rate`.
  */
 
 import { parseArgs } from 'node:util'
@@ -23,7 +24,7 @@ const options = {
   rounds: { type: 'string', default: '3' },
 } as const
 
-/** The starts of each round, the cold one before the warm one in the same browser. */
+/** The starts of each round. A warm start runs in the browser of the cold start before it. */
 const ways = [false, true].flatMap((prepares) =>
   (['cold', 'warm'] as const).map((kind) => ({
     name: `${kind}, kernels ${prepares ? 'while weights download' : 'when they run'}`,

@@ -1,6 +1,6 @@
 /**
- * How exact networks are in float16: judge.py writes a network with random weights and the output of diffusers' module in float32, and the GPU computes
- * the same. Errors are root mean squares, relative to that of the output.
+ * Measures how exact networks are in float16: judge.py writes a network with random weights and the output of diffusers' module in float32,
+ * and Aquatint computes the same output on the GPU. An error is the root mean square of the differences, divided by that of the output.
  */
 
 import { execFile } from 'node:child_process'
@@ -25,30 +25,30 @@ export const accuracyOptions = {
 
 /** The values of {@link accuracyOptions}. */
 interface AccuracySettings {
-  /** The fixtures' configs instead of the published ones. */
+  /** Whether to use the fixtures' configs instead of the published ones. */
   readonly tiny: boolean
   readonly minutes: string
-  /** A Python with PyTorch and diffusers. */
+  /** A Python interpreter with PyTorch and diffusers. */
   readonly python: string
   /** Height and width of the latents. Default: 16. */
   readonly latents?: string | undefined
   /** Tokens of the prompt. Default: 77. */
   readonly tokens?: string | undefined
-  /** A part of the names of the networks. */
+  /** Only networks whose names contain this text are compared. */
   readonly only?: string | undefined
 }
 
-/** The error of the network in a folder on the GPU. */
+/** Runs the network in a folder on the GPU and returns its error. */
 type ErrorOf = (folder: string, form: Omit<ErrorForm, 'kind'>) => Promise<number>
 
-/** The largest error, as a multiple of PyTorch's. */
+/** The largest allowed error, as a multiple of PyTorch's. */
 const mostTimes = 1.5
 
 /** What judge.py prints. */
 interface Judged {
   /** The error of PyTorch. */
   readonly error: number
-  /** How it computed: all in `float16`, or the `products` alone, where the residual stream passes float16's range. */
+  /** What PyTorch computed in float16: everything (`float16`), or only the `products`, in networks whose residual stream exceeds float16's range. */
   readonly how: 'float16' | 'products'
 }
 
@@ -65,7 +65,7 @@ export async function compareWithPyTorch(settings: AccuracySettings, errorOf: Er
   console.log('| --- | --- | ---: | ---: | ---: | ---: |')
   for (const source of groups[tiny ? 'judged-tiny' : 'judged'].filter(({ name }) => name.includes(only)))
     try {
-      if (performance.now() > ends) throw new Error(`${minutes} minutes were over`)
+      if (performance.now() > ends) throw new Error(`the limit of ${minutes} minutes was reached`)
       if (!(await compareNetwork(source, settings, errorOf))) failures++
     } catch (error) {
       failures++
@@ -75,7 +75,7 @@ export async function compareWithPyTorch(settings: AccuracySettings, errorOf: Er
   return failures === 0
 }
 
-/** Returns whether its errors are within the bound. */
+/** Returns whether the network's errors are within the bound. */
 async function compareNetwork(source: JudgedNetwork, settings: AccuracySettings, errorOf: ErrorOf): Promise<boolean> {
   const folder = await mkdtemp(`${tmpdir()}/aquatint-judge-`)
   const judge = async (quantization?: QuantizationName): Promise<Judged> => {
@@ -95,7 +95,7 @@ async function compareNetwork(source: JudgedNetwork, settings: AccuracySettings,
       const { error, how } = await judge(quantization)
       const form = { dtype: 'float16', quantization } as const
       const aquatint = await errorOf(folder, { ...form, kernels: 'aquatint' })
-      // Quantized weights change nothing about the sums of onnxruntime's kernels.
+      // onnxruntime's kernels are compared with float16 weights only, because they sum in the same way with quantized weights.
       const onnxruntime = quantization === undefined ? shown(await errorOf(folder, { ...form, kernels: 'onnxruntime' })) : ''
       const own = how === 'float16' ? shown(error) : `${shown(error)}, products alone`
       const cells = [source.name, quantization ?? 'float16', own, shown(aquatint), (aquatint / error).toFixed(2), onnxruntime]
@@ -108,7 +108,7 @@ async function compareNetwork(source: JudgedNetwork, settings: AccuracySettings,
   }
 }
 
-/** Such as 1.3e-3. */
+/** Formats an error, such as `1.3e-3`. */
 function shown(error: number): string {
   return Number.isFinite(error) ? error.toExponential(1) : 'not finite'
 }

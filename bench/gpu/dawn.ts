@@ -10,7 +10,7 @@ interface Dawn {
 }
 
 /**
- * Makes `navigator.gpu` and WebGPU's classes. The object stays alive as long as the process, because Dawn's devices need it.
+ * Defines `navigator.gpu` and WebGPU's classes as globals. The object stays alive as long as the process, because Dawn's devices need it.
  * @throws Error if the package is missing or does not fit the machine
  */
 export async function installWebGpu(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Writes what quantized weights stand for, so that judge.py can compute with them. */
+/** Quantizes weights and writes the numbers that their codes stand for, so that judge.py can compute with them. */
 
 import { open, type FileHandle } from 'node:fs/promises'
 import { DiskRepository } from '../../cli/disk-repository.js'

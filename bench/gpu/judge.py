@@ -1,11 +1,13 @@
-"""Writes a network with random weights, and what PyTorch makes of it: `python judge.py NAME FOLDER [--latents N] [--tokens N] [--dequantized q8|q4]`, for a network of networks.json.
+"""Writes a network with random weights, and what PyTorch computes with it:
+`python judge.py NAME FOLDER [--latents N] [--tokens N] [--dequantized q8|q4]`, for a network of networks.json.
 
-FOLDER gets a config.json, the weights in float16, and reference.safetensors: the inputs (`input.…`) and the output (`output.…`) of the modules of diffusers and transformers in
-float32 on those weights. The last line printed is JSON: `error`, that of the same modules in float16 (root mean square, relative to that of the float32 output), and `how` they computed.
-With `--dequantized`, FOLDER has all that already, and the file of that name has weights to replace; only a reference is written.
+FOLDER gets a config.json, the weights in float16, and reference.safetensors: the inputs (`input.…`) and the output (`output.…`) of the
+modules of diffusers and transformers in float32 with those weights. The last line printed is JSON: `error`, the error of the same modules
+in float16 (root mean square, divided by that of the float32 output), and `how` they computed. With `--dequantized q8`, FOLDER already
+has these files, and dequantized-q8.safetensors with weights that replace some of the network's; only reference-q8.safetensors is written.
 
-On a processor PyTorch's float16 is what it is on a GPU: sums in float32, and each operator's result rounded once (torch 2.13: Linear over 20,480 terms and Conv 3 × 3 of 2,560 channels have
-2.07e-4 of error against float64, as the rounded float64 results have).
+On a CPU, PyTorch computes float16 as on a GPU: it sums in float32, and rounds each operator's result once (with torch 2.13, the error of
+a Linear over 20,480 terms and of a 3 × 3 Conv of 2,560 channels is 2.07e-4 against float64, as is that of float64 results rounded to float16).
 """
 
 import argparse
@@ -23,7 +25,7 @@ _BLOCK = re.compile(r"(^|\.)(block|layers|\w*_refiner|\w*transformer_blocks)\.\d
 
 
 def build(entry):
-    """The class name, the config and the module, whose weights are float16 numbers."""
+    """Returns the class name, the config and the module in float32, with weights that are rounded to float16."""
     name, config = published(entry)
     config = {**config, **entry.get("config", {})}
     torch.manual_seed(0)
@@ -42,7 +44,7 @@ def build(entry):
 
 
 def largest(model, run):
-    """The largest magnitude in the residual stream: what blocks return."""
+    """Returns the largest magnitude in the residual stream, which is what the blocks return."""
     found = [0.0]
 
     def look(_module, _inputs, output):
@@ -56,7 +58,10 @@ def largest(model, run):
 
 
 def enlarge(model, run, large):
-    """Doubles rows of tensors until the residual stream is beyond float16, as a few channels of published T5, FLUX and Qwen checkpoints are."""
+    """
+    Doubles rows of tensors until the residual stream exceeds float16's range, as it does in a few channels of published T5, FLUX and Qwen
+    checkpoints.
+    """
     parameters = dict(model.named_parameters())
     while largest(model, run) < 1.25 * _LARGEST:
         for name, rows in large.items():
@@ -66,8 +71,8 @@ def enlarge(model, run, large):
 
 def round_products(model):
     """
-    Linears round their inputs, weights and results to float16, as a GPU's products in float16 do. Everything between them stays float32. What is beyond
-    float16's range is rounded to as many bits, as with an exact scale.
+    Makes Linears round their inputs, weights and results to float16, as a GPU's products in float16 do. Everything between Linears stays
+    float32. Values beyond float16's range keep as many bits as float16 has, as if they were scaled by a power of two.
     """
 
     def rounded(x):

@@ -1,7 +1,8 @@
 """The calls that judge.py makes: one for each class of diffusers and transformers.
 
-Each function gets the class's config, the module, the edge of the latents and the tokens of the prompt, and returns a function that runs a module in its own type, and the inputs by the names of Aquatint's graph. Where the host
-computes those, from timesteps, guidance or token ids, they are the arguments themselves, by the names `timestep`, `guidance`, `text_lengths` and `input_ids`.
+Each function gets the class's config, the module, the edge of the latents and the tokens of the prompt. It returns a function that runs a
+module in the module's own type, and the inputs by the names of Aquatint's graph. The inputs that the host computes are not among them, but
+the arguments from which it computes them: `timestep`, `guidance`, `text_lengths` and `input_ids`.
 """
 
 import torch
@@ -121,7 +122,7 @@ def _z_image(config, _model, edge, tokens):
 
     def run(module):
         given, text = (value.to(module.dtype) for value in (latents, prompt))
-        # In Z-Image's class the time runs from noise to image, and the output is the opposite of the velocity.
+        # Z-Image's class counts time from noise to image, and returns the negative velocity.
         output = module(list(given.unsqueeze(2).unbind(0)), torch.tensor([0.5]), list(text), return_dict=False)[0]
         return {"out_sample": -torch.stack(output).squeeze(2)}
 

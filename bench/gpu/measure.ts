@@ -1,4 +1,4 @@
-/** Times a network, or a matrix product, on a GPU of its own. It runs in Node and in a browser. */
+/** Times a network, or a matrix product, on a GPU device of its own. It runs in Node and in a browser. */
 
 import type { WeightTable } from '../../src/checkpoint/types.js'
 import type { DeviceKind, KernelSource } from '../../src/memory/device-info.js'
@@ -33,7 +33,7 @@ export interface Measurement {
 export interface Options {
   readonly kind: DeviceKind
   readonly kernels: KernelSource
-  /** Runs after the first one; fewer where the time is up before. */
+  /** The number of runs after the first one; fewer if the time is up earlier. */
   readonly runs: number
   readonly secondsLeft: () => number
 }
@@ -88,7 +88,7 @@ function oneMatrix(name: string, size: number): WeightTable {
   return new Map([[name, { name, shape: [size, size], dtype: 'F16', source, begin: 0, end: bytes }]])
 }
 
-/** A device for each measurement, so that its kernels are compiled in it and its account counts nothing else. */
+/** Opens a device for each measurement, so that the measurement includes compiling the kernels, and counts no other memory. */
 async function onOwnDevice({ kind, kernels, runs, secondsLeft }: Options, make: (device: Device) => Timed): Promise<Measurement> {
   const device = await openDevice({ kind, kernels })
   try {

@@ -1,4 +1,4 @@
-/** How far a network on a GPU is from what judge.py computed. It runs in Node and in a browser. */
+/** Measures how far the output of a network on a GPU is from the output that judge.py computed. It runs in Node and in a browser. */
 
 import { readSafetensorsHeader } from '../../src/checkpoint/safetensors.js'
 import type { Repository } from '../../src/hub/types.js'
@@ -22,7 +22,10 @@ export interface ErrorForm {
 
 /** A call of a network and its result in float32, which judge.py wrote. */
 interface Reference {
-  /** Tensors by the names of the graph's inputs. In place of the inputs that the host computes, they are the arguments of diffusers' module, by their names. */
+  /**
+   * Tensors by the names of the graph's inputs. Instead of the inputs that the host computes, there are the arguments of diffusers' module
+   * from which it computes them.
+   */
   readonly inputs: ReadonlyMap<string, Named>
   readonly output: string
   readonly expected: Float32Array
@@ -30,12 +33,12 @@ interface Reference {
 
 type Named = HostTensor & { readonly data: Float32Array<ArrayBuffer> }
 
-/** The file of a call and its result. */
+/** The name of the file with a call and its result. */
 function referenceFile(quantization?: QuantizationName): string {
   return quantization === undefined ? 'reference.safetensors' : `reference-${quantization}.safetensors`
 }
 
-/** Returns the root of the mean square of a network's error, relative to its result in float32. */
+/** Returns the root mean square of a network's error, divided by that of its result in float32. */
 export async function networkError(repository: Repository, { kind, kernels, dtype, quantization }: ErrorForm): Promise<number> {
   const network = await readNetwork(repository, quantization)
   const { inputs, output, expected } = await readReference(repository, referenceFile(quantization))
@@ -69,7 +72,7 @@ async function readReference(repository: Repository, file: string): Promise<Refe
   return { inputs, ...found }
 }
 
-/** The inputs of the graph: those that are named, and those that the host computes from a module's arguments. */
+/** Returns the inputs of the graph: those that are given, and those that the host computes from the arguments of diffusers' module. */
 function graphInputs(model: NetworkModel, given: ReadonlyMap<string, Named>): Readonly<Record<string, HostTensor>> {
   const rest = new Map(given)
   const take = (name: string) => {

@@ -1,4 +1,7 @@
-/** The networks that `npm run bench:gpu` times: models of published sizes with random weights, and the fixtures' tiny ones with theirs. */
+/**
+ * The networks that `npm run bench:gpu` times: models of published sizes with random weights, and the tiny models of the fixtures with
+ * their own weights.
+ */
 
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -18,7 +21,7 @@ export interface NetworkSource {
   readonly table?: string
   /** A folder of fixtures/ with a config and weights. */
   readonly folder?: string
-  /** Height and width of the latents; tokens of a text encoder. */
+  /** Height and width of the latents; for a text encoder, the number of tokens. */
   readonly latents: number
 }
 
@@ -46,7 +49,7 @@ export async function readGroups(): Promise<Groups> {
   return JSON.parse(await readFile(new URL('networks.json', import.meta.url), 'utf8')) as Groups
 }
 
-/** Opens a network. Weights are float16, or `quantization` of it, and computed when they are loaded. */
+/** Opens a network. Its weights are float16, or quantized when they are read. */
 export async function openNetwork(
   { table: published, folder }: NetworkSource,
   quantization?: QuantizationName,
@@ -70,10 +73,10 @@ function randomModel(published: string): Omit<Found, 'repo'> {
   return { className, config, table: new Map(entries) }
 }
 
-/** 1 in float16, many times. */
+/** Many ones in float16. */
 const ones = new Uint16Array(65_536).fill(0x3c_00)
 
-/** A file whose bytes are a pattern that repeats. Each file begins at another element of it. */
+/** A file whose bytes are a repeated pattern. Each file begins at another element of the pattern. */
 class RepeatedSource implements ByteSource {
   readonly byteLength: number
   readonly #pattern: Uint8Array

@@ -67,7 +67,7 @@ def count():
 
 
 def seconds_of(run, runs):
-    """Seconds of one run, the mean of some after one that is not counted."""
+    """Returns the mean seconds of `runs` runs, after one that is not counted."""
     run()
     wait()
     started = time.perf_counter()
@@ -83,7 +83,7 @@ def wait():
 
 
 def measure(group, limit):
-    """Times the group's networks on the GPU; on the processor only those that are tiny."""
+    """Times the group's networks on the GPU, or on the CPU if they are tiny."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and group != "tiny":
         return print(json.dumps({"note": "PyTorch has no GPU here, so it was not timed."}))

@@ -1,4 +1,4 @@
-/** Reads a network of a folder with a config.json and weights. It runs in Node and in a browser. */
+/** Reads a network from a folder with a config.json and weights. It runs in Node and in a browser. */
 
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
 import type { Config, WeightTable } from '../../src/checkpoint/types.js'
@@ -10,12 +10,12 @@ import type { Network } from '../../src/pipelines/bind-network.js'
 import { quantizingTransforms } from '../../src/pipelines/loading/dtypes.js'
 import type { QuantizationName } from '../../src/pipelines/types.js'
 
-/** What a network consists of, before its class has read it. */
+/** The data from which a network's class builds it. */
 export interface Found {
   readonly className: string
   readonly config: Config
   readonly table: WeightTable
-  /** Where it is from, to be shown. */
+  /** Where the network is from, for messages. */
   readonly repo: string
 }
 

@@ -23,7 +23,7 @@ export interface Row {
 /** The name of the rows with a plain matrix product, which all others are compared with. */
 export const product = 'matrix product'
 
-/** Returns a form in words. */
+/** Returns the words for a form: the type of the weights, and whose kernels run. */
 export function labelOf({ kernels, quantization }: Form): string {
   return `${quantization ?? 'float16'}, kernels of ${kernels === 'aquatint' ? 'Aquatint' : 'onnxruntime'}`
 }
@@ -43,7 +43,7 @@ const headings = [
   'times PyTorch',
 ]
 
-/** Returns a Markdown table by line, and below it what is missing. `torch`: PyTorch's seconds by name. */
+/** Returns the lines of a Markdown table, and below it why measurements are missing. `torch`: PyTorch's seconds by name. */
 export function tableOf(rows: readonly Row[], torch: ReadonlyMap<string, number>): readonly string[] {
   const fastest = Math.max(...rows.flatMap((row) => (row.name === product ? [speedOf(row)] : [])))
   return [

@@ -34,7 +34,7 @@ const ends = performance.now() + Number(values.minutes) * 60_000
 const secondsLeft = () => (ends - performance.now()) / 1000
 const rows: Row[] = []
 
-/** How long each network took in an earlier form, with its load. */
+/** Seconds that each network took in the last form in which it was measured, including its load. */
 const took = new Map<string, number>()
 
 if (kind === 'webgpu') await installWebGpu()
@@ -56,7 +56,7 @@ async function timeNetworks(): Promise<boolean> {
   return rows.every(({ result }) => typeof result !== 'string')
 }
 
-/** Compares the networks as judge.py writes them, in this process. */
+/** Compares the networks that judge.py writes with PyTorch, in this process. */
 async function compare(): Promise<boolean> {
   return compareWithPyTorch(values, async (folder, form) => {
     const repository = new DiskRepository(folder)
@@ -71,7 +71,7 @@ async function compare(): Promise<boolean> {
 async function describeDevice(): Promise<string> {
   const device = await openDevice({ kind }).catch((error: unknown) => {
     if (!(error instanceof DeviceError) || error.code !== 'webgpu-not-available') throw error
-    // Dawn has said why it takes none of the drivers that it found.
+    // Dawn has printed why it uses none of the drivers that it found.
     console.error(`There is no GPU that Dawn can use.
 It needs a Vulkan driver and its loader, libvulkan.so.1 (Debian and Ubuntu: apt install libvulkan1). In a container with an NVIDIA GPU,
 NVIDIA_DRIVER_CAPABILITIES has to be "all" or to contain "graphics".`)
@@ -102,7 +102,7 @@ async function measureForm(form: Form): Promise<void> {
 
 /** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
-  let result: Measurement | string = `not measured, because the time of ${values.minutes} min was over`
+  let result: Measurement | string = `not measured, because the limit of ${values.minutes} min was reached`
   const expected = took.get(name) ?? 0
   if (secondsLeft() > 0 && secondsLeft() < expected)
     result = `not measured, because it takes ${Math.ceil(expected)} s, and ${Math.floor(secondsLeft())} s of ${values.minutes} min were left`

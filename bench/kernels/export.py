@@ -6,7 +6,7 @@ python bench/kernels/export.py public/models/aquatint-emoji/unet/config.json une
 
 The first argument is a network of networks.json, or the config of a UNet.
 
-Needs torch, diffusers, onnx, onnxscript and onnxruntime. Random weights, batch 2, prompt of 77 tokens; of SD3, 333 tokens.
+Needs torch, diffusers, onnx, onnxscript and onnxruntime. The weights are random, the batch size is 2, and the prompt has 77 tokens (333 for SD3).
 """
 
 import json
@@ -26,7 +26,7 @@ from network import build, read_network
 
 def fusion_options(kind):
     options = FusionOptions(kind)
-    # onnxruntime has no WebGPU kernel for fused group norm, for split GELU, and for packed queries, keys and values.
+    # onnxruntime has no WebGPU kernel for fused group norm, for split GELU, or for packed queries, keys and values.
     options.enable_group_norm = False
     options.enable_bias_splitgelu = False
     options.enable_packed_qkv = False
@@ -39,15 +39,15 @@ def fusion_options(kind):
 def main(name, target):
     class_name, config, edge = read_network(name)
     plain, arguments = build(class_name, config, edge)
-    # The model types of onnxruntime.transformers.
+    # The type under which onnxruntime.transformers knows the network.
     kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
     if kind == "unet":
-        # onnxruntime.transformers recognises the attention of this processor; that of the default one stays unfused.
+        # onnxruntime.transformers fuses the attention of this processor, but not that of the default one.
         plain.unet.set_attn_processor(AttnProcessor())
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "network.onnx")
         names = [f"input_{i}" for i in range(len(arguments))]
-        # onnxruntime.transformers finds the number of heads of an mmdit only if the batch size is dynamic. It is fixed again below.
+        # onnxruntime.transformers finds the number of heads of an mmdit only if the batch size is dynamic. The batch size is made fixed again below.
         axes = {name: {0: "batch"} for name in names} if kind == "mmdit" else None
         torch.onnx.export(plain, arguments, path, opset_version=17, dynamo=False, input_names=names, dynamic_axes=axes)
         optimized = optimize_model(path, kind, num_heads=0, hidden_size=0, opt_level=0, optimization_options=fusion_options(kind))

@@ -21,7 +21,7 @@ const most = 4096
 /** WebGPU's usages: `QUERY_RESOLVE`, `COPY_SRC`, `COPY_DST`, `MAP_READ`. */
 const usages = { resolve: 0x200, source: 0x04, target: 0x08, map: 0x01 } as const
 
-/** Stands for the pass that the caller records: its dispatches go to passes of their own. */
+/** Replaces the pass that the caller records: each of its dispatches goes to a pass of its own. */
 class DividedPass {
   pipeline: GPUComputePipeline | undefined
   group: GPUBindGroup | undefined
@@ -64,7 +64,7 @@ export class KernelTimes {
     replaceMethod(GPUCommandEncoder.prototype, 'beginComputePass', (begin) => {
       beginPass = begin
       return function (this: GPUCommandEncoder) {
-        // Its methods are those of the prototype, which are replaced below.
+        // The pass has the methods of the prototype, which are replaced below.
         const pass = Object.create(GPUComputePassEncoder.prototype) as GPUComputePassEncoder
         passes.set(pass, new DividedPass(this))
         return pass

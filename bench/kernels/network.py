@@ -1,4 +1,7 @@
-"""The network of a benchmark with random weights, and arguments for one run of it: batch 2, a prompt of 77 tokens; for a transformer also T5's 256."""
+"""
+Builds the network of a benchmark with random weights, and arguments for one run: batch 2, and a prompt of 77 tokens, to which SD3's
+transformer adds T5's 256.
+"""
 
 import json
 from pathlib import Path

@@ -35,11 +35,11 @@ export interface KernelCount {
   readonly bytes: number
 }
 
-/** One run. */
+/** What one run dispatched, and its time. */
 export interface CountedRun {
   readonly kernels: readonly KernelCount[]
   readonly seconds: number
-  /** After `timeKernels` was called. */
+  /** Only if `timeKernels` was called before the run. */
   readonly times?: readonly KernelTime[] | undefined
 }
 
@@ -109,8 +109,8 @@ function countDispatches(): void {
 }
 
 /**
- * Compiles kernels with empty bodies from now on: dispatches and bytes stay the same, and a count takes seconds on a software adapter. Each binding is
- * named, so that the layout of the pipeline has it.
+ * Compiles kernels with empty bodies from now on: dispatches and bytes stay the same, and a count takes seconds on a software adapter. The
+ * empty bodies name each binding, so that the pipeline's layout contains it.
  */
 function emptyKernels(): void {
   const compile: unknown = Object.getOwnPropertyDescriptor(GPUDevice.prototype, 'createShaderModule')?.value
@@ -131,7 +131,7 @@ function timeKernels(): null {
   return null
 }
 
-/** Counts what `run` does; it ends when the GPU has finished. */
+/** Counts the dispatches of `run`, and returns when the GPU has finished. */
 async function counted(device: WebGpuDevice, run: () => Promise<void>): Promise<CountedRun> {
   counts.clear()
   kernelTimes?.clear()
@@ -174,7 +174,7 @@ function loraOf(model: NetworkModel): NetworkAdapter {
   return { id: 0, layers: new Map(layers) }
 }
 
-/** A network on a device of its own, that is run and counted. */
+/** A network on a device of its own. Its runs are counted. */
 interface Runner {
   readonly run: () => Promise<CountedRun>
   readonly close: () => Promise<void>
@@ -263,7 +263,7 @@ async function openRunner(network: CountedNetwork | string): Promise<CountedRun>
   return runner.run()
 }
 
-/** Runs one that is open. */
+/** Runs Aquatint's graph or the ONNX file once more. */
 async function runAgain(which: 'own' | 'export'): Promise<CountedRun> {
   const runner = open.get(which)
   if (runner === undefined) throw new Error(`${which} is not open`)

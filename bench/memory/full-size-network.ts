@@ -45,7 +45,7 @@ export async function benchNetwork(
   }
 }
 
-/** Prints the GPU bytes of the account, and the most resident bytes of each kind of process. */
+/** Prints the planned and the measured bytes of GPU buffers, and the most resident bytes of each kind of process. */
 export function printMemory(memory: MemorySnapshot, peaks: Readonly<Record<string, number>>, planned?: number): void {
   const plan = planned === undefined ? '' : `planned at most ${formatBytes(planned)}, `
   console.log(`GPU buffers: ${plan}measured ${formatBytes(memory.peak)} (weights ${formatBytes(memory.peakWeights)})`)

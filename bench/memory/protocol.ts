@@ -25,7 +25,7 @@ export interface ImageRequest {
 
 export interface ImageResult {
   readonly device: string
-  /** The image's plan for its device: how weights stay, the peak, and the bytes of weights that runs upload repeatedly. */
+  /** The image's plan for its device: which weights stay on it, the peak, and the bytes of weights that runs upload repeatedly. */
   readonly planned: { readonly residence: Residence; readonly peakBytes: number; readonly streamedBytes: number }
   /** The type in which the denoiser computes. */
   readonly computes: string
@@ -36,7 +36,7 @@ export interface ImageResult {
   readonly reloadSeconds: number
   /** The seconds of each image; the first one compiles every kernel. */
   readonly imageSeconds: readonly number[]
-  /** The time of an image with all steps minus the time of one with a single step, divided by the steps between; only if requested. */
+  /** The time of an image with all steps minus the time of one with a single step, divided by the number of the other steps; only if requested. */
   readonly stepSeconds?: number | undefined
   readonly memory: MemorySnapshot
   /** A hash of the pixels. */
@@ -55,7 +55,7 @@ export interface NetworkRequest {
   readonly shapes: Shapes
   /** The type to which the weights are quantized first. */
   readonly quantization?: QuantizationName | undefined
-  /** The budget for weights and activations in bytes. If undefined, all weights stay. */
+  /** The budget for weights and activations in bytes. If undefined, all weights stay on the GPU. */
   readonly maxMemory: number | undefined
   readonly runs: number
 }

@@ -29,7 +29,7 @@ export interface PublishedPipeline {
   readonly className?: string
 }
 
-/** FLUX.1 dev. schnell lacks only the embedding of the guidance scale, 0.1 % of the transformer. */
+/** FLUX.1 dev. FLUX.1 schnell lacks only the embedding of the guidance scale, 0.1 % of the transformer. */
 export const flux: PublishedPipeline = {
   name: 'FLUX.1',
   size: 1024,
@@ -70,7 +70,7 @@ export const zImageTurbo: PublishedPipeline = {
   className: 'ZImagePipeline',
 }
 
-/** Models that have a second table, with their size in pixels. */
+/** The image size, in pixels, of the second table that some models have. */
 const small = 512
 
 const pipelines: readonly PublishedPipeline[] = [
@@ -226,7 +226,7 @@ function inSmallestTiles(needs: ComponentNeeds): ComponentNeeds {
   return { ...needs, ways: needs.ways.slice(-1) }
 }
 
-/** The planned peak; for `block`, that of a plan that keeps no block and uploads the next block in advance. */
+/** Returns the planned peak; for `block`, the peak of a plan that keeps no block and uploads the next block in advance. */
 function peakOf(needs: readonly ComponentNeeds[], held: number, residence: Residence): number {
   const options = { offload: residence, maxMemory: Number.MAX_SAFE_INTEGER, heldBytes: held }
   return residence === 'block' ? leastBudget(needs, residence, held) : orThrow(planMemory(needs, options)).peakBytes

@@ -13,7 +13,7 @@ import { transformWeights } from '../../src/pipelines/loading/transform-weights.
 import { Run } from '../../src/pipelines/run.js'
 
 const methods: Record<string, (id: string, endpoint: string) => Promise<number>> = {
-  /** The worker is running. */
+  /** Answers as soon as the worker runs. */
   ready: () => Promise.resolve(0),
   /** Downloads a repository's files. Returns their bytes. */
   async fill(id, endpoint) {

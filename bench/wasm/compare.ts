@@ -1,4 +1,4 @@
-/** Contestants of `npm run bench:wasm`: each is a process of its own that holds one network, and they run in turn. */
+/** The contestants of `npm run bench:wasm`: each is a process of its own with one network, and they run in turn. */
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -20,8 +20,8 @@ export interface Comparison {
 }
 
 /**
- * Makes V8 optimize the runtime's code before the first run. Otherwise it does so in threads beside the runs, function by function: on a busy machine,
- * one network ran optimized code and the other did not yet.
+ * Makes V8 optimize the runtime's code before the first run. Otherwise it does so in threads beside the runs, function by function: on a
+ * busy machine, one contestant would already run optimized code while another did not.
  */
 const optimized = '--no-liftoff'
 const warmUp = 3

@@ -10,7 +10,7 @@ import counted from '../kernels/networks.json' with { type: 'json' }
 /** The path of the bundled model's config. */
 export const bundledConfig = fileURLToPath(new URL('../../public/models/aquatint-emoji/unet/config.json', import.meta.url))
 
-/** Their configs. */
+/** The configs of the UNets, by name. */
 export const unets: Readonly<Record<string, Config>> = {
   'bundled-unet': JSON.parse(readFileSync(bundledConfig, 'utf8')) as Config,
   'sdxl-unet': counted['sdxl-unet'].config,

@@ -1,6 +1,7 @@
 /**
- * A process of `npm run bench:wasm` that holds one network: `-- FORM NETWORK`, where FORM is `step`, `once` or the path of an ONNX file.
- * It writes a line of JSON when it is ready, then runs once for each line that it reads, and writes the milliseconds.
+ * A process of `npm run bench:wasm` that holds one network: `-- FORM NETWORK`, where FORM is `step` (Aquatint's graph for each step),
+ * `once` (its graph that runs once for each prompt) or the path of an ONNX file. It writes a line of JSON when it is ready, then runs once
+ * for each line that it reads, and writes the milliseconds.
  */
 
 import { createInterface } from 'node:readline'

@@ -1,4 +1,4 @@
-/** Short lists of block names such as `up_blocks.0.attentions.1.transformer_blocks.3`: whole branches and ranges are one entry. Pure. */
+/** Short lists of block names such as `up_blocks.0.attentions.1.transformer_blocks.3`: a whole branch is one entry, and so is a range. Pure. */
 
 interface Branch {
   readonly children: Map<string, Branch>
@@ -11,7 +11,10 @@ interface Branch {
 
 const branch = (): Branch => ({ children: new Map(), own: undefined, all: 0, wanted: 0 })
 
-/** Lists the names in `wanted`, in the order of `names`, which has all blocks: as `a.*` if every block of branch `a` is wanted, and as `a.0–3` for consecutive numbers. */
+/**
+ * Lists the names in `wanted` in the order of `names`, the list of all blocks. If every block of branch `a` is wanted, the list has `a.*`;
+ * consecutive numbers are listed as `a.0–3`.
+ */
 export function shortNames(names: readonly string[], wanted: ReadonlySet<string>): string[] {
   const root = branch()
   for (const name of names) {
@@ -44,7 +47,7 @@ function below({ children }: Branch, prefix: string): string[] {
 
 const numbered = /^(?<start>.*\.)(?<number>\d+)(?<end>(?:\.\*)?)$/
 
-/** Joins names whose last numbers follow each other. */
+/** Joins names whose last numbers are consecutive. */
 function joined(names: readonly string[]): string[] {
   const result: string[] = []
   let run: { readonly start: string; readonly first: number; readonly end: string; last: number } | undefined

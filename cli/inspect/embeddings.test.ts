@@ -1,4 +1,4 @@
-/** `aquatint inspect --embedding`: whether embeddings fit, and the word that prompts have for each. */
+/** `aquatint inspect --embedding`: whether embeddings fit, and which word of a prompt stands for each. */
 
 import { join } from 'node:path'
 import { expect, it } from 'vitest'

@@ -12,7 +12,7 @@ import { DiskRepository } from '../disk-repository.js'
 import type { CommandIO } from '../output.js'
 import type { RemoteOptions } from './find-repository.js'
 
-/** An embedding that was named with `--embedding`. */
+/** An embedding that the user named with `--embedding`. */
 export interface NamedEmbedding {
   readonly source: string
   readonly opened: OpenedEmbedding
@@ -24,13 +24,13 @@ export type InspectedEmbedding = { readonly source: string; readonly token: stri
       readonly fits: true
       /** The text encoders for which the embedding is. */
       readonly components: readonly string[]
-      /** How many tokens the word is. */
+      /** How many tokens the embedding's word becomes. */
       readonly vectors: number
     }
   | { readonly fits: false; readonly code: string; readonly message: string }
 )
 
-/** Reads files on disk, files by their address, and repositories on the Hub. @throws as `openEmbedding` */
+/** Reads embeddings from files on disk, from URLs of files, and from repositories on the Hub. @throws the errors of `openEmbedding` */
 export async function openEmbeddings(
   sources: readonly string[],
   { config: _config, revision: _revision, ...options }: RemoteOptions,

@@ -67,7 +67,10 @@ export async function findRepository(text: string, options: RemoteOptions, io: C
   }
 }
 
-/** A checkpoint in one file, with the configs of its family. @throws as {@link findRepository}; UnsupportedError `single-file-family` */
+/**
+ * Opens a checkpoint in one file, with the configs of its family.
+ * @throws the errors of {@link findRepository}; UnsupportedError `single-file-family`
+ */
 async function findSingleFile(
   target: string,
   isOnDisk: boolean,
@@ -137,7 +140,10 @@ function openedOnce(repository: Repository): Repository {
   }
 }
 
-/** The path of a file or folder that exists, as the user typed it; otherwise the text without quotes and spaces that were pasted with it. A path of model_index.json becomes its folder. */
+/**
+ * Returns the path of a file or folder that exists, as the user typed it; otherwise the text without the quotes and spaces that the user
+ * pasted with it. For the path of a model_index.json, returns its folder.
+ */
 async function localName(text: string): Promise<string> {
   const there = await stat(text).catch(() => null)
   const target = there === null ? cleanReference(text) : text

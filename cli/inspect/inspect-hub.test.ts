@@ -117,7 +117,7 @@ describe('a repository', () => {
   })
 })
 
-describe('what is not available', () => {
+describe('an error is reported for', () => {
   it.each([
     [
       'a repository that does not exist',

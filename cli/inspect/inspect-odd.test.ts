@@ -183,36 +183,39 @@ async function onlyVariant(folder: string): Promise<void> {
     if (/safetensors/.test(path) && !path.includes('fp16')) await rm(join(folder, path))
 }
 
-it.each(odd)('$what', async ({ change, fixture = 'tiny-sd15', options = [], problems = [], notes = [] }) => {
-  const folder = await repository(fixture, change)
-  const { ok, runs, variants } = await runJson<Inspection>(['inspect', folder, ...options])
-  expect(ok).toBe(true)
-  expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
-  expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
-  for (const { code, message } of runs.warnings)
-    if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Aquatint does) .*\.$/)
-  if (change === onlyVariant) expect(variants).toEqual(['fp16'])
-  const { code, stdout, stderr } = await run(['inspect', folder, ...options])
-  expect([code, stderr]).toEqual([0, ''])
-  for (const { message } of runs.problems) expect(stdout).toContain(message)
-  for (const { message } of runs.warnings)
-    expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
+it.each(odd)(
+  'inspect reports the problems and notes of $what',
+  async ({ change, fixture = 'tiny-sd15', options = [], problems = [], notes = [] }) => {
+    const folder = await repository(fixture, change)
+    const { ok, runs, variants } = await runJson<Inspection>(['inspect', folder, ...options])
+    expect(ok).toBe(true)
+    expect(runs.problems.map(({ component, code }) => [component, code])).toEqual(problems)
+    expect(runs.warnings.map(({ component, code }) => [component, code])).toEqual(notes)
+    for (const { code, message } of runs.warnings)
+      if (code === 'component-ignored') expect(message).toMatch(/^(?:It is|Aquatint does) .*\.$/)
+    if (change === onlyVariant) expect(variants).toEqual(['fp16'])
+    const { code, stdout, stderr } = await run(['inspect', folder, ...options])
+    expect([code, stderr]).toEqual([0, ''])
+    for (const { message } of runs.problems) expect(stdout).toContain(message)
+    for (const { message } of runs.warnings)
+      expect(stdout).toMatch(new RegExp(`^Note: .*${message.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`, 'm'))
 
-  // The verdict must be that of a load of the same folder.
-  const files = new DiskRepository(folder)
-  const variant = options[1]
-  const refused = await loadPipeline(files, { device: 'wasm', variant }).then(
-    async (pipeline) => {
-      await pipeline.dispose()
-      return undefined
-    },
-    (error: unknown) => (isAquatintError(error) ? error.code : String(error)),
-  )
-  await files.close()
-  if (problems.length === 0) expect(refused).toBeUndefined()
-  else expect(problems.map(([, code]) => code)).toContain(refused)
-  expect(runs.ok).toBe(refused === undefined)
-})
+    // `inspect` must report the same error as a load of the same folder, or none.
+    const files = new DiskRepository(folder)
+    const variant = options[1]
+    const refused = await loadPipeline(files, { device: 'wasm', variant }).then(
+      async (pipeline) => {
+        await pipeline.dispose()
+        return undefined
+      },
+      (error: unknown) => (isAquatintError(error) ? error.code : String(error)),
+    )
+    await files.close()
+    if (problems.length === 0) expect(refused).toBeUndefined()
+    else expect(problems.map(([, code]) => code)).toContain(refused)
+    expect(runs.ok).toBe(refused === undefined)
+  },
+)
 
 it('names the option for the variant', async () => {
   const folder = await repository('tiny-sdxl', onlyVariant)

@@ -23,7 +23,7 @@ function published(table: string): Published {
 
 const bytesOf = { BF16: 2, F32: 4, I64: 8 } as const
 
-/** The type of a tensor: Z-Image's transformer is in float32, all others are in bfloat16. A batch norm counts in integers. */
+/** The type of a tensor: Z-Image's transformer is in float32, all others are in bfloat16. A batch norm counts its batches in an integer. */
 function dtypeOf({ _class_name: className }: Published, name: string): keyof typeof bytesOf {
   if (name.endsWith('num_batches_tracked')) return 'I64'
   return className === 'ZImageTransformer2DModel' ? 'F32' : 'BF16'
@@ -73,7 +73,7 @@ function repositoryOf(id: string, fixture: string, networks: Readonly<Record<str
       return Promise.resolve({
         byteLength: file.size,
         read: ({ begin, end }) => {
-          // Only a header may be read. Bytes that the same read requests beyond it, in advance, are zeros.
+          // `inspect` may read only the header. A read that begins in the header may end beyond it, where the bytes are zeros.
           if (begin >= file.head.byteLength) return Promise.reject(new Error(`The weights of ${path} were read`))
           const bytes = new Uint8Array(end - begin)
           bytes.set(file.head.subarray(begin, end))
@@ -123,7 +123,7 @@ test.each([
   const inspection = await inspectRepository(repository, null, null, new AbortController().signal)
   expect(inspection.runs.problems).toEqual([])
   expect(inspection.runs.ok).toBe(true)
-  // A note says which tensors no graph uses; no other tensor may be left over.
+  // There would be a warning for tensors that no graph uses without a known reason.
   expect(inspection.runs.warnings).toEqual([])
   for (const { name, weights } of inspection.components) {
     const table = networks[name as keyof typeof networks]

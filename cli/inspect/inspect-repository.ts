@@ -39,7 +39,7 @@ interface InspectedComponent {
   readonly library: string
   /** The component's role in a pipeline; null for components that are no network, and for networks that cannot be loaded. */
   readonly role: NetworkRole | null
-  /** Null for a component without weights, or whose weights cannot be read (`runs` says why). */
+  /** Null if the component has no weights, or if they cannot be read (`runs` says why). */
   readonly weights: InspectedWeights | null
 }
 
@@ -52,9 +52,9 @@ export interface Inspection {
   readonly variants: readonly string[]
   readonly parameters: number
   readonly bytes: number
-  /** The LoRAs that were named, and whether they fit. */
+  /** The LoRAs that the user named, and whether they fit. */
   readonly loras: readonly InspectedLora[]
-  /** The embeddings that were named, and whether they fit. */
+  /** The embeddings that the user named, and whether they fit. */
   readonly embeddings: readonly InspectedEmbedding[]
   /** The memory plan, if one was requested and the checkpoint runs. */
   readonly memory: PlannedMemory | null
@@ -82,7 +82,8 @@ export async function inspectRepository(
   const addWhole = () => {
     for (const fault of verdict.faults.get('') ?? []) findings.problem('', fault)
   }
-  // An unsupported pipeline comes first; what is missing in a supported one comes after its components.
+  // The error about an unsupported pipeline is listed first. Errors about a supported pipeline as a whole, such as missing components, are
+  // listed after those of its components.
   if (verdict.spec === undefined && contents.layout !== null) addWhole()
   const variants = new Set<string>()
   const inspected: InspectedComponent[] = []
@@ -144,7 +145,7 @@ async function measure(
     part.elements += elements
     part.bytes += end - begin
     const scaled = quantized !== null && table.has(`${name}_scale`)
-    // Codes are [rows, blocks, bytes]. Those of a component may have 4 and 8 bits, but all blocks have one size.
+    // Codes have the shape [rows, blocks, bytes]. A component may have codes of 4 and of 8 bits, but all its blocks have the same number of weights.
     if (scaled) parameters += elementCount(shape.slice(0, 2)) * quantized.blockSize
     // Buffers of integers (position ids) are no parameters.
     else if (isFloatDType(dtype) && !/\.weight_(?:scale|zero_point)$/.test(name)) parameters += elements

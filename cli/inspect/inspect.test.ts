@@ -118,7 +118,7 @@ describe('inspecting', () => {
     expect(unet(float).weightBytes).toBeGreaterThan(1_600_000)
     expect(unet(q4).weightBytes).toBeLessThan(unet(float).weightBytes / 2)
     const larger = await plan('1GB', '--width', '128', '--height', '256')
-    // Eight times the pixels; the keys and values of the prompt do not grow with them.
+    // The image has eight times the pixels, but the keys and values of the prompt do not grow with it.
     expect(unet(larger).activationBytes).toBeGreaterThan(3 * unet(float).activationBytes)
     const [most] = [...float.plan.components].toSorted((a, b) => b.weightBytes - a.weightBytes)
     const tight = await plan(String(most!.weightBytes + Math.max(...float.plan.components.map((part) => part.activationBytes))))

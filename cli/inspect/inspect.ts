@@ -26,7 +26,8 @@ files are read: a few hundred kilobytes, however large the model.
   <owner/name>        a repository on the Hugging Face Hub
   <URL>               a repository on a web server that has a files.json, such as aquatint serve
   <file or its URL>   a checkpoint in one safetensors or GGUF file
-  --config <folder>   the folder or repository with the configs of a checkpoint in one file. Default: that of its family
+  --config <folder>   the folder or repository with the configs of a checkpoint in one file. Default: the repository of its
+                      family on the Hub
   --variant <name>    the variant to inspect, such as fp16
   --revision <name>   branch, tag or commit on the Hub. Default: main
   --endpoint <URL>    a mirror of the Hub
@@ -35,8 +36,8 @@ files are read: a few hundred kilobytes, however large the model.
   --offload <mode>    plan for resident, model or block. Default: auto, the fastest that fits
   --lora <address>    also say whether a LoRA fits, and plan with it: a file, its URL or a repository. Repeat it for several.
                       :0.8 at the end sets the weight
-  --embedding <address>  also say whether an embedding (textual inversion) fits, and its word: a file, its URL or a repository.
-                      Repeat it for several
+  --embedding <address>  also say whether an embedding (textual inversion) fits, and by which word prompts use it: a file,
+                      its URL or a repository. Repeat it for several
   --dtype <type>      plan for float32, float16, q8 or q4; or by component: --dtype unet=q8
   --width, --height   plan for images of this size. Default: the model's own
   --json              print one JSON document

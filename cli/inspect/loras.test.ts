@@ -33,14 +33,14 @@ it('shows the LoRAs that fit, and plans with them', async () => {
   })
   expect(fits).toMatchObject({ triggerWords: ['tiny dog'] })
   expect(other).toMatchObject({ file: 'peft-sd3.safetensors', weight: 1, fits: false, code: 'lora-mismatch' })
-  // The factors are float16 in the file, and float32 as the checkpoint's weights on the device.
+  // The factors are float16 in the file, and float32 on the device, like the checkpoint's weights.
   expect(plannedBytes(inspection) - plannedBytes(plain)).toBe(fits?.fits === true ? 2 * fits.bytes : 0)
   const { stdout } = await run(given)
   expect(stdout).toContain('LoRA kohya.safetensors at 0.5 fits text_encoder and unet')
   expect(stdout).toContain('LoRA peft-sd3.safetensors does not fit')
 })
 
-it('reads one from a repository, header only', async () => {
+it('reads a LoRA from a repository, header only', async () => {
   const server = await startHubServer({
     repositories: { 'a/model': 'fixtures/tiny-sd15/repo', 'a/lora': { 'dogs.safetensors': readFileSync(lora('peft')) } },
   })

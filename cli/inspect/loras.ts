@@ -20,7 +20,7 @@ import { DiskRepository } from '../disk-repository.js'
 import type { CommandIO } from '../output.js'
 import type { RemoteOptions } from './find-repository.js'
 
-/** A LoRA that was named with `--lora`, and its header. */
+/** A LoRA that the user named with `--lora`, and its header. */
 export interface NamedLora {
   readonly source: string
   readonly weight: number
@@ -43,7 +43,10 @@ export type InspectedLora = { readonly source: string; readonly weight: number; 
   | { readonly fits: false; readonly code: string; readonly message: string }
 )
 
-/** Opens files on disk, files by their address, and repositories on the Hub. @throws as `openAdapterFile`; CheckpointError `not-a-lora`, `safetensors-*`; UnsupportedError `lora-method` */
+/**
+ * Opens LoRAs from files on disk, from URLs of files, and from repositories on the Hub.
+ * @throws the errors of `openAdapterFile`; CheckpointError `not-a-lora`, `safetensors-*`; UnsupportedError `lora-method`
+ */
 export async function openLoras(
   texts: readonly string[],
   options: RemoteOptions,

@@ -58,28 +58,34 @@ const assumed: Readonly<Record<DeviceKind, AssumedDevice>> = {
   wasm: { shaderF16: false, maxBufferSize: 2 ** 32 },
 }
 
-/** Values of `--dtype`, one for all components or by component, as `fromPretrained` takes them. @throws InputError `dtype` */
+/** Parses the values of `--dtype`, one for all components or one for each, into the option `dtype` of `fromPretrained`. @throws InputError `dtype` */
 export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dtype'] {
   const dtype = allOrNamed(values, 'dtype', 'one type for all, or types by component') as LoadPipelineOptions['dtype']
   checkDType(dtype)
   return dtype
 }
 
-/** Values like `webgpu=2GB`, one for the GPU or by device, as `maxMemory` of `fromPretrained` takes them. @throws InputError `max-memory`, `bad-memory-size`, `bad-device` */
+/**
+ * Parses values like `webgpu=2GB`, one for the GPU or one for each device, into the option `maxMemory` of `fromPretrained`.
+ * @throws InputError `max-memory`, `bad-memory-size`, `bad-device`
+ */
 export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {
   const sizes = allOrNamed(values, 'max-memory', 'one size for the GPU, or sizes by device')
   parseBudget(sizes)
   return sizes
 }
 
-/** Values like `unet=webgpu`, or `balanced`, as `deviceMap` takes them. @throws InputError `device-map`, `bad-device-map` */
+/**
+ * Parses values like `unet=webgpu`, or `balanced`, into the option `deviceMap` of `fromPretrained`.
+ * @throws InputError `device-map`, `bad-device-map`
+ */
 export function deviceMapOption(values: readonly string[]): LoadPipelineOptions['deviceMap'] {
   const map: unknown = allOrNamed(values, 'device-map', "'balanced', or devices by component")
   checkDeviceMap(map)
   return map
 }
 
-/** One value for all, or an object of values by name. @throws InputError with the option's name for its code */
+/** Returns one value for all, or an object of values by name. @throws InputError whose code is the option's name */
 function allOrNamed(
   values: readonly string[],
   option: 'max-memory' | 'device-map' | 'dtype',
@@ -119,7 +125,7 @@ function describeDevice(name: DeviceName): PlannedDevice {
   }
 }
 
-/** The planned image has guidance where the pipeline's class has it, whatever its default scale. */
+/** The planned image has guidance if the pipeline's class has it, even if the default scale of the checkpoint turns it off. */
 const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
 /** Plans the networks of a pipeline for one image, with guidance if its class has it. @throws InputError `bad-device-map`, `dtype`, `size` */

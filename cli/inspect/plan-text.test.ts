@@ -1,3 +1,5 @@
+/** Tests the text of a memory plan. */
+
 import { expect, test } from 'vitest'
 import type { ComponentPlan, MemoryPlan } from '../../src/memory/plan.js'
 import type { NetworkRole } from '../../src/models/types.js'

@@ -1,6 +1,6 @@
 /**
- * A checkpoint in one file as the folders that diffusers would save it in: the configs of its family's repository, and for each component a
- * safetensors file that is put together when it is read. So `inspect` looks at it like at any other repository.
+ * Presents a checkpoint in one file as the folders in which diffusers would save it: with the configs of its family's repository, and for
+ * each component a safetensors file whose bytes are collected when it is read. So `inspect` and `shard` read it like any other repository.
  */
 
 import type { Layout } from '../../src/checkpoint/layouts/layout.js'
@@ -20,7 +20,7 @@ import { isWeightFile } from '../read-contents.js'
 /** The arguments of {@link singleFileFolder}. */
 export interface SingleFileFolderRequest {
   readonly file: FileInRepository
-  /** The repository with the configs, where the user names one. */
+  /** The repository with the configs, if the user named one. */
   readonly config: Repository | undefined
   /** Opens the family's own repository by its id. */
   readonly open: (id: string) => Promise<Repository>
@@ -81,7 +81,7 @@ async function weightFiles(
   return { made: files, kept }
 }
 
-/** A table as a safetensors file. */
+/** Returns the tensors of a table as a safetensors file. */
 function safetensorsSource(table: WeightTable): ByteSource {
   const header: Record<string, unknown> = {}
   let at = 0

@@ -17,7 +17,7 @@ const parts = ({ components }: Inspection) =>
   Object.fromEntries(components.map(({ name, className, weights }) => [name, [className, weights?.tensors, weights?.parameters]]))
 
 describe('a checkpoint in one file', () => {
-  it('shows what its folders show', async () => {
+  it('is described like the same checkpoint in folders', async () => {
     const inspection = await runJson<Inspection>(['inspect', file, '--config', repo, '--max-memory', '2GB'])
     const folders = await runJson<Inspection>(['inspect', repo])
     expect(parts(inspection)).toEqual(parts(folders))
@@ -75,7 +75,7 @@ describe('a file that is no checkpoint', () => {
     ['weights.ckpt', 'pickle-weights', 'x'],
     ['broken.safetensors', 'safetensors-too-short', 'x'],
     ['notes.txt', 'not-a-folder', 'x'],
-  ])('%s: %s', async (name, code, content) => {
+  ])('is refused: %s, with the code %s', async (name, code, content) => {
     const path = join(temporary, name)
     await writeFile(path, content)
     expect((await runJson(['inspect', path, '--config', repo])).error).toMatchObject({ code })

@@ -24,7 +24,7 @@ async function serve(folder: string, origin = '*'): Promise<string> {
   return serving.url
 }
 
-/** The status for a path that is sent unchanged: `fetch` would remove dots from it. */
+/** Returns the status of a request whose path is sent unchanged; `fetch` would remove dots from it. */
 function statusOf(url: string, path: string): Promise<number | undefined> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
@@ -269,7 +269,7 @@ describe('links', () => {
     expect((await repository.files()).map(({ path }) => path)).toEqual([...(await filesBelow(repo)).keys()])
     repository.close()
     const file = await fetch(`${url}unet/config.json`)
-    // The blob's name has no extension.
+    // The type comes from the name of the link, because the blob's name has no extension.
     expect([file.status, file.headers.get('content-type')]).toEqual([200, 'application/json'])
     expect((await fetch(`${url}beside`)).status).toBe(404)
   })

@@ -23,9 +23,9 @@ page that requests the listing earlier waits for it. Ctrl-C stops the server.
   <folder>           a repository in diffusers' layout
   --port <number>    default 8000; 0 takes a free port
   --host <address>   default 127.0.0.1, this machine only; 0.0.0.0 for other machines too
-  --origin <origin>  the only page that may read, such as https://example.org. Default: any
-  --follow-links     also serve links to files outside of the folder. Default: only files in the folder, and the blobs of
-                     a snapshot of the Hub's cache
+  --origin <origin>  the only origin whose pages may read, such as https://example.org. Default: any
+  --follow-links     also serve links to files outside of the folder. Default: only files in the folder, and for a snapshot
+                     in the Hub's cache also its blobs
   --json             print one JSON document with the URL when the server is ready
 
 Examples
@@ -74,7 +74,7 @@ export async function serveFolder(path: string, options: ServeOptions): Promise<
     })
   })
   await listen(server, options.host, options.port)
-  // Hashing starts now, so that the listing is ready sooner. It rejects only if the server is closed first.
+  // Hashing starts now, so that the listing is ready sooner. A promise rejects only if the server is closed first.
   for (const { path } of served) hashes.describe(path).catch(() => {})
   const { port, family, address } = server.address() as AddressInfo
   const host = family === 'IPv6' ? `[${address}]` : address
@@ -141,7 +141,7 @@ async function answer(
   if (request.method === 'OPTIONS') {
     response.setHeader('access-control-allow-methods', 'GET, HEAD')
     response.setHeader('access-control-allow-headers', 'range, if-range, if-none-match, authorization')
-    // Browsers require this before a public page may send requests into a private network.
+    // Browsers require this header before a public page may send requests into a private network.
     response.setHeader('access-control-allow-private-network', 'true')
     response.writeHead(204).end()
     return

@@ -36,7 +36,7 @@ export class ServedFolder {
 
   /** The file at a path, or undefined if there is none or it is not served. */
   async find(path: string): Promise<ServedFile | undefined> {
-    // isSafePath also rejects names that have a special meaning on other systems, and encoded ones.
+    // isSafePath also rejects names that have a special meaning on other systems, even if they are percent-encoded.
     if (!isSafePath(path) || path.split('/').some((part) => part.startsWith('.'))) return undefined
     try {
       const file = await realpath(join(this.path, path))

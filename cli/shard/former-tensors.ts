@@ -4,7 +4,10 @@ import { findNetworkDefinition } from '../../src/models/registry.js'
 import type { WeightTable } from '../../src/checkpoint/types.js'
 import { isFloatDType } from '../../src/checkpoint/element-types.js'
 
-/** The table under the class's current names, in the same order: diffusers does not recognize former names in shards. Returns the same table if no name changes. */
+/**
+ * Returns the table with the class's current names, in the same order, because diffusers does not recognize former names in shards. Returns
+ * the same table if no name changes.
+ */
 export function renameFormer(className: string, table: WeightTable): WeightTable {
   const definition = findNetworkDefinition(className)
   if (definition === undefined) return table
@@ -14,11 +17,14 @@ export function renameFormer(className: string, table: WeightTable): WeightTable
       return [name, name === entry.name ? entry : { ...entry, name }] as const
     }),
   )
-  // The table has both a former and the current name of a tensor, so it is not an old checkpoint.
+  // A table with both a former and the current name of a tensor is not from an old checkpoint.
   return renamed.size === table.size ? renamed : table
 }
 
-/** The table without buffers of positions (0, 1, 2 …), which transformers saved before release 4.31. Returns the same table if there are none. */
+/**
+ * Returns the table without buffers of positions (0, 1, 2 …), which transformers saved before release 4.31. Returns the same table if there
+ * are none.
+ */
 export function dropFormer(table: WeightTable): WeightTable {
   const kept = [...table].filter(([name, { dtype }]) => isFloatDType(dtype) || !/(?:^|\.)embeddings\.position_ids$/.test(name))
   return kept.length === table.size ? table : new Map(kept)

@@ -29,7 +29,7 @@ it('the recorded hashes include files of every network that is split', () => {
     ).toBe(true)
 })
 
-it.each(cases)('%s as %s', async (fixture, setting, files) => {
+it.each(cases)('%s as %s: the same files as save_pretrained writes', async (fixture, setting, files) => {
   const [out, [dtype = '', size = '']] = [join(temporary, `${fixture} ${setting}`), setting.split(' ')]
   const args = ['shard', join(fixtures, fixture, 'repo'), '--out', out, '--dtype', dtype, '--max-shard-size', size]
   expect((await run(args)).code).toBe(0)

@@ -30,11 +30,11 @@ export interface ShardedComponent {
   /** Bytes of the weights before and after. */
   readonly sourceBytes: number
   readonly bytes: number
-  /** Whether shards are filled in the order of `save_pretrained`. Otherwise the class's order is not known, and they follow the source. */
+  /** Whether shards are filled in the order of `save_pretrained`. False if the order of the class is not known: then the shards follow the source. */
   readonly stateDictOrder: boolean
   /** The number of tensors that diffusers has renamed since the checkpoint was saved. They are written under their current names. */
   readonly renamed: number
-  /** Buffers that transformers no longer saves. */
+  /** The buffers that were dropped, because current releases of transformers do not save them. */
   readonly dropped: readonly string[]
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
 }
@@ -55,7 +55,7 @@ export interface OddComponent {
   readonly fault: AquatintError
 }
 
-/** @throws CheckpointError, UnsupportedError for what is wrong with the component */
+/** Plans the files of a component; null if it has no weights. @throws CheckpointError, UnsupportedError if something is wrong with the component */
 export async function planComponent(
   component: ComponentContents,
   options: ConversionOptions,

@@ -14,7 +14,7 @@ export type DTypeWord = (typeof words)[number]
 /** Component name → value; '' applies to the components that are not named. */
 export type DTypeChoice = ReadonlyMap<string, DTypeWord>
 
-/** Reads `q8` and `text_encoder_3=q4`. @throws InputError `dtype` */
+/** Parses values such as `q8` and `text_encoder_3=q4`. @throws InputError `dtype` */
 export function parseDTypes(values: readonly string[]): DTypeChoice {
   const choice = new Map<string, DTypeWord>()
   for (const value of values) {
@@ -74,7 +74,7 @@ export function transformsOf(word: DTypeWord, className: string, onOverflow: OnO
 }
 
 /**
- * The text of config.json for weights of the new type, which `save_pretrained` of transformers records there. For quantized weights,
+ * Returns the text of config.json with the new type of the weights, which `save_pretrained` of transformers records there. For quantized weights,
  * `quantization_config` keeps diffusers from reading codes as numbers. Every other character stays the same.
  */
 export function configText(text: string, config: JsonObject, word: DTypeWord): string {

@@ -128,7 +128,7 @@ function pythonString(text: string): string {
   return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Python's and Rust's order of strings: by code points, which is that of the UTF-8 bytes. JavaScript compares UTF-16 units. */
+/** Compares strings as Python and Rust do: by code points, which have the same order as the UTF-8 bytes. JavaScript compares UTF-16 units. */
 function compareCodePoints(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }

@@ -145,7 +145,7 @@ describe('on a disk of its own', () => {
     expect(failed.code).toBe(1)
     const helps = { kind: 'StorageError', code: 'disk-space', message: expect.stringContaining('free some space') as string }
     expect(JSON.parse(failed.stdout)).toMatchObject({ ok: false, error: helps })
-    // The folder itself cannot be replaced; its content shows that it is unfinished.
+    // A mount point cannot be replaced, so the command fills it in place; its content shows that it is unfinished.
     expect((await readdir(disk)).filter((name) => name.endsWith('.safetensors'))).toHaveLength(2)
     await expect(stat(`${disk}.incomplete`)).rejects.toThrow('ENOENT')
 
@@ -153,7 +153,7 @@ describe('on a disk of its own', () => {
     expect(unfinished).toBeGreaterThan(1_000_000)
     const there = await filesBelow(disk)
     const needed = [...expected].reduce((sum, [path, bytes]) => sum + (there.has(path) ? 0 : bytes.byteLength), 0)
-    // This is enough only if the command first removes the unfinished file.
+    // This space is enough only if the command first removes the unfinished file.
     leave(needed - unfinished / 2)
     const again = await run(args)
     expect([again.code, again.stderr.match(/already complete/g)?.length]).toEqual([0, 2])

@@ -61,7 +61,10 @@ interface Work {
   readonly configs: readonly { readonly path: string; readonly dtype: DTypeWord }[]
 }
 
-/** @throws InputError, CheckpointError, UnsupportedError, StorageError, AbortError, or an error of the file system */
+/**
+ * Writes the shards and copies the other files.
+ * @throws InputError, CheckpointError, UnsupportedError, StorageError, AbortError, or an error of the file system
+ */
 export async function shardRepository(options: ShardOptions, io: CommandIO): Promise<ShardResult> {
   const source = await openSource(options.source, options.remote, io)
   try {
@@ -101,7 +104,7 @@ async function writeAnew(source: ShardSource, options: ShardOptions, io: Command
     await work.discardEmpty(out)
     throw error
   })
-  // Reading takes minutes. A result made from two states of the folder would be useless.
+  // Reading takes minutes, in which the source may change. A result made from two states of it would be useless.
   if ((await fingerprintOf()) !== fingerprint)
     throw new CheckpointError('source-changed', `${source.path} changed while it was read. Run the command again.`, {
       folder: source.path,
@@ -148,7 +151,7 @@ async function writeAll(
   const shards = plans.flatMap((plan) =>
     plan.files.map((file) => ({ plan, file, path: pathIn(plan.name, file.name), size: file.byteLength })),
   )
-  // model_index.json marks a repository, so it comes last: a folder that is filled in place is recognized only when complete.
+  // model_index.json marks a repository, so it is written last: a folder that is filled in place is recognized only when complete.
   const copies = copied.toSorted((a, b) => Number(a.path === 'model_index.json') - Number(b.path === 'model_index.json'))
   const known = new Map(await Promise.all(shards.map(async ({ path, size }) => [path, await work.written(path, size)] as const)))
   const missing = [

@@ -21,7 +21,7 @@ export interface ShardSource {
 export async function openSource(target: string, remote: RemoteOptions, io: CommandIO): Promise<ShardSource> {
   if ((await stat(target).catch(() => null))?.isFile() === true) return openFile(target, remote, io)
   const repository = new DiskRepository(target)
-  // Lists the files, which says what is wrong with a folder that cannot be read.
+  // For a folder that cannot be read, listing the files throws an error that says what is wrong.
   await repository.files()
   const path = await realpath(target)
   const state = () => stateOfFolder(new DiskRepository(target))
@@ -32,7 +32,7 @@ async function openFile(target: string, remote: RemoteOptions, io: CommandIO): P
   const found = await findRepository(target, remote, io)
   const { repository } = found
   const path = await realpath(target)
-  // Later changes of the configs do not count: configs on disk have been read already, and those of a Hub are of one commit.
+  // Later changes of the configs do not matter: configs on disk have already been read, and configs on a Hub belong to one commit.
   const files = (await repository.files({ signal: io.signal })).map((file) => [file.path, file.size])
   const state = async () => {
     const { size, mtimeMs } = await stat(path)

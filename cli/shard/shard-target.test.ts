@@ -130,7 +130,7 @@ describe('what an earlier run left', () => {
     const bytes = await readFile(changed)
     bytes[bytes.byteLength - 1]! ^= 1
     await writeFile(changed, bytes)
-    // The size is the same as before. The time must differ, and a file written soon after the first may have the same one.
+    // The size has not changed, so the modification time must differ. It may be the same if a file is written soon after another.
     await utimes(changed, new Date(), new Date(Date.now() + 5000))
     const again = await run(args(out, folder))
     expect([again.code, again.stderr.includes('already complete')]).toEqual([0, false])

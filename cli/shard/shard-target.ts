@@ -69,7 +69,7 @@ async function makeWay(out: string): Promise<boolean> {
   )
 }
 
-/** @throws StorageError `disk-space` if the disk has not this many bytes free */
+/** Checks the free space of the folder's disk. @throws StorageError `disk-space` if fewer than `bytes` are free */
 export async function checkSpace({ path }: WorkFolder, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(path)
   const free = bavail * bsize

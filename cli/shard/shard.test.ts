@@ -39,7 +39,7 @@ const published = [
 describe.each(published)('%s in shards of %i bytes', (path, size, shards) => {
   it('is byte for byte what save_pretrained wrote', async () => {
     const folder = join(fixtures, path)
-    // The source is one file, whose tensors have another order than their modules.
+    // The source is one file, in which the order of the tensors differs from that of the modules.
     const merged = await shard(folder, '--max-shard-size', '10GB')
     expect([...(await filesBelow(merged)).keys()].filter((name) => name.endsWith('.safetensors'))).toHaveLength(1)
     const written = await filesBelow(await shard(merged, '--max-shard-size', String(size)))
@@ -304,7 +304,7 @@ describe('what is refused', () => {
     ['a second folder', ['shard', repo, repo, '--out', 'x'], 'arguments'],
     ['an option without a value', ['shard', repo, '--out'], 'arguments'],
     ['an option twice', ['shard', repo, '--out', 'x', '--out', 'y'], 'arguments'],
-    ['a size that is none', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'bad-memory-size'],
+    ['an invalid size', ['shard', repo, '--out', 'x', '--max-shard-size', '2 gigs'], 'bad-memory-size'],
     ['a size of zero', ['shard', repo, '--out', 'x', '--max-shard-size', '0GB'], 'bad-memory-size'],
     ['an unknown type', ['shard', repo, '--out', 'x', '--dtype', 'int8'], 'dtype'],
     [
@@ -312,7 +312,7 @@ describe('what is refused', () => {
       ['shard', repo, '--out', join(temporary, 'y'), '--dtype', 'transformer=q8'],
       'dtype',
     ],
-    ['a variant that is no name', ['shard', repo, '--out', 'x', '--variant', '../fp16'], 'variant-name'],
+    ['an invalid variant', ['shard', repo, '--out', 'x', '--variant', '../fp16'], 'variant-name'],
     ['a folder that does not exist', ['shard', join(temporary, 'nowhere'), '--out', join(temporary, 'z')], 'not-a-folder'],
     ['an --out that is the source', ['shard', repo, '--out', repo], 'out-inside'],
     ['an --out in the source', ['shard', repo, '--out', join(repo, 'sharded')], 'out-inside'],

@@ -88,7 +88,8 @@ function report(result: ShardResult): string {
     ...result.components
       .filter((component) => !component.stateDictOrder && component.files.length > 1)
       .map(
-        ({ name, className }) => `${name}: the order of ${className} is not known, so its shards follow the order of the source.`,
+        ({ name, className }) =>
+          `${name}: Aquatint does not know in which order diffusers saves ${className}, so its shards follow the order of the source.`,
       ),
     ...result.components
       .filter((component) => component.renamed > 0)

@@ -11,7 +11,7 @@ interface Tree {
   readonly [child: string]: Tree
 }
 
-/** By class; null for classes whose parameters are sorted by name. */
+/** The tree of each class; null for classes whose parameters are sorted by name. */
 const classes: Readonly<Record<string, Tree | null>> = orders
 
 /** Whether the order of this class is known. */

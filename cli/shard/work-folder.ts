@@ -97,7 +97,7 @@ export class WorkFolder {
     return info !== null && info.isFile() && info.size === byteLength
   }
 
-  /** Streams one shard to `path`, its tensors in the order of their source. `overflows` is called when all of it has been read. */
+  /** Streams one shard to `path`, its tensors in the order of their source. `overflows` is called when all its tensors have been read. */
   async writeShard(path: string, file: ShardFile, overflows: () => Overflows, options: WriteFileOptions): Promise<void> {
     await this.#write(
       path,
@@ -127,7 +127,7 @@ export class WorkFolder {
     await this.#write(path, (handle) => handle.writeFile(text))
   }
 
-  /** Copies a file's bytes. Not its mode: a second run could not replace a read-only file. */
+  /** Copies a file's bytes, but not its mode, because a second run could not replace a read-only file. */
   async copy(from: ByteSource, path: string, options: WriteFileOptions): Promise<void> {
     await this.#write(path, async (handle) => {
       for (let at = 0; at < from.byteLength; at += pieceBytes) {

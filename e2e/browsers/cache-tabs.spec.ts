@@ -13,7 +13,7 @@ const rate = { bytesPerSecond: 2 * mebibyte }
 /** The last piece of the file never arrives, so that a download cannot end before the test has seen what it waits for. */
 const endless = { ...rate, rules: [{ match: { host: 'cdn', covers: file.size - 1 }, stallAfter: 0 }] } as const
 
-/** Two tabs with the same repository open, on a server that sends 2 MiB/s for each answer, and never the end of the file. */
+/** Two tabs with the same repository open, on a server that sends each answer at 2 MiB/s, and never sends the end of the file. */
 async function twoTabs(server: HubServer, ...tabs: readonly HubInTab[]): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults(endless)
@@ -52,7 +52,7 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   await other.reaches(weightsPath, file.size * 0.7)
   const { loaded } = await other.progress(weightsPath)
   const asked = server.log.length
-  // This applies to requests from now on; the request for the last piece stays unanswered until its tab is closed.
+  // The new faults apply to later requests only; the request for the last piece stays unanswered until its tab is closed.
   server.setFaults(rate)
   await hub.tab.close()
   await second

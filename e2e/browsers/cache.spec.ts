@@ -1,4 +1,7 @@
-/** Promises 4 and 7 of docs/downloads.md, where browsers differ: what a stored chunk is, private windows, a full storage, a kill. */
+/**
+ * Promises 4 and 7 of docs/downloads.md, where browsers differ: the type of a stored chunk, private windows, a full storage, and a browser
+ * that is killed.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -84,7 +84,7 @@ function awaitClick([selector, text]: readonly [string, string | null]): void {
   element?.addEventListener('click', () => Reflect.set(globalThis, 'clicked', true), { once: true, capture: true })
 }
 
-/** Types a text into a field, in place of what it has. */
+/** Replaces the text of a field by typing another one. */
 export async function fill(tab: Tab, selector: string, text: string): Promise<void> {
   await click(tab, selector)
   await tab.evaluate((wanted) => {

@@ -25,7 +25,7 @@ interface Fixtures {
   readonly tab: Tab
   /** Opens the page of the hub's worker, on an origin that no other test uses, in a new tab or in the given one. */
   readonly newHub: (tab?: Tab) => Promise<HubInTab>
-  /** The same in a private window, where a site may store {@link privateStorage}, if the driver can set that. */
+  /** Opens the page of the hub's worker in a private window, where a site may store {@link privateStorage}, if the driver can set that. */
   readonly newPrivateHub: () => Promise<HubInTab>
   readonly hubUrl: string
   readonly available: undefined
@@ -41,7 +41,10 @@ interface WorkerFixtures {
   readonly hubScripts: readonly [worker: string, page: string]
 }
 
-/** The MiB that a site may store in a private window. Less than a chunk of 16 MiB, because Chromium may let one more transaction pass before it counts the last one. */
+/**
+ * The MiB that a site may store in a private window. It is less than a chunk of 16 MiB, because Chromium may let one more transaction pass
+ * before it counts the last one.
+ */
 const privateStorage = 12
 
 /** The hub in the worker of a page. */

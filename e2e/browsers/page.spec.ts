@@ -205,7 +205,7 @@ test('a visit with a model that does not exist, then with one that does', async 
       }),
       null,
     )
-    // WebKitGTK has no shared memory, even here.
+    // WebKitGTK has no shared memory, even in an isolated page.
     expect(shares).toBe(engineName !== 'webkit')
     // The name that Emscripten, with which onnxruntime is built, gives each of its threads.
     expect(started.includes('em-pthread')).toBe(shares && cores > 1)

@@ -2,10 +2,10 @@
 
 import type { Tab } from './drivers/types.js'
 
-/** Milliseconds that a page has for an answer after its test has run out of time. */
+/** Milliseconds within which a page must answer after its test has run out of time. */
 const patience = 10_000
 
-/** A tab that knows its calls without an answer. */
+/** A tab whose unanswered calls are recorded. */
 export interface WatchedTab {
   readonly tab: Tab
   /** The calls without an answer, and the address and text of the page, if the page answers. */

@@ -51,7 +51,7 @@ test('one script tag on another origin, under a strict policy, generates a pictu
     expect(pixels).toHaveLength(size * size * 4)
     expect(new Set(pixels).size).toBeGreaterThan(16)
     expect(added).toEqual([])
-    // WebKit requests an icon from a site that names none.
+    // WebKit requests /favicon.ico from a page that names no icon, and the policy refuses it.
     const violations = async () =>
       (await tab.evaluate(() => document.documentElement.dataset['violations'] ?? '', null))
         .replace(/^img-src .*\/favicon\.ico$/m, '')

@@ -1,6 +1,6 @@
 /**
- * `npm run docs:browsers`: writes the table of docs/browsers.md, of what was tested in which version, from the reports of the last run of the
- * specs in e2e/browsers, and puts that run's screenshots side by side into docs/screenshots.
+ * `npm run docs:browsers`: writes the table of docs/browsers.md, which lists what was tested in which version, from the reports of the last
+ * run of the specs in e2e/browsers, and puts that run's screenshots side by side into docs/screenshots.
  */
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -87,7 +87,7 @@ async function writePictures({ versions }: Results): Promise<void> {
   try {
     const states = readdirSync(join(screenshots, 'chromium')).map((file) => file.replace(/\.png$/, ''))
     for (const state of states) {
-      // In WebKit a page of that width fills the upper left corner of its window.
+      // In WebKit, a page of 360 pixels fills only the upper left corner of its wider window.
       const crop = state.endsWith('-360') ? 'style="width: 360px; height: 640px; object-fit: none; object-position: 0 0"' : ''
       const figures = engineNames.flatMap((name) => {
         const file = join(screenshots, name, `${state}.png`)

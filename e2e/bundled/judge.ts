@@ -26,7 +26,7 @@ export interface Picture {
   readonly data: ArrayLike<number>
 }
 
-/** The judge of one evaluation. */
+/** Judges pictures by the training pictures of one evaluation. */
 export class Judge {
   readonly #evaluation: Evaluation
   readonly #size: number
@@ -81,7 +81,7 @@ export class Judge {
     return found
   }
 
-  /** Name of the palette colour of the corners. */
+  /** Name of the palette colour that is nearest to the colour of the corners. */
   background({ width, height, data }: Picture): string {
     const { corner, palette } = this.#evaluation
     const channels: number[][] = [[], [], []]

@@ -115,7 +115,7 @@ test('the table of browsers.md has the titles of the specs that run in each brow
     .flatMap((name) => {
       const text = readFileSync(join(folder, name), 'utf8')
       const steps = text.split(/^test\(/m).slice(1)
-      // A test with steps has a row for each step, not for itself.
+      // In the table, a test with steps has a row for each step, and none for the whole test.
       return steps.flatMap((one) => {
         const own = [...one.matchAll(/test\.step\(\s*'([^']+)'/g)].map(([, title = '']) => title)
         return own.length > 0 ? own : [/^\s*'([^']+)'/.exec(one)?.[1] ?? '']

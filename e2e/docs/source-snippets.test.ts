@@ -93,7 +93,7 @@ test('the example of a new network computes what diffusers’ class does', async
     const graph = pixArtTextProjection(config, { batch, sequenceLength }, { dtype: 'float32', weights: 'input', granularity })
     const { hidden_states: result } = await runGraph(graph, table, { caption })
     expect(result?.dims).toEqual(expected.dims)
-    // Sums of at most six products, in float32.
+    // The sums have at most six products, in float32.
     expect(relativeError(result, expected)).toBeLessThan(2e-6)
   }
   expect(() =>

@@ -14,15 +14,18 @@ export interface Exchange {
   readonly response: ServerResponse
   readonly path: string
   readonly bytes: Buffer
-  /** How many requests each signed address of this server has had. */
+  /** How many requests each signed address of this server has received. */
   readonly signed: Map<string, number>
-  /** The requested range; undefined without one, null where the file has no such bytes. */
+  /** The requested range; undefined if the request has none, null if the file has no such bytes. */
   readonly range: { readonly begin: number; readonly end: number } | undefined | null
-  /** How many requests for files came before. */
+  /** How many requests for files the server received before this one. */
   readonly count: number
 }
 
-/** Sends a range, or the whole file without one, with the headers that a well-behaved server sends. `extra` replaces some of them. */
+/**
+ * Sends the requested range, or the whole file if there is none, with the headers that a well-behaved server sends. `extra` replaces some
+ * of them.
+ */
 export function sendPlain({ request, response, bytes, range }: Exchange, extra: Readonly<Record<string, string>> = {}): void {
   if (range === null) return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}`, ...extra }).end()
   const part = range === undefined ? bytes : bytes.subarray(range.begin, range.end)
@@ -244,7 +247,7 @@ export const habits = {
   'signed addresses that answer one request each': (exchange: Exchange) => sendSigned(exchange, 403, 1),
 } as const satisfies Readonly<Record<string, (exchange: Exchange) => void>>
 
-/** Whether a request is for an address that {@link redirect} gave. */
+/** Whether a request is for an address to which {@link redirect} redirected. */
 function isSigned({ request }: Exchange): boolean {
   return request.url?.includes('?') === true
 }

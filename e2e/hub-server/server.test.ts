@@ -1,3 +1,5 @@
+/** Tests the Hub look-alike: its API, its downloads, and the faults that tests set. */
+
 import { createHash } from 'node:crypto'
 import { get, type IncomingMessage } from 'node:http'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -28,7 +30,10 @@ async function request(url: string): Promise<IncomingMessage> {
   })
 }
 
-/** The milliseconds that pass on the server's clock while it sends these bytes several times. The clock moves only to the next time that the server waits for. */
+/**
+ * The milliseconds that pass on the server's clock while it sends these bytes several times. The clock is a fake one, which moves from one
+ * timer of the server to the next.
+ */
 async function clockOf(hub: HubServer, count: number): Promise<number> {
   // The Hub redirects to the second origin, which sends the bytes.
   const { headers } = (await request(`${hub.url}/owner/name/resolve/main/unet/a.safetensors`)).resume()
@@ -217,13 +222,13 @@ describe('files', () => {
 describe('faults', () => {
   it('throttle each connection', async () => {
     const hub = await start({ faults: { bytesPerSecond: 500_000 } })
-    // 100,000 bytes take 200 ms, and the last piece, a twentieth of a second, ends the response at once.
+    // 100,000 bytes take 200 ms, but the server does not wait the 50 ms of the last piece, after which it ends the response.
     expect(await clockOf(hub, 1)).toBeCloseTo(150, 6)
   })
 
   it('throttle all connections together', async () => {
     const hub = await start({ faults: { lineBytesPerSecond: 500_000 } })
-    // Each connection waits after all pieces but its last one.
+    // The server waits 150 ms for each response: after all pieces but its last one.
     expect(Math.round(await clockOf(hub, 3))).toBeGreaterThanOrEqual(3 * 150)
   })
 

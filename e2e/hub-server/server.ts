@@ -82,7 +82,7 @@ class LookAlike implements HubServer {
       snapshots.set(snapshot.commit, snapshot)
       return snapshot
     })
-    // A caller that awaits this promise sees the failure. If none does, the rejection must not end the process.
+    // A caller that awaits this promise sees the failure. If no caller does, the rejection must not end the process.
     main.catch(() => {})
     this.#repositories.set(repository, { snapshots, main })
   }
@@ -288,7 +288,7 @@ class LookAlike implements HubServer {
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
 
-  /** Waits and answers with an error if a fault says so. False when the request is answered. */
+  /** Waits, and answers with an error if a fault says so. Returns false if it answered. */
   async #misbehave(entry: LogEntry, response: ServerResponse, fault: Fault | undefined): Promise<boolean> {
     await wait((this.#faults.latencyMs ?? 0) + (fault?.delayMs ?? 0), response)
     if (fault?.status === undefined) return true

@@ -17,11 +17,11 @@ export interface KillableBrowser {
   kill(): Promise<void>
   /** Kills the browser if it still runs, and starts it again. */
   restart(): Promise<void>
-  /** Closes the browser and deletes the profile. */
+  /** Closes the browser, and deletes the profile unless its folder was given. */
   close(): Promise<void>
 }
 
-/** Starts a browser on the profile of a folder, which stays; without one on an empty profile, which `close` deletes. */
+/** Starts a browser on the profile in the folder `given`, or on an empty profile. */
 export async function launchBrowser(given?: string): Promise<KillableBrowser> {
   const profile = given ?? (await mkdtemp(join(tmpdir(), 'hub-profile-')))
   let { child, browser } = await start(profile)

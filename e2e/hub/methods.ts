@@ -1,3 +1,5 @@
+/** The methods of the hub's worker that specs call, and how they are called. */
+
 import type { CachedModel, VerifyResult } from '../../src/hub/cache/cache-manager.js'
 import type { RepositoryReference } from '../../src/hub/repositories/open-repository.js'
 import type { TransferSettings } from '../../src/hub/settings.js'
@@ -35,8 +37,9 @@ export interface HubMethods {
   /** The most bytes of downloads that were in memory at once. */
   memoryPeak(): number
   /**
-   * Casts an opened file, as two tensors of type `from`, into a prepared file, which is then open under a name such as `prepared F32`. Returns
-   * its length in bytes. With `holdAt`, reads beyond that byte of the file never resolve, so that the call never ends.
+   * Treats an opened file as two tensors of type `from`, and casts them into a prepared file, which is then open under a name such as
+   * `prepared F32`. Returns its length in bytes. With `holdAt`, reads beyond that byte of the file never resolve, so that the call never
+   * ends.
    */
   prepare(path: string, from: FloatDType, to: TargetDType, holdAt?: number): number
   /** Reads and checks a JSON file. Returns its keys. */

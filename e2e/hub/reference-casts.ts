@@ -1,6 +1,8 @@
+/** Casts between float types by their definition in IEEE 754, as the reference for the hub's casts. */
+
 import type { FloatDType, TargetDType } from '../../src/checkpoint/element-types.js'
 
-/** Bytes of `dtype` values as bytes of `target` values. */
+/** Casts the bytes of `dtype` values to the bytes of `target` values. */
 export function referenceCast(bytes: Uint8Array, dtype: FloatDType, target: TargetDType): Uint8Array {
   const source = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const width = dtype === 'F32' ? 4 : 2
@@ -38,7 +40,7 @@ function narrowToHalf(bits: number): number {
   // A NaN becomes quiet and keeps the upper bits of its payload, as in processors.
   if (Number.isNaN(value)) return sign | 0x7e00 | ((bits >>> 13) & 0x1ff)
   const size = Math.abs(value)
-  // Halfway between the largest float16 and the next power of two.
+  // 65,520 is halfway between the largest float16 and the next power of two, so it is rounded to infinity.
   if (size >= 65_520) return sign | 0x7c00
   const exponent = Math.max(((bits >>> 23) & 255) - 127, -14)
   const steps = size / 2 ** (exponent - 10)

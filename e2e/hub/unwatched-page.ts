@@ -117,7 +117,7 @@ function start(profile: string, url: string): { ended: Promise<never>; kill: () 
     child.once('error', reject)
     child.once('close', () => reject(new Error('The browser has ended')))
   })
-  // Callers that wait for an answer receive this rejection. When kill() ends the browser, there is no error.
+  // Callers that wait for an answer receive this rejection. If none waits, as after kill(), it must not end the process.
   ended.catch(nothing)
   return {
     ended,

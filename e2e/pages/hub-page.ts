@@ -25,7 +25,7 @@ worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => {
 })
 const { port1, port2 } = new MessageChannel()
 const helpers = new HelperWorkers(port1)
-// The query can name a fault of the browser, which may concern the workers that the hub's worker uses.
+// If the query names a fault of the browser, the hub's worker starts its workers itself, because the fault may concern them.
 if (location.search === '') worker.postMessage({ id: 0, method: 'useWorkers', args: [port2] }, [port2])
 
 // The page takes a folder that the user drops or picks.

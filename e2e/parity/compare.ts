@@ -25,7 +25,7 @@ export interface Comparison {
   readonly reason?: string
 }
 
-/** What is measured, and the most that it may be; for `psnr` the least, in dB. */
+/** What is measured, and its largest allowed value; for `psnr` the smallest, in dB. */
 export interface Limit {
   readonly measure: 'relative' | 'rms' | 'psnr'
   readonly value: number

@@ -111,7 +111,7 @@ export async function main(args: readonly string[]): Promise<number> {
   return failed > 0 ? 1 : 0
 }
 
-/** @throws Error if no such browser runs parity on the device */
+/** Chooses the browser. @throws Error if the given browser cannot run on the device */
 function chooseBrowser(given: string | undefined, device: 'wasm' | 'webgpu'): EngineName {
   if (given === undefined) return device === 'webgpu' && engines.firefox.missing() === undefined ? 'firefox' : 'chromium'
   const name = oneOf('--browser', given, ['chromium', 'firefox', 'webkit'] as const)

@@ -3,7 +3,7 @@
 /** The size of the pictures. */
 export const size = 32
 
-/** A module in TypeScript. */
+/** The source of the page's module, in TypeScript. */
 export const main = `
 import { DiffusionPipeline, HubError, isAquatintError, type PipelineProgress } from 'aquatint'
 import { AquatintPrompt, type ImageDetail } from 'aquatint/element'

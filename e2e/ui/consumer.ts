@@ -44,7 +44,7 @@ export class Consumer {
     }
   }
 
-  /** Puts files into the project. `src` has these sources and no others. */
+  /** Writes files into the project. Afterwards, `src` contains only these sources. */
   write(sources: Readonly<Record<string, string>>, others: Readonly<Record<string, string>> = {}): void {
     rmSync(join(this.folder, 'src'), { recursive: true, force: true })
     const files = { ...others, ...Object.fromEntries(Object.entries(sources).map(([name, code]) => [`src/${name}`, code])) }
@@ -99,7 +99,7 @@ function run(cwd: string, tool: string, ...args: readonly string[]): void {
   if (status !== 0) throw new Error(`${tool} ${args.join(' ')} ended with ${status}:\n${stdout}${stderr}`)
 }
 
-/** Specs with a consumer. */
+/** Playwright's test, with a consumer for each worker. */
 export const test = base.extend<object, { consumer: Consumer }>({
   consumer: [
     async ({ browserName: _browser }, use) => {

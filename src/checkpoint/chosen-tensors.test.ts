@@ -14,7 +14,7 @@ const id = 'owner/language-model'
 const path = 'w.safetensors'
 const chunkBytes = 16_384
 const settings = { chunkBytes, pieceBytes: 8192, memoryBytes: 4 * chunkBytes, retryBaseMs: 1, maxTries: 2 }
-/** 12 tensors of two chunks each: three chunks hold bytes of each, the first and the last in part. */
+/** 12 tensors, each as large as two chunks. Each lies in three chunks: it fills the middle one, and parts of the two others. */
 const file = float32File(Object.fromEntries(Array.from({ length: 12 }, (_, k) => [`layers.${k}.weight`, [64, 128]])))
 const files = { kind: 'single', path, variant: null } as const
 const isWanted = (name: string) => Number(/\d+/.exec(name)) < 8

@@ -49,7 +49,7 @@ test('a tensor that cannot fill its weight is named', () => {
   expect(() => checkConvertible(entry, 'float32', [2, 3])).toThrow(/conv\.weight has shape \[2, 2\].*\[2, 3\]/)
 })
 
-test('bytes of values', () => {
+test('the number of bytes follows from the type and the dims', () => {
   expect(elementCount([])).toBe(1)
   expect(valueBytes('float16', [2, 3])).toBe(12)
   expect(valueBytes('int64', [1, 77])).toBe(616)

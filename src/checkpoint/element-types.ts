@@ -17,7 +17,7 @@ export const elementBytes: Readonly<Record<ElementType, number>> = {
   bool: 1,
 }
 
-/** Pairs of types with the same bytes. */
+/** For a stored type, the graph type with the same bytes. */
 const same: Readonly<Partial<Record<SafetensorsDType, ElementType>>> = {
   F32: 'float32',
   F16: 'float16',

@@ -154,7 +154,7 @@ const oddHeader = safetensorsFile(
     __metadata__: null,
     'conv.weight': { dtype: 'F16', shape: [2, 3], data_offsets: [0, 12] },
     steps: { dtype: 'F8_E8M0', shape: [4], data_offsets: [12, 16] },
-    // What bitsandbytes leaves beside a weight.
+    // A tensor that bitsandbytes stores beside a quantized weight.
     'conv.weight.absmax': { dtype: 'F32', shape: [1], data_offsets: [16, 20] },
   },
   20,

@@ -111,7 +111,7 @@ describe('converted to Aquatint’s blocks', () => {
   })
 })
 
-test('numbers in the metadata that no float64 has are skipped', async () => {
+test('integers in the metadata that are too large for a float64 to hold exactly are skipped', async () => {
   const copy = bytes()
   const view = new DataView(copy.buffer)
   const begin = new TextEncoder().encode('big')
@@ -145,7 +145,7 @@ describe('what is refused', () => {
   })
 
   test('mutated headers: each gives tensors inside the file, or an error with a code', async () => {
-    // A generator of small numbers: the mutations of each run are the same.
+    // A pseudorandom generator with a fixed seed, so that each run makes the same mutations.
     let state = 1
     const int = (below: number) => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) % below
     const numbers = [0n, 1n, 1n << 25n, (1n << 32n) - 1n, 1n << 40n, (1n << 53n) - 1n, (1n << 64n) - 1n]

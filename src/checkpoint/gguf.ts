@@ -81,12 +81,14 @@ function parseGguf(bytes: Uint8Array<ArrayBuffer>, source: ByteSource, file: str
     // ComfyUI-GGUF stores a tensor whose rows are not whole blocks as a matrix of another shape, and its own shape in the metadata.
     if (key.startsWith(originalShape) && Array.isArray(value)) shapes.set(key.slice(originalShape.length), value)
   }
-  if (!(alignment >= 1 && alignment <= 1 << 20)) throw wrong(file, `general.alignment is ${alignment}`)
+  if (!(alignment >= 1 && alignment <= 1 << 20))
+    throw wrong(file, `general.alignment is ${alignment}; allowed are 1 to ${1 << 20}`)
   const raw: RawTensor[] = []
   for (let i = 0; i < tensorCount; i++) {
     const name = reader.text()
     const rank = reader.uint32()
-    if (rank > ggufLimits.rank) throw wrong(file, `the tensor ${name} has ${rank} dimensions`)
+    if (rank > ggufLimits.rank)
+      throw wrong(file, `the tensor ${name} has ${rank} dimensions; allowed are at most ${ggufLimits.rank}`)
     // GGUF lists dimensions from the last to the first.
     const shape = Array.from({ length: rank }, () => reader.uint64()).toReversed()
     raw.push({ name, shape, type: reader.uint32(), offset: reader.uint64() })
@@ -110,7 +112,7 @@ function tensorEntry(
   file: string,
 ): TensorEntry {
   const count = elementCount(shape)
-  if (!Number.isSafeInteger(count)) throw wrong(file, `the tensor ${name} has the shape [${shape.join(', ')}]`)
+  if (!Number.isSafeInteger(count)) throw wrong(file, `the tensor ${name} is too large: its shape is [${shape.join(', ')}]`)
   const shown = original !== undefined && elementCount(original) === count ? original : shape
   const begin = dataBegin + offset
   const check = (bytes: number) => {
@@ -221,7 +223,7 @@ class HeaderReader {
 
   count(most: number, what: string): number {
     const value = this.uint64()
-    if (value > most) throw wrong(this.#file, `it says that it has ${value} ${what}; allowed are ${most}`)
+    if (value > most) throw wrong(this.#file, `it says that it has ${value} ${what}; allowed are at most ${most}`)
     return value
   }
 
@@ -248,7 +250,7 @@ class HeaderReader {
       }
       default: {
         const size = scalarBytes[type]
-        if (size === undefined) throw wrong(this.#file, `a metadata value has the type ${type}`)
+        if (size === undefined) throw wrong(this.#file, `a metadata value has the unknown type ${type}`)
         this.skip(size)
         return null
       }
@@ -260,7 +262,7 @@ class HeaderReader {
     const length = this.count(ggufLimits.headerBytes, 'entries of a list')
     const numbers: number[] = []
     for (let i = 0; i < length; i++) {
-      if (type === 9) throw wrong(this.#file, 'a metadata list holds lists')
+      if (type === 9) throw wrong(this.#file, 'a metadata list holds lists, which Aquatint does not read')
       const value = this.value(type)
       if (typeof value === 'number' && numbers.length < ggufLimits.rank) numbers.push(value)
     }

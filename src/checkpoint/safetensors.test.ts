@@ -102,7 +102,7 @@ test.each<[string, Uint8Array, string]>([
   ['no tensors', safetensorsFile({}, 0), 'accepted'],
   ['a tensor called __proto__', safetensorsFile('{"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1), 'accepted'],
   ['padding after the header', safetensorsFile('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}   ', 1), 'accepted'],
-])('%s', async (_, file, code) => {
+])('%s is accepted, or refused with its code', async (_, file, code) => {
   expect(await codeOf(file)).toBe(code)
 })
 
@@ -112,7 +112,7 @@ test('refuses a header length over the limit before reading it', async () => {
     new DataView(bytes.buffer).setBigUint64(0, length, true)
     const source = new MemorySource(bytes, Number.MAX_SAFE_INTEGER)
     await expect(readSafetensorsHeader(source, 'x')).rejects.toMatchObject({ code: 'safetensors-header-length' })
-    // The second read is for the words of the error: it shows whether the file is something else.
+    // The second read is for the error message: its bytes show whether the file has another format.
     expect(source.reads).toEqual([
       { begin: 0, end: 8 },
       { begin: 0, end: 512 },

@@ -123,7 +123,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
     new CheckpointError(code, `Tensor ${JSON.stringify(shown)} in ${file}: ${what}.`, { file, tensor: shown })
   if (!isJsonObject(value)) throw wrong('safetensors-tensor', 'its entry is not an object')
   const { dtype: dtypeName, shape, data_offsets: offsets } = value
-  if (typeof dtypeName !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a word')
+  if (typeof dtypeName !== 'string') throw wrong('safetensors-tensor', 'its dtype is not a string')
   // A tensor of a newer type may be one that no network needs, so it is refused only where it is read.
   const dtype = isDType(dtypeName) && dtypeName !== 'UNKNOWN' ? dtypeName : 'UNKNOWN'
   if (!Array.isArray(shape) || shape.length > safetensorsLimits.rank || !shape.every(isCount))
@@ -150,7 +150,7 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
   if (shape.includes(0)) bytes = 0
   for (const dim of bytes === 0 ? [] : shape) {
     bytes *= dim
-    if (!Number.isSafeInteger(bytes)) throw wrong('safetensors-size', 'its size overflows')
+    if (!Number.isSafeInteger(bytes)) throw wrong('safetensors-size', 'its size in bytes is too large for a file')
   }
   if (end - begin !== bytes)
     throw wrong('safetensors-size', `${dtype} [${shape.join(', ')}] takes ${bytes} bytes, but data_offsets give ${end - begin}`)

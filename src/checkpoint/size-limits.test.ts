@@ -194,7 +194,7 @@ const elsewhere = new Set(['small objects', 'many keys', 'one string of wide cha
 
 describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {
   test.each(Object.entries(heavyValues).filter(([kind]) => parser === 'config' || elsewhere.has(kind)))(
-    'full of %s',
+    'does not take too much memory for a file full of %s',
     async (_, heavyValue) => {
       const freeBytes = bytes - wrap('').length
       for (const part of [8, 1]) {
@@ -206,7 +206,7 @@ describe.each(limits)('$parser', ({ parser, bytes, wrap, right }) => {
     },
   )
 
-  test('with a large valid content', async () => {
+  test('reads a large valid file', async () => {
     expect(await outcomeOf(parser, JSON.stringify(right()))).toBe('read')
   })
 })

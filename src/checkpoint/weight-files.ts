@@ -112,7 +112,7 @@ export function chooseWeightFiles(paths: Iterable<string>, request: WeightFilesR
   if ([...names].some((name) => /\.(bin|ckpt|pt|pth|msgpack|h5)$/.test(name)))
     throw new UnsupportedError(
       'pickle-weights',
-      `The weights in ${where} are in a format that can run code (pickle) or that is not read; expected ${candidates(
+      `The weights in ${where} are in a format that can run code (pickle) or that Aquatint does not read; expected ${candidates(
         library,
         variant,
       )

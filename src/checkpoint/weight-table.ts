@@ -185,7 +185,10 @@ async function readWeightMap(repository: Repository, path: string, options: Read
   return parseWeightIndex(await indexSource.read({ begin: 0, end: indexSource.byteLength }, options), path)
 }
 
-/** Chooses a file's header and the tensors that are wanted. A file with tensors that are decoded when they are read is wanted as a whole. */
+/**
+ * Chooses the ranges of a file to download: the header and the wanted tensors. Returns null for a file that is downloaded whole: all its
+ * tensors are wanted, or some are decoded when they are read.
+ */
 export function wantedRanges(path: string, isWanted: (name: string) => boolean): ChooseRanges {
   return async (source, options) => {
     const tensors = [...(await readTensorFile(source, path, options)).tensors.values()]

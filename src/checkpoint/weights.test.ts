@@ -203,7 +203,7 @@ test('reads configs as Python writes them', () => {
   expect(config.x).toEqual([Number.NaN, Number.POSITIVE_INFINITY, 1e-5])
   expect(config.a).toBe(2)
   expect(Object.getPrototypeOf(config)).toBe(null)
-  // Keys that are numbers, as tokenizer_config.json and id2label have them: of two equal keys the last one counts here too.
+  // Keys that are numbers, as tokenizer_config.json and id2label have them: of two equal keys the last one counts.
   const numbered = parseConfig(bytes('{"a": [[], [1, [2]], "\\u00e9é"], "49407": {"7": 8}, "0": 1, "0": 2, "1e3": 3}'), 'c')
   expect(Object.entries(numbered)).toEqual([
     ['0', 2],

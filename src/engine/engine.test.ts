@@ -1,6 +1,7 @@
 /**
- * The engine and the client of the page together, over a real message channel: what crosses, what is cancelled, what settles. The
- * pipelines here are scripted; `client/engine-client.browser.test.ts` starts the real worker, and `e2e/slice.spec.ts` runs real pipelines.
+ * The engine and the client of the page together, over a real message channel: what they send and transfer, what a cancellation ends, and when
+ * promises settle. The pipelines here are scripted; `client/engine-client.browser.test.ts` starts the real worker, and `e2e/slice.spec.ts` runs
+ * real pipelines.
  */
 import { afterEach, expect, test, vi } from 'vitest'
 import { CheckpointError, HubError, isAquatintError } from '../errors.js'

@@ -26,7 +26,7 @@ import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
 import { transferPreviews, transferResult } from './transfers.js'
 
-/** The hooks of a call, both present: the engine passes them with every call. */
+/** The hooks that the engine passes with every call; both are always set. */
 interface EngineCallHooks extends CallHooks {
   readonly signal: AbortSignal
   readonly onProgress: (progress: PipelineProgress) => void

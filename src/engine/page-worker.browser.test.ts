@@ -9,7 +9,7 @@ installPageWorkers(port2, scope)
 
 afterEach(() => expect(unexpected).toEqual([]))
 
-/** Errors that reach nobody. */
+/** The messages of uncaught errors. Every test expects none. */
 const unexpected: string[] = []
 addEventListener('error', ({ message }) => unexpected.push(message))
 

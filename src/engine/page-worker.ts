@@ -21,7 +21,7 @@ export type FromHelper =
   | { readonly kind: 'messageerror' }
   | { readonly kind: 'error'; readonly error: Pick<ErrorEventInit, 'message' | 'filename' | 'lineno' | 'colno'> }
 
-/** A message that was sent before the first answer. */
+/** A message that was sent to a worker before its first answer. */
 interface Unanswered {
   readonly data: unknown
   readonly transfers: boolean
@@ -51,7 +51,7 @@ class PageWorker extends EventTarget {
   /** Aborted when the worker is terminated: it sends nothing afterwards. */
   readonly #end = new AbortController()
   readonly #OwnWorker: typeof Worker
-  /** Undefined after the first answer: the worker runs. */
+  /** The messages sent before the worker's first answer. Undefined afterwards. */
   #unanswered: Unanswered[] | undefined = []
   /** The worker that this thread has started because the page could not. */
   #own: Worker | undefined

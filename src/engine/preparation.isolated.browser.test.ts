@@ -41,29 +41,32 @@ test.each<readonly [string, FamilyCase]>([
   ['tiny-flux2-klein', { width: 64, height: 64 }],
   ['tiny-z-image', {}],
   ['few-steps/lcm', { imageToImage: false }],
-])('%s', async (fixture, { lora, ...more }) => {
-  const { item } = await fetchCase(fixture)
-  const planned = { ...preparedCase(item), numImagesPerPrompt: 2, imageToImage: true, ...more }
-  const { pipeline, before, after } = await load(fixture, planned)
-  const { imageToImage, ...options } = planned
-  const { width = 0, height = 0 } = options
-  await pipeline.generate(item.prompt, {
-    ...caseOptions(item, pipeline.info.scheduler.className),
-    ...options,
-    // Skip-layer guidance runs in the first step too.
-    skipLayerGuidanceStart: -1,
-    ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
-  })
-  expect(after).toEqual([])
-  const count = before.length
-  expect(count).toBeGreaterThan(30)
+])(
+  '%s compiles all kernels before its first generation, and those of a LoRA when it is loaded',
+  async (fixture, { lora, ...more }) => {
+    const { item } = await fetchCase(fixture)
+    const planned = { ...preparedCase(item), numImagesPerPrompt: 2, imageToImage: true, ...more }
+    const { pipeline, before, after } = await load(fixture, planned)
+    const { imageToImage, ...options } = planned
+    const { width = 0, height = 0 } = options
+    await pipeline.generate(item.prompt, {
+      ...caseOptions(item, pipeline.info.scheduler.className),
+      ...options,
+      // Skip-layer guidance runs in the first step too.
+      skipLayerGuidanceStart: -1,
+      ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
+    })
+    expect(after).toEqual([])
+    const count = before.length
+    expect(count).toBeGreaterThan(30)
 
-  if (lora === undefined) return
-  await pipeline.loadLoraWeights(servedAt(`lora/${lora}.safetensors`))
-  await pipeline.generate(item.prompt, caseOptions(item, pipeline.info.scheduler.className))
-  expect(after).toEqual([])
-  expect(before.length).toBeGreaterThan(count)
-})
+    if (lora === undefined) return
+    await pipeline.loadLoraWeights(servedAt(`lora/${lora}.safetensors`))
+    await pipeline.generate(item.prompt, caseOptions(item, pipeline.info.scheduler.className))
+    expect(after).toEqual([])
+    expect(before.length).toBeGreaterThan(count)
+  },
+)
 
 test('tiny-sd3 compiles no kernel in its first generation with a LoRA, which is loaded before it', async () => {
   const { item } = await fetchCase('tiny-sd3')

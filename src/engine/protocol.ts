@@ -76,9 +76,9 @@ export interface EngineApi {
     options: GenerateOptions,
     onEvents: EventSink,
   ): Promise<GenerateResult>
-  /** Loads, activates or removes LoRAs, after the generations that were requested before. Returns those that are loaded then. */
+  /** Loads, activates or removes LoRAs, after the generations that were requested before. Returns the LoRAs that are loaded afterwards. */
   adapters(call: CallId, pipeline: PipelineId, command: AdapterCommand, onEvents: EventSink): Promise<readonly LoraInfo[]>
-  /** Encodes prompts, in turn with generations. */
+  /** Encodes prompts, after the generations that were requested before. */
   encodePrompt(
     call: CallId,
     pipeline: PipelineId,

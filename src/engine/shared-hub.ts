@@ -6,11 +6,11 @@ import { Hub } from '../hub/hub.js'
 /** Opens the hub once, and reports failures of its storage to the current listeners. */
 export class SharedHub {
   #hub: Promise<Hub> | undefined
-  /** A storage failure that occurred before, for listeners that start later. */
+  /** The last storage failure, for listeners that are added later. */
   #trouble: StorageError | undefined
   readonly #listeners = new Set<(error: StorageError) => void>()
 
-  /** Opens the hub, or gives the one that is open. */
+  /** Opens the hub, or returns the one that is open. */
   open(): Promise<Hub> {
     this.#hub ??= Hub.open({
       onStorageTrouble: (error) => {
@@ -24,7 +24,7 @@ export class SharedHub {
     return this.#hub
   }
 
-  /** Runs `work` with the hub; `onTrouble` receives storage failures from before and from while it runs. */
+  /** Runs `work` with the hub; `onTrouble` receives the last storage failure from before, and each one that occurs while `work` runs. */
   async use<T>(onTrouble: (error: StorageError) => void, work: (hub: Hub) => Promise<T>): Promise<T> {
     this.#listeners.add(onTrouble)
     try {

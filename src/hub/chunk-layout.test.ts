@@ -61,10 +61,10 @@ describe('Content-Range', () => {
     ['bytes */100', { total: 100 }],
     ['bytes 0-9/0', { range: { begin: 0, end: 10 } }],
     ['bytes */0', { total: 0 }],
-  ])('%s', (header, parsed) => expect(parseContentRange(header)).toEqual(parsed))
+  ])('is read from %j', (header, parsed) => expect(parseContentRange(header)).toEqual(parsed))
 
   it.each(['', 'bytes', 'bytes 0-9', 'items 0-9/10', 'bytes 0-9/10/11', 'bytes -5/10', 'bytes 0-99999999999999999999/10'])(
-    'not %j',
+    'is not read from %j',
     (header) => expect(parseContentRange(header)).toBeUndefined(),
   )
 })

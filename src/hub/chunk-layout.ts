@@ -57,7 +57,7 @@ export interface ContentRange {
   readonly total?: number
 }
 
-/** Parses a `Content-Range` header (RFC 9110, 14.4), also in the forms that some servers send. Undefined when it has no meaning. */
+/** Parses a `Content-Range` header (RFC 9110, 14.4), also in the nonstandard forms that some servers send. Undefined if the header is malformed. */
 export function parseContentRange(header: string): ContentRange | undefined {
   const match = /^bytes[ =:]\s*(?:(\d{1,16})\s*-\s*(\d{1,16})|\*)\s*\/\s*(\d{1,16}|\*)$/i.exec(header.trim())
   if (match === null) return undefined

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { checkBaseUrl, checkPath, checkRevision, encodePath, isRepositoryId, isSafePath, stripQuery } from './names.js'
 
 describe('repository ids', () => {
-  it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'a/b', 'A_b/c_d.e'])('%s', (id) => expect(isRepositoryId(id)).toBe(true))
+  it.each(['stabilityai/stable-diffusion-xl-base-1.0', 'a/b', 'A_b/c_d.e'])('may be %s', (id) =>
+    expect(isRepositoryId(id)).toBe(true),
+  )
   it.each([
     '',
     'gpt2',
@@ -22,11 +24,11 @@ describe('repository ids', () => {
     'a/%2e%2e',
     'ä/b',
     `a/${'b'.repeat(97)}`,
-  ])('not %j', (id) => expect(isRepositoryId(id)).toBe(false))
+  ])('may not be %j', (id) => expect(isRepositoryId(id)).toBe(false))
 })
 
 describe('revisions', () => {
-  it.each(['main', 'refs/pr/12', 'v1.0', 'fp16', '0123456789012345678901234567890123456789'])('%s', (revision) =>
+  it.each(['main', 'refs/pr/12', 'v1.0', 'fp16', '0123456789012345678901234567890123456789'])('may be %s', (revision) =>
     expect(checkRevision(revision)).toBe(revision),
   )
   it.each([
@@ -49,11 +51,13 @@ describe('revisions', () => {
     'a.',
     'x'.repeat(256),
     '\udc00',
-  ])('not %j', (revision) => expect(() => checkRevision(revision)).toThrow(expect.objectContaining({ code: 'bad-revision' })))
+  ])('may not be %j', (revision) =>
+    expect(() => checkRevision(revision)).toThrow(expect.objectContaining({ code: 'bad-revision' })),
+  )
 })
 
 describe('paths', () => {
-  it.each(['a', 'unet/config.json', 'a b/ü.txt', '100%.txt', 'a%20b', '...', '.gitattributes'])('%s', (path) =>
+  it.each(['a', 'unet/config.json', 'a b/ü.txt', '100%.txt', 'a%20b', '...', '.gitattributes'])('may be %s', (path) =>
     expect(checkPath(path)).toBe(path),
   )
   it.each([
@@ -76,7 +80,7 @@ describe('paths', () => {
     '%25252525252525252e',
     'x'.repeat(1025),
     'half of a pair \ud83d',
-  ])('not %j', (path) => expect(isSafePath(path)).toBe(false))
+  ])('may not be %j', (path) => expect(isSafePath(path)).toBe(false))
 
   it('are percent-encoded part by part', () => expect(encodePath('a b/#?.txt')).toBe('a%20b/%23%3F.txt'))
 })
@@ -86,7 +90,7 @@ describe('base URLs', () => {
     expect(checkBaseUrl('https://x.org/a?token=1#b')).toBe('https://x.org/a/'))
   it('may be relative to the page', () =>
     expect(checkBaseUrl('./models/x', 'https://x.org/app/')).toBe('https://x.org/app/models/x/'))
-  it.each(['', 'x', './x', 'ftp://x', 'data:,x', 'https://user:secret@x.org/'])('not %j', (url) =>
+  it.each(['', 'x', './x', 'ftp://x', 'data:,x', 'https://user:secret@x.org/'])('may not be %j', (url) =>
     expect(() => checkBaseUrl(url)).toThrow(
       expect.objectContaining({ code: 'bad-url', message: expect.stringContaining('URL') }),
     ),

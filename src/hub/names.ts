@@ -96,7 +96,7 @@ function shown(value: string): string {
   return JSON.stringify(cut(stripQuery(value)))
 }
 
-/** 16 TiB. A file's record grows with its number of chunks: about a million at this size. */
+/** The longest file: 16 TiB. A file's record grows with its number of chunks, which is about a million at this size. */
 const maxSize = 2 ** 44
 
 /** Whether `value` is a valid length of a file in bytes. */

@@ -19,7 +19,7 @@ export interface ByteSource {
   readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory that the caller owns. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
-  /** Resolves when a read of these bytes need not wait for a download. Absent when it never does. @throws as {@link read} */
+  /** Resolves when a read of these bytes need not wait for a download. Absent if no read ever waits for one. @throws as {@link read} */
   arrived?(range: ByteRange, options?: ReadOptions): Promise<void>
 }
 
@@ -54,8 +54,8 @@ export interface RepositoryFile {
 }
 
 /**
- * Chooses which bytes of a file are fetched, from its header: the ranges that will be read, in any order. Null for the whole file. `source` may fetch what
- * it reads.
+ * Chooses which bytes of a file are fetched, from its header: the ranges that will be read, in any order. Null for the whole file. A read of
+ * `source` may download the bytes that it reads.
  */
 export type ChooseRanges = (source: ByteSource, options?: ReadOptions) => Promise<readonly ByteRange[] | null>
 
@@ -69,7 +69,10 @@ export interface FileProgress {
   readonly total: number
   /** Bytes of `loaded` that were in the cache before. */
   readonly cached: number
-  /** `queued`: waits for another download; `verifying`: is being compared with the published hash; `complete`: whole and verified. */
+  /**
+   * `queued`: waits for another download; `verifying`: is being compared with the published hash; `complete`: all requested bytes are stored, and a
+   * whole file is verified.
+   */
   readonly phase: 'queued' | 'downloading' | 'verifying' | 'complete'
   /** `memory` once a part of the file could not be stored, so that the next load downloads that part again. Absent means `cache`. */
   readonly storage?: 'cache' | 'memory' | undefined

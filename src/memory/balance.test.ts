@@ -31,7 +31,7 @@ const offer = (name: DeviceName, maxMemory: number, own = parts): DeviceOffer =>
 })
 const places = (offers: DeviceOffer[]) => orThrow(balanceComponents(offers))
 
-test("a map by name; other components go to the device named '' or are left open", () => {
+test("a map gives components their devices by name; the others get the device under the name '', or none", () => {
   expect(mappedDevice({ text_encoder: 'wasm' }, 'text_encoder')).toBe('wasm')
   expect(mappedDevice({ text_encoder: 'wasm' }, 'unet')).toBeUndefined()
   expect(mappedDevice({ unet: 'webgpu', '': 'wasm' }, 'unet')).toBe('webgpu')

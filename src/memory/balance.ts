@@ -85,8 +85,8 @@ interface Choice {
 
 /**
  * The device of each component so that all can stay there, as diffusers' `device_map='balanced'`: the largest component first, each goes
- * to the fast device that has most memory left with it, and to a slow one only if no fast one has enough.
- * A refusal says `does-not-fit` with bytes needed and offered, by device; or `buffer-too-large` if no device has such buffers.
+ * to the fast device that then has most memory left, and to a slow one only if no fast one has enough.
+ * A refusal says `does-not-fit` with bytes needed and offered, by device; or `buffer-too-large` if no device allows buffers that large.
  */
 export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<string, DeviceName> | Refusal {
   const places = offers.map((offer): Place => ({ offer, weights: 0, activations: 0 }))

@@ -76,7 +76,7 @@ test('blocks that only the first run uses are kept if everything fits; otherwise
   for (const once of [1, 2, 4]) checkBudgets([3, 20, 18, 2, 18, 17, 8, 1], () => 1, once)
 })
 
-test('beside what another plan keeps, blocks are streamed ahead, one by one, or not at all', () => {
+test('in the bytes that another plan leaves, blocks are streamed ahead or one by one, or there is no plan', () => {
   expect(planStreaming([4, 0, 9, 3], 13)).toMatchObject({ overlaps: true, ringBytes: 13, keptBytes: 0, streamedBytes: 16 })
   expect(planStreaming([4, 0, 9, 3], 12)).toMatchObject({ overlaps: false, ringBytes: 9 })
   expect(planStreaming([4, 0, 9, 3], 8)).toBeUndefined()

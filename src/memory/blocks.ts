@@ -6,8 +6,8 @@
  * each block size, all larger blocks are kept, and sets of the other blocks are tried: one set for each sum of bytes that a set can have. Two
  * sets of almost the same sum are equally good, so at most {@link mostSums} different sums are tried.
  *
- * The first blocks may be those that only the first run of a generation uses. They are kept if all blocks are, and else streamed by that run: `once`
- * is their number.
+ * The first blocks may be those that only the first run of a generation uses. They are kept if all blocks are kept; otherwise that run
+ * streams them. `once` is their number.
  *
  * A larger budget never streams more, because the budget only chooses: the sets to choose from depend on the blocks alone.
  */
@@ -30,7 +30,7 @@ export interface BlockPlan {
 /** The most sums of blocks' bytes that are kept. If there are more sums, the chosen set may differ from the best one by up to 1/255 of all bytes. */
 const mostSums = 256
 
-/** The most that the streamed blocks take at once. The first of each run follows the last, because one run follows another. */
+/** The most that the streamed blocks take at once. The last block of a run is followed by the first block of the next run. */
 function ringOf(blocks: readonly number[], keeps: readonly boolean[], overlaps: boolean, once: number): number {
   let [first, before, largest, pair, repeated] = [0, 0, 0, 0, 0]
   for (const [index, bytes] of blocks.entries()) {
@@ -146,7 +146,7 @@ export function planStreaming(blocks: readonly number[], budget: number, once = 
   return [true, false].map((overlaps) => describe(blocks, keeps, overlaps, once)).find(({ peakBytes }) => peakBytes <= budget)
 }
 
-/** The first set, so the one that keeps most, whose peak is within the budget. */
+/** The plan of the first set whose peak is within the budget. The sets are sorted, so this set keeps most. */
 function best(
   blocks: readonly number[],
   sets: readonly Candidate[],

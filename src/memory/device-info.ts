@@ -20,16 +20,15 @@ export interface DeviceCapabilities {
   readonly streamsWeights: boolean
   /** Whether its memory account counts what runs hold, or weights alone. */
   readonly countsActivations: boolean
-  /** How graphs are cut into programs: a GPU compiles equal blocks once; on the CPU each session holds its weights, so there is one. */
+  /** How graphs are cut into programs. A GPU compiles equal blocks once (`block`). On the CPU each session holds its own weights, so a component is one program. */
   readonly granularity: 'block' | 'component'
   /** How programs get weights: with each run, or copied into the session when it is made. */
   readonly weightsAs: 'input' | 'initializer'
-  /** Whether onnxruntime has GEGLU in one kernel for it, BiasSplitGelu. */
+  /** Whether onnxruntime computes GEGLU in one kernel on this kind of device: BiasSplitGelu. */
   readonly hasBiasSplitGelu: boolean
   /**
    * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
-   * a cancel and the
-   * report of a broken value. On the CPU a step is finished when its call returns.
+   * a cancel and the report of a broken value. On the CPU a step is finished when its call returns.
    */
   readonly stepsInFlight: number
 }
@@ -78,7 +77,7 @@ export interface DeviceInfo {
   readonly name: DeviceName
   /** The device's kind. */
   readonly kind: DeviceKind
-  /** Vendor and architecture as the adapter reports them, a few words if it reports nothing, or `cpu`. */
+  /** Vendor and architecture as the adapter reports them, a short description if it reports neither, or `cpu` without a GPU. */
   readonly description: string
   /** Whether the adapter is a software one. */
   readonly isFallbackAdapter: boolean
@@ -101,8 +100,8 @@ export function computeType(wanted: 'float32' | 'float16', { shaderF16 }: Pick<D
 }
 
 /**
- * Whether a device's graphs of this type compute GEGLU in one kernel, BiasSplitGelu. onnxruntime's cache of compiled kernels does not distinguish its
- * types, so a GPU that has float16 must not use it in float32 too.
+ * Whether a device's graphs of this type compute GEGLU in one kernel, BiasSplitGelu. onnxruntime's cache of compiled kernels does not distinguish the
+ * types of this kernel, so a GPU that has float16 must not use it in float32 too.
  */
 export function fusesGeglu(
   dtype: 'float32' | 'float16',

@@ -4,7 +4,7 @@ import { MemoryLimit, type KnownMemory } from './memory-limit.js'
 import { canShrink, leastBudget, planMemory, type ComponentPlan, type MemoryPlan } from './plan.js'
 import { isRefusal, orThrow, type Refusal } from './refusal.js'
 
-/** Ten blocks of 100 bytes, two of them neighbours of 10, and 50 beside weights. */
+/** Ten blocks of 100 bytes and two of 10, 20 bytes of shared weights, and 50 bytes of activations. */
 const unet: ComponentNeeds = {
   name: 'unet',
   blocks: Array.from({ length: 12 }, (_, index) => ({ name: `${index}`, bytes: index % 6 === 5 ? 10 : 100 })),

@@ -21,7 +21,7 @@ export class MemoryLimit {
   #isFound = false
   readonly #tooMany = new Map<string, number>()
 
-  /** `allowed`: by the caller, in bytes. `guess`: used without it. */
+  /** `allowed`: the bytes that the caller allows. `guess`: the bytes to use if the caller set no limit. */
   constructor(allowed: number | undefined, guess: number | undefined) {
     this.#allowed = allowed
     this.#bytes = allowed ?? guess
@@ -38,13 +38,19 @@ export class MemoryLimit {
     return this.#isGuess ? undefined : this.#bytes
   }
 
-  /** The memory to plan with first: that which the device turned out to have. Undefined if the caller allows just as much. If this plan is refused, the caller's limit is used. */
+  /**
+   * The memory to plan with first: what the device turned out to have. If this plan is refused, plan with {@link allowed}. Undefined if there is only
+   * the caller's limit, or a guess.
+   */
   get found(): KnownMemory | undefined {
     if (this.limit === this.#allowed) return undefined
     return { maxMemory: this.limit, foundMemory: undefined, tooMany: this.#tooMany }
   }
 
-  /** The memory to plan with if that plan is refused: what the caller allows, with streamed weights limited to the memory that was found. */
+  /**
+   * The memory to plan with if {@link found} is undefined or its plan is refused: what the caller allows, with streamed weights limited to the memory
+   * that was found.
+   */
   get allowed(): KnownMemory {
     return { maxMemory: this.#allowed, foundMemory: this.#isFound ? this.#bytes : undefined, tooMany: this.#tooMany }
   }

@@ -11,7 +11,7 @@ export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
   return storageBytes(valueBytes(type, dims))
 }
 
-/** The results of stages that run once which other stages read: they stay from run to run. */
+/** The results that stages that run only once pass to other stages: they stay from run to run. */
 export function keptValues(graph: ComponentGraph): readonly ValueInfo[] {
   const read = new Set(graph.stages.flatMap(({ once, inputs }) => (once === true ? [] : Object.values(inputs))))
   return graph.stages.flatMap(({ once, program, outputs }) =>
@@ -121,12 +121,12 @@ export function needsOf(name: string, graph: ComponentGraph, table: WeightTable)
   }
 }
 
-/** Bytes of the buffers through which an upload adds these factors. */
+/** Bytes of the buffers with which an upload adds the factors A and B of LoRAs to a weight: the factors have `a` and `b` bytes. */
 function stagingBytes({ a, b }: { readonly a: number; readonly b: number }): number {
   return a === 0 ? 0 : storageBytes(a) + storageBytes(b) + 32
 }
 
-/** Bytes of the buffers for the factors A and B that an upload adds to these weights, one weight after the other: those of the largest. */
+/** The most bytes that the factors A and B of LoRAs have for any of these weights: an upload adds them to one weight after the other. */
 export function factorBytes(entries: readonly TensorEntry[]): { readonly a: number; readonly b: number } {
   let [a, b] = [0, 0]
   for (const { fused } of entries) {

@@ -12,7 +12,7 @@ import { isRefusal, type Refusal } from './refusal.js'
 /** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and a component that is too large streams its blocks. */
 export type Residence = 'resident' | 'model' | 'block'
 
-/** One component's part of a plan. Bytes of GPU buffers. */
+/** One component's part of a plan. Sizes are bytes of GPU buffers. */
 export interface ComponentPlan {
   /** As in model_index.json, such as `unet`. */
   readonly name: string
@@ -46,15 +46,15 @@ export type WeightPlan = Pick<ComponentPlan, 'weightBudget' | 'blocks'>
 
 /** The plan of one device: which weights it holds, and when. */
 export interface MemoryPlan {
-  /** How weights stay; `model` and `block`: one component at a time. */
+  /** How long weights stay on the device. With `model` and `block`, it holds one component at a time. */
   readonly residence: Residence
   /** Bytes that the plan stays within. */
   readonly maxMemory: number
-  /** Bytes that stay through the run beside components: prompt embeddings, latents. */
+  /** Bytes of prompt embeddings and latents, which stay on the device for the whole run. */
   readonly heldBytes: number
   /** The most bytes that are expected at once: never more than `maxMemory`. */
   readonly peakBytes: number
-  /** In the order they run. */
+  /** The components in the order in which they run. */
   readonly components: readonly ComponentPlan[]
 }
 
@@ -63,7 +63,7 @@ export interface MemoryPlanOptions {
   readonly offload: Residence | 'auto'
   /** Bytes of GPU buffers to stay within: a plan that takes more is refused. */
   readonly maxMemory: number
-  /** Bytes that stay through the run beside components: latents, embeddings. */
+  /** Bytes of prompt embeddings and latents, which stay on the device for the whole run. */
   readonly heldBytes?: number | undefined
   /** Bytes of the largest buffer that the device allows. Absent: no limit. */
   readonly maxBufferSize?: number | undefined
@@ -78,7 +78,7 @@ export interface MemoryPlanOptions {
 
 const order: readonly Residence[] = ['resident', 'model', 'block']
 
-/** A budget for a GPU without one: WebGPU does not report how much memory there is, so twice the largest buffer, from 1 to 8 GiB. */
+/** The budget if the caller set none: twice the largest buffer, from 1 to 8 GiB. It is a guess: WebGPU does not report how much memory a GPU has. */
 export function guessBudget(info: Pick<DeviceInfo, 'maxBufferSize'>): number {
   return Math.min(Math.max(2 * info.maxBufferSize, 2 ** 30), 8 * 2 ** 30)
 }
@@ -219,12 +219,12 @@ function leastWeights({ blocks, sharedBytes }: ComponentNeeds): number {
 /** The weight budget with which a component keeps nothing and still uploads each block while the one before runs. */
 export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
   const used = blocks.filter(({ bytes }) => bytes > 0)
-  // Another run follows, without the blocks that only the first one uses.
+  // The next run follows, and skips the blocks that only the first run uses.
   const first = used.find(({ once }) => once !== true)
   return sharedBytes + Math.max(0, ...used.map(({ bytes }, index) => bytes + (used[index + 1] ?? first ?? { bytes: 0 }).bytes))
 }
 
-/** The fewest bytes that {@link planMemory} finds a plan of this residence for; with `block`, one that streams ahead. */
+/** The smallest budget for which {@link planMemory} finds a plan with this residence; with `block`, a plan that streams ahead. */
 export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence, heldBytes = 0): number {
   const all = allWeights(needs)
   const each = needs.map((component) => {
@@ -242,7 +242,7 @@ export function leastActivations({ ways }: ComponentNeeds): number {
 
 /** The memory that a GPU offers to a generation. */
 export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
-  /** The residence of weights if the generation fits with it. */
+  /** The residence to use if the generation fits with it. */
   readonly offload: Residence
   /** Bytes to stay within. Undefined: the caller set no limit; the plan uses a guess, which refuses nothing. */
   readonly maxMemory: number | undefined
@@ -250,8 +250,8 @@ export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
 }
 
 /**
- * The plan of one generation on a GPU: weights stay as they usually do or, if that leaves too little memory, as the first tighter
- * residence says. Without a limit the plan stays within a guess, or within the least that it needs if that is more.
+ * The plan of one generation on a GPU, with the offered residence or, if the generation does not fit with it, the first tighter residence with
+ * which it fits. Without a limit the plan stays within a guess, or within the least that it needs if that is more.
  * A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan | Refusal {

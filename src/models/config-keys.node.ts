@@ -15,10 +15,10 @@ import { fixtures, readJson, runGraph, type MemoryEntry, type PlainTensor } from
 import type { NetworkModel } from './types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
-/** The library's output: unchanged, none because it failed, or samples of it. */
+/** What a change does to the library's output: nothing (`same`), the library fails (`error`), or the new output has these samples. */
 type Judgement = 'same' | 'error' | readonly number[]
 
-/** One class with a small config, and each change of one key. Without a value the key is left out. */
+/** One class with a small config, and each change of one key. A change without a value leaves the key out. */
 export interface KeyCase {
   readonly class: string
   readonly config: Config
@@ -141,7 +141,7 @@ function denoiserRun(
   if (graph.inputs.some(({ name }) => name === 'add_embeds')) inputs['add_embeds'] = addEmbeds(config)
   if (graph.inputs.some(({ name }) => name === 'attention_mask'))
     inputs['attention_mask'] = { dims: [1, 5], data: Float32Array.of(1, 1, 1, 0, 0) }
-  // The fixture's runs have no guidance scale. Its projection has no bias, so zeros add nothing.
+  // The fixture's runs have no guidance scale. The projection of its embedding has no bias, so zeros add nothing.
   const guidance = graph.inputs.find(({ name }) => name === 'timestep_cond')?.dims
   if (guidance !== undefined)
     inputs['timestep_cond'] = { dims: guidance, data: new Float32Array((guidance[0] ?? 0) * (guidance[1] ?? 0)) }

@@ -56,13 +56,16 @@ test('the fixture has changes of each kind for each class', () => {
   }
 })
 
-test.each(cases.map((item, index) => [`${item.class} ${index}`, item] as const))('%s', async (_, item) => {
-  const base = keyRuns(item.class, item.config)
-  expect(difference(await sampleRuns(base), item.output)).toBeLessThanOrEqual(tolerance)
-  const faults: string[] = []
-  for (const change of item.changes) {
-    const found = await fault(item, base, change)
-    if (found !== null) faults.push(`${change[0]} ${change.length < 3 ? 'left out' : JSON.stringify(change[2])}: ${found}`)
-  }
-  expect(faults).toEqual([])
-})
+test.each(cases.map((item, index) => [`${item.class} ${index}`, item] as const))(
+  '%s: each changed key has the effect that it has in diffusers or transformers, or is refused',
+  async (_, item) => {
+    const base = keyRuns(item.class, item.config)
+    expect(difference(await sampleRuns(base), item.output)).toBeLessThanOrEqual(tolerance)
+    const faults: string[] = []
+    for (const change of item.changes) {
+      const found = await fault(item, base, change)
+      if (found !== null) faults.push(`${change[0]} ${change.length < 3 ? 'left out' : JSON.stringify(change[2])}: ${found}`)
+    }
+    expect(faults).toEqual([])
+  },
+)

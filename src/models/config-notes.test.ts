@@ -1,4 +1,7 @@
-/** Config values that diffusers or transformers ignores in the runs of fixtures/config-keys: the model lists them, so that a load can note them. */
+/**
+ * Tests that a model lists the config values that diffusers or transformers ignores (recorded in fixtures/config-keys), so that loading can
+ * report them.
+ */
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +11,10 @@ import { changedConfig, readKeyCases, type KeyCase } from './config-keys.node.js
 import { networkDefinition } from './registry.js'
 import { fixtures, readJson } from './testing.node.js'
 
-/** Keys that say nothing of the network, that the pipelines read, or that only say how the same weights are stored and how exactly they are used. */
+/**
+ * Keys that do not describe the network, keys that the pipelines read, and keys that only say how weights are stored or how precisely they
+ * are used.
+ */
 const readElsewhere = new Set([
   'architectures',
   'dtype',

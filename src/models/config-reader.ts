@@ -44,7 +44,7 @@ export class ConfigReader {
     return Object.hasOwn(this.#config, key) ? this.#config[key] : undefined
   }
 
-  /** A whole number; `fallback` when missing. null is no number, as in Python. */
+  /** A whole number; `fallback` when missing. null is invalid, as None is in Python. */
   integer(key: string, fallback: number | undefined, bounds: Bounds): number {
     const value = this.#given(key, fallback)
     if (!isWithin(value, bounds) || !Number.isInteger(value)) throw this.invalid(key, `a whole number ${range(bounds)}`)
@@ -63,7 +63,7 @@ export class ConfigReader {
     return value
   }
 
-  /** Whether Python takes the value for true, as diffusers does: null is false. `fallback` when missing. */
+  /** Whether the value is true in Python, where diffusers tests it: null counts as false. `fallback` when missing. */
   boolean(key: string, fallback: boolean): boolean {
     return isTruthy(this.raw(key), fallback)
   }
@@ -133,14 +133,14 @@ export class ConfigReader {
     if (typeof value !== 'string' || !allowed.includes(value.toLowerCase())) this.require(key, ...allowed)
   }
 
-  /** Refuses the config if `key` is one of `refused`. The library takes every other value for `usual`. */
+  /** Refuses the config if `key` is one of `refused`. diffusers or transformers treats every other value as `usual`. */
   refuse(key: string, usual: string | null, ...refused: readonly string[]): void {
     const value = this.raw(key)
     if (refused.some((name) => name === value)) throw this.unsupported(key, [usual])
     this.unused(key, usual)
   }
 
-  /** Refuses the config if Python takes the value of `key` for true. */
+  /** Refuses the config if the value of `key` is true in Python. */
   requireFalse(key: string): void {
     if (this.boolean(key, false)) throw this.unsupported(key, [null, false])
   }
@@ -151,8 +151,8 @@ export class ConfigReader {
   }
 
   /**
-   * Accepts a key that is read only with other values of other keys, or never. A value other than the `usual` ones, null and false is listed in
-   * {@link unusedValues}.
+   * Accepts a key that the class reads only if other keys have other values, or never reads. A value other than the `usual` ones, null and
+   * false is listed in {@link unusedValues}.
    */
   unused(key: string, ...usual: readonly (string | number | boolean | readonly number[] | null)[]): void {
     const value = this.raw(key) ?? null
@@ -178,7 +178,7 @@ export class ConfigReader {
    * @throws UnsupportedError `unsupported-config` for weights that another tool has quantized
    */
   finish(): Config {
-    // readQuantizationConfig has removed Aquatint's own note before.
+    // readQuantizationConfig has already removed the key from configs that Aquatint wrote.
     this.require('quantization_config')
     const left = Object.entries(this.#config).filter(([key, value]) => !this.#seen.has(key) && value !== null && value !== false)
     return Object.fromEntries(left)

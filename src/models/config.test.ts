@@ -129,7 +129,7 @@ test.each([
   [CLIPTextModel, clip],
   [T5EncoderModel, t5],
   [SD3Transformer2DModel, sd3],
-] as const)('$className leaves out the keys that it does not have, and lists those that say something', (definition, config) => {
+] as const)('$className leaves out the keys that it does not have, and lists those with a value', (definition, config) => {
   const keys = { a_key_of_the_future: { x: 1 }, one_more: 'on', empty: null, off: false }
   const { ignoredKeys } = definition.fromConfig({ ...config, ...keys })
   expect(ignoredKeys).toEqual({ a_key_of_the_future: { x: 1 }, one_more: 'on' })
@@ -159,7 +159,7 @@ test('the details of an error are plain data', () => {
   expect(long.message.length).toBeLessThan(600)
 })
 
-describe('sizes', () => {
+describe('is refused by its size or number:', () => {
   const cases: readonly (readonly [string, () => unknown])[] = [
     ['batch 0', () => graphFor(UNet2DConditionModel, unet, { ...size, batch: 0 }, options)],
     ['a fraction of a pixel', () => graphFor(UNet2DConditionModel, unet, { ...size, height: 8.5 }, options)],
@@ -223,7 +223,7 @@ test('a model says what the host computes, as its config requires', () => {
     rows: 1514,
     width: 32,
   })
-  // cos(0) first, as flip_sin_to_cos says.
+  // cos(0) comes first, because flip_sin_to_cos is true.
   expect([...(UNet2DConditionModel.fromConfig(unet).stepInputs([0])['timestep_proj']?.data ?? [])]).toEqual([
     ...Array.from({ length: 8 }, () => 1),
     ...Array.from({ length: 8 }, () => 0),

@@ -1,4 +1,4 @@
-/** For this folder's tests, in Node only: the calls that the fixtures recorded of each component, as this folder's graphs take them. */
+/** For this folder's tests, in Node only: reads the calls of each component that the fixtures recorded, with inputs for this folder's graphs. */
 
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -28,10 +28,10 @@ export interface FixtureCall {
   readonly definition: NetworkDefinition
   readonly config: Config
   readonly table: Table
-  /** The graph of the call first; after it, one that uses the tensors which the call leaves out. */
+  /** Writes the graph of the call and, if this graph leaves tensors of the checkpoint unused, a second graph that uses them. */
   readonly write: (options: WriteOptions) => readonly [ComponentGraph, ...ComponentGraph[]]
   readonly inputs: Readonly<Record<string, PlainTensor>>
-  /** The reference's outputs by our names. */
+  /** The reference's outputs, by Aquatint's names. */
   readonly expected: Readonly<Record<string, PlainTensor>>
 }
 
@@ -68,7 +68,10 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
   return new Map(calls.map((call) => [`${call.component}.${call.call}`, (variant) => read(call, variant)]))
 }
 
-/** What depends on the role of the network. `outputs`: Aquatint's name for each output whose name in the fixture is another one. */
+/**
+ * The parts of a call that depend on the network's role. `outputs`: Aquatint's names of the outputs that the fixture names differently, by
+ * the fixture's names.
+ */
 interface Prepared {
   readonly write: FixtureCall['write']
   readonly inputs: Readonly<Record<string, PlainTensor>>
@@ -175,7 +178,7 @@ function prepareDenoiser(
   return {
     write: (options) => {
       const whole = graphFor(definition, config, size, options)
-      // The layers are those of fixtures/generator/networks/networks.py.
+      // fixtures/generator/networks/networks.py recorded the call without these layers.
       return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
     },
     inputs: {

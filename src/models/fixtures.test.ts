@@ -6,7 +6,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { relativeError, runGraph } from './testing.node.js'
 
-/** The sums are computed in float32 and in another order. */
+/** Both sides compute in float32, but add in different orders. */
 const tolerance = 1e-5
 
 const forms: readonly WriteOptions[] = (['component', 'block'] as const).flatMap((granularity) =>
@@ -18,7 +18,7 @@ test('there are fixtures', () => {
 })
 
 describe.each(fixtureNames())('%s', (name) => {
-  test.each([...fixtureCalls(name)])('%s', async (_, read) => {
+  test.each([...fixtureCalls(name)])('%s computes what PyTorch computed', async (_, read) => {
     const { definition, table, write, inputs, expected } = read()
     for (const options of forms) {
       const { graphs, unexpected } = matchWeights(definition, write(options), table)

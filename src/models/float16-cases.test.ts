@@ -1,4 +1,4 @@
-/** Which classes and fixtures the tests in float16 run: all that need it. A new class or fixture without a case fails here. */
+/** Checks that the float16 tests cover all classes and fixtures that need them: a new class or fixture without a case fails here. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

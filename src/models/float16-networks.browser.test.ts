@@ -1,7 +1,8 @@
 /**
- * Whole networks in float16 on the GPU, against float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with quantized weights.
- * Each error is at most 1.5 times PyTorch's own in float16 on the same weights (where float16 alone overflows, with products in float16 and sums in float32).
- * With quantized weights, both compute with the dequantized weights in float32 for comparison.
+ * Whole networks in float16 on the GPU, against float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with
+ * quantized weights. Each error is at most 1.5 times PyTorch's own in float16 on the same weights (where pure float16 overflows, PyTorch
+ * computes products in float16 and sums in float32). With quantized weights, both errors are measured against float32 results with the
+ * dequantized weights.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
@@ -35,7 +36,7 @@ shareGpuDevices()
 /** A case of either list: the members that both have. */
 type Case = Pick<(typeof cases)[number], 'name' | 'className' | 'folder' | 'files' | 'edits'>
 
-/** The values of a tensor, which may be changed: its source has them from then on. */
+/** A tensor whose values a test may change: the entry reads the changed values. */
 interface Tensor {
   readonly entry: TensorEntry
   readonly values: Float32Array<ArrayBuffer>
@@ -114,7 +115,7 @@ function recordedOf({ name, inputs }: (typeof cases)[number], kind: 'inputs' | '
 type Inputs = Readonly<Record<string, HostTensor>>
 type Results = Readonly<Record<string, Float32Array>>
 
-/** The hidden state that Z-Image reads of a model with three layers. */
+/** The hidden state that Z-Image reads from a model with three layers. */
 const qwen3States: GraphVariant = { hiddenStates: [{ index: 2, finalLayerNorm: false }], attentionMask: true }
 
 const variantFor = (inputs: Inputs) => ('attention_mask' in inputs && 'inputs_embeds' in inputs ? qwen3States : undefined)
@@ -227,7 +228,7 @@ function expectErrors(actual: Results, expected: Results, rms: object, inputs = 
   }
 }
 
-/** The weights of a case as Aquatint quantizes them, and as float32 numbers, which are those that PyTorch computed with. */
+/** The weights of a case as Aquatint quantizes them, and the same weights dequantized to float32, with which PyTorch computed. */
 async function quantizedTables(
   { className, quantized }: (typeof cases)[number] | (typeof massiveCases)[number],
   all: ReadonlyMap<string, Tensor>,

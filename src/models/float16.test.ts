@@ -12,7 +12,7 @@ import { floatsOf, plain, relativeError, runGraph, runStages, type MemoryEntry }
 const tolerance = 1e-2
 
 describe.each(fixtureNames())('%s', (name) => {
-  test.each([...fixtureCalls(name)])('%s', async (_, read) => {
+  test.each([...fixtureCalls(name)])('%s in float16 is close to what PyTorch computed in float32', async (_, read) => {
     const { definition, table, write, inputs, expected } = read()
     const { graphs } = matchWeights(definition, write({ dtype: 'float16', weights: 'initializer', granularity: 'block' }), table)
     const results = await runGraph(graphs[0]!, table, inputs)
@@ -20,13 +20,14 @@ describe.each(fixtureNames())('%s', (name) => {
     for (const [key, value] of Object.entries(expected)) {
       const error = relativeError(results[key], value)
       expect(error, key).toBeLessThan(tolerance)
-      // Exactly the float32 result would mean that nothing ran in float16. With a float32 residual stream, onnxruntime's CPU provider drops the Casts.
+      // Exactly the float32 result would mean that nothing ran in float16. Graphs with a float32 residual stream can give exactly that
+      // result, because onnxruntime's CPU provider drops their Casts.
       if (definition.residual === undefined) expect(error, key).toBeGreaterThan(1e-5)
     }
   })
 })
 
-/** The weights with those of some tensors multiplied. */
+/** The weights, with the tensors whose names match `names` multiplied by `factor`. */
 function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor: number): Map<string, MemoryEntry> {
   const large = new Map<string, MemoryEntry>(table)
   for (const [key, entry] of table) {

@@ -124,7 +124,7 @@ const otherKeys = [
   'act_fn',
 ]
 
-test.each(networks)('%s', (path, write) => {
+test.each(networks)('random configs of %s give a graph, or an error with a code', (path, write) => {
   const config = readJson(`${fixtures}${path}/config.json`)
   const next = random(path.length * 7919)
   const pick = <Value>(values: readonly Value[]) => values[Math.floor(next() * values.length)] as Value

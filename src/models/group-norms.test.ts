@@ -1,3 +1,4 @@
+/** Checks which operators read the results of group norms in the graphs of a UNet and an autoencoder. */
 import { expect, test, vi } from 'vitest'
 import networks from '../../bench/kernels/networks.json' with { type: 'json' }
 import { GraphBuilder } from '../onnx/graph-builder.js'

@@ -61,7 +61,7 @@ function readersOf({ readers }: Graph, value: unknown): readonly (readonly [Call
   return all(value)
 }
 
-/** Whether an operator that reads a value can be computed with it, element by element. */
+/** Whether an operator that reads a value can be computed in the dispatch that computes the value, element by element. */
 function isStep([{ spec }, value]: readonly [Call, unknown]): boolean {
   return ['Add', 'Cast', 'Gelu'].includes(spec.op) || (spec.op === 'Mul' && spec.inputs[0] === value)
 }
@@ -120,7 +120,7 @@ function countParts(graph: Graph, missing: Missing): { readonly joined: number; 
   return { joined, divided }
 }
 
-/** What a GPU computes in the dispatch of another operator of a published network. */
+/** Counts the operators of a published network that a GPU computes in the dispatch of another operator. */
 function count(file: string, granularity: 'component' | 'block') {
   const graph = graphOf(file, granularity)
   const missing: Missing = []

@@ -52,7 +52,7 @@ test('the error for a wrong shape has the expected shape, as a checkpoint stores
     code: 'shape-mismatch',
     details: { tensor: 'conv_norm_out.weight', expected: [16], actual: [8] },
   })
-  // As many elements, in another order.
+  // The same number of elements in another shape.
   expect(refusal(change('conv_in.weight', { shape: [16, 3, 4, 3] })).code).toBe('shape-mismatch')
 })
 
@@ -84,7 +84,7 @@ test('every tensor of the table is used once, with either granularity', () => {
   }
 })
 
-test('an autoencoder may have its former names, and the part that is not written is unused', () => {
+test('the tensors of an autoencoder may have their former names, and those of the half without a graph are unused', () => {
   const config = readJson(`${fixtures}tiny-sd15/repo/vae/config.json`)
   const table = readWeights(`${fixtures}tiny-sd15/repo/vae`)
   expect([...table.keys()]).toContain('decoder.mid_block.attentions.0.proj_attn.weight')

@@ -1,6 +1,6 @@
 /**
- * Whole networks of odd widths (18, 30, 42; inpainting's 9 input channels), with random weights, on the GPU against the CPU: what a kernel
- * gets wrong at such a width would reach the image without an error.
+ * Whole networks of odd widths (18, 30, 42; inpainting's 9 input channels), with random weights, on the GPU against the CPU: a kernel that
+ * computes wrong values at such a width would change the image without an error.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Config } from '../checkpoint/types.js'
@@ -85,7 +85,7 @@ for (const [label, ...network] of networks)
     const actual = await run(gpu, ...network)
     for (const [name, values] of Object.entries(expected)) {
       expect(values.some((value) => Math.abs(value) > 1e-3)).toBe(true)
-      // Some hundred roundings of 2^-24, one after the other.
+      // The bound allows for a few hundred roundings of 2^-24 in sequence.
       expect(relativeError(actual[name], values), name).toBeLessThan(3e-5)
     }
   })

@@ -25,7 +25,7 @@ test('hidden_state can be any of the encoder’s, with or without the final norm
     expect(relativeError(last.hidden_state, last.last_hidden_state!)).toBe(0)
     expect(relativeError((await run(3, false, granularity)).hidden_state, expected.hidden_state!)).toBeLessThan(1e-5)
     expect(relativeError((await run(-2, true, granularity)).hidden_state, expected.hidden_state!)).toBeGreaterThan(1e-2)
-    // The first is the embeddings themselves: tokens plus positions.
+    // The first hidden state is the sum of the token embeddings and the position embeddings.
     const first = (await run(0, false, granularity)).hidden_state!
     const positions = plain(table.get('text_model.embeddings.position_embedding.weight')!).data
     const sums = inputs.inputs_embeds!.data.map((value, index) => value + positions[index % positions.length]!)
@@ -50,8 +50,8 @@ function attention(q: Float32Array, k: Float32Array, v: Float32Array, tokens: nu
   return result
 }
 
-// All at once, chunks that end evenly, a shorter last chunk, one row at a time.
-test.each([1e6, 22 * 11, 22 * 5, 1])('attention with at most %i scores at once', async (scores) => {
+// All queries at once (below the limit, and exactly at it), chunks of five queries with a shorter last one, one query at a time.
+test.each([1e6, 22 * 11, 22 * 5, 1])('attention with at most %i scores at once computes the same values', async (scores) => {
   const [batch, tokens, channels] = [2, 11, 6]
   const dims = [batch, tokens, channels]
   const values = [1, 2, 3].map((seed) =>

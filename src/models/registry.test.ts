@@ -13,7 +13,7 @@ test('each class is listed once, and found by its name', () => {
 
 test('a fixture says for each class what every key of its config changes in diffusers or transformers', () => {
   const judged = new Set(readKeyCases().map((item) => item.class))
-  // config.test.ts has the few keys of AutoencoderTiny.
+  // config.test.ts tests the few keys of AutoencoderTiny.
   expect(networkDefinitions.flatMap(({ className }) => (judged.has(className) ? [] : [className]))).toEqual(['AutoencoderTiny'])
 })
 

@@ -51,7 +51,7 @@ export function findNetworkDefinition(className: string): NetworkDefinition | un
   return networkDefinitions.find((definition) => definition.className === className)
 }
 
-/** {@link findNetworkDefinition} of a class that must be one of them. @throws UnsupportedError `unsupported-class` */
+/** As {@link findNetworkDefinition}, but throws for a class that cannot be run. @throws UnsupportedError `unsupported-class` */
 export function networkDefinition(className: string): NetworkDefinition {
   const definition = findNetworkDefinition(className)
   if (definition !== undefined) return definition

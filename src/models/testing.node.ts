@@ -97,7 +97,7 @@ function convert(entry: MemoryEntry, weight: ValueInfo): Uint8Array<ArrayBuffer>
   return new Uint8Array(weight.type === 'float32' ? values.buffer : float32ToFloat16(values).buffer)
 }
 
-/** Runs a component once and gives its outputs. */
+/** Runs a component once and returns its outputs. */
 export async function runGraph(
   graph: ComponentGraph,
   table: ReadonlyMap<string, MemoryEntry>,
@@ -114,7 +114,7 @@ export function floatsOf(name: string, values: ReadonlyMap<string, ort.Tensor>):
   return { dims: value.dims, data: Float32Array.from(value.data as Float32Array) }
 }
 
-/** Runs a component once and gives every value that its stages passed on, by component name. */
+/** Runs a component once and returns every value that its stages passed on, by component name. */
 export async function runStages(
   graph: ComponentGraph,
   table: ReadonlyMap<string, MemoryEntry>,
@@ -173,7 +173,7 @@ function takesWeightsAsInputs(program: Program): boolean {
   return program.weights.length === 0 || !Buffer.from(program.model).includes('location')
 }
 
-/** The largest difference, relative to the reference's largest magnitude. Not a number counts as infinite. */
+/** The largest difference, relative to the reference's largest magnitude. Infinity for a NaN or a wrong number of values. */
 export function relativeError(actual: PlainTensor | undefined, expected: PlainTensor): number {
   if (actual === undefined || actual.data.length !== expected.data.length) return Infinity
   let worst = 0

@@ -1,4 +1,4 @@
-/** For tests, in Node and in the browser: graphs of classes for sizes, without shapes by input name. */
+/** For tests, in Node and in the browser: writes a class's graph for a size, from which it derives the shapes of the inputs. */
 
 import type { Config } from '../checkpoint/types.js'
 import type { ComponentGraph, Shapes, WriteOptions } from '../onnx/types.js'

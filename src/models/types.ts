@@ -1,9 +1,9 @@
 /**
- * The contract of a network class: everything that the rest of the code needs to know about `UNet2DConditionModel` and the others. Each class's
- * own file exports one definition, registry.ts lists them all, and nothing else in the code asks for the name of a class.
+ * The contract of a network class: everything that the rest of the code needs to know about `UNet2DConditionModel` and the others. Each
+ * class's own file exports one definition, registry.ts lists them all, and no other code depends on the name of a class.
  *
- * A definition reads a config once (`fromConfig`, as in diffusers) and gives a model: the typed config, with what follows from it. A model has no
- * weights; a pipeline's `Network` is a model with its weight table.
+ * A definition reads a config once (`fromConfig`, as in diffusers) and returns a model: the typed config, with everything that is derived
+ * from it. A model has no weights; a pipeline's `Network` is a model with its weight table.
  */
 
 import type { Config, WeightLibrary, SensitiveWeights } from '../checkpoint/types.js'
@@ -68,7 +68,10 @@ export interface WeightNames {
 /** Tensors of a checkpoint that are neither downloaded nor loaded. */
 export interface SkippedTensors {
   readonly patterns: readonly RegExp[]
-  /** Names the choice of skipped tensors if it depends on more than the class: a copy that was made without other tensors is not reused. Absent: it depends on the class alone. */
+  /**
+   * Names the set of skipped tensors if it depends on more than the class, so that a quantized copy that lacks other tensors is not reused.
+   * Absent: it depends on the class alone.
+   */
   readonly choice?: string | undefined
 }
 
@@ -141,7 +144,7 @@ export interface TableInput {
   /** The tensor's name and shape. */
   readonly tensor: string
   readonly shape: readonly number[]
-  /** Ranges of elements, one after the other in the input. */
+  /** Ranges of the tensor's elements, in the order in which the input contains them. */
   readonly runs: readonly { readonly begin: number; readonly end: number }[]
   readonly dims: readonly number[]
 }
@@ -172,7 +175,7 @@ export interface PromptWidths {
   readonly pooled: number | null
 }
 
-/** A config value that does not fit another component, and the value that would. */
+/** A config value that does not match another component, and the value that would match. */
 export interface ConfigMisfit {
   readonly key: string
   readonly value: number | string | null
@@ -241,8 +244,8 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
   /** The edge of the smallest tiles that are used to save memory, in latent pixels. Absent: `smallestTile` of pipelines/latent-geometry.ts. */
   readonly smallestTile?: number | undefined
   /**
-   * How diffusers joins overlapping tiles of this class. `fading`: a quarter of each tile overlaps its neighbours, and the earlier tile fades into the later one.
-   * `covering`: an eighth does, and the later tile is laid over what the earlier ones left.
+   * How diffusers joins overlapping tiles of this class. `fading`: a quarter of each tile overlaps its neighbours, and the earlier tile
+   * fades into the later one. `covering`: an eighth overlaps, and the later tile fades in over the joined earlier tiles.
    */
   readonly tileJoint: TileJoint
   /** Whether a checkpoint with these tensors has the encoder: image to image needs it. */
@@ -266,7 +269,7 @@ export interface LatentStatistics {
   readonly mean: readonly number[] | null
   /** `latents_std`, one for each channel. */
   readonly std: readonly number[] | null
-  /** Those of the keys `shift_factor`, `latents_mean` and `latents_std` whose values Python takes for true, with these values. Absent: none. */
+  /** Those of the keys `shift_factor`, `latents_mean` and `latents_std` whose values are true in Python, with these values. Absent: none. */
   readonly given?: Config | undefined
 }
 

@@ -24,7 +24,7 @@ export class ComponentBuilder {
   readonly #inputs: ValueInfo[] = []
   /** Values that both programs can read: the component's inputs. */
   readonly #given = new Set<string>()
-  /** The results of stages that run once, as the value of the program that computes them. */
+  /** The results of stages that run once, as values of the program that computes them, by their names in the component. */
   readonly #onceValues = new Map<string, ValueInfo>()
   /** With granularity `component`: the values from outside that each program has declared. */
   readonly #declared = new Map<GraphBuilder, Map<string, ValueInfo>>()

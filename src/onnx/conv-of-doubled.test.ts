@@ -17,7 +17,7 @@ test.each([
   [5, 7, 3, 4],
   [16, 8, 1, 6],
   [3, 3, 4, 1],
-])('%i channels to %i, %i × %i pixels', async (channels, out, height, width) => {
+])('equals doubling and a convolution: %i channels to %i, %i × %i pixels', async (channels, out, height, width) => {
   const { y = new Float32Array(), expected = new Float32Array() } = await compute(cpu, {
     inputs: {
       x: randomTensor([2, channels, height, width], 1),

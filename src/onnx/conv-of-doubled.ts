@@ -10,9 +10,10 @@ import type { ValueInfo } from './types.js'
 const places = [0, 1] as const
 
 /**
- * The convolution of x [batch, in, height, width] with both edges doubled: [batch, out, 2 · height, 2 · width]. `weight` is [out, in, 3, 3], the padding is 1.
- * The nine neighbours of a pixel of the doubled image are copies of four pixels of x, so for each of the four places that such a pixel can have, the result is a
- * convolution of x whose 2 × 2 weights are sums. onnxruntime computes the sums once, while it makes the session, where the weight is an initializer.
+ * The convolution of x [batch, in, height, width] with both edges doubled: [batch, out, 2 · height, 2 · width]. `weight` is [out, in, 3,
+ * 3], the padding is 1. The nine neighbours of a pixel of the doubled image are copies of four pixels of x, so for each of the four places
+ * that such a pixel can have, the result is a convolution of x whose 2 × 2 weights are sums. Where the weight is an initializer,
+ * onnxruntime computes the sums once, when it creates the session.
  */
 export function convOfDoubled(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias: ValueInfo): ValueInfo {
   const [batch, height, width] = [dimension(x, 0), dimension(x, 2), dimension(x, 3)]

@@ -1,3 +1,4 @@
+/** Tests the graph writer: the encoding of models, operators, programs and components. */
 import { readdirSync, readFileSync } from 'node:fs'
 import * as ort from 'onnxruntime-web/wasm'
 import { expect, test } from 'vitest'
@@ -266,7 +267,7 @@ test('an external initializer is found by its name, at offset 0', async () => {
   expect(Array.from(y!.data as Float32Array)).toEqual([3, 6, 0])
 })
 
-test('keys depend on every byte and on the length', () => {
+test('content keys depend on every byte and on the length', () => {
   const keys = new Set<string>()
   for (let position = 0; position < 64; position++) {
     for (const value of [1, 128, 255]) {

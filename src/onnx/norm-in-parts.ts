@@ -1,4 +1,4 @@
-/** Normalization of long rows in float32, with exact sums. */
+/** Normalization of long rows in float32, with small rounding errors. */
 
 import { scalar } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
@@ -6,13 +6,13 @@ import { add, div, l2Norm, mean, mul, scale, sqrt, sub } from './ops-math.js'
 import { dimension, reshape } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
-/** The most numbers that onnxruntime's CPU operators add up in one float32 number with an error of about 1e-6, relative. */
+/** The largest count of numbers that onnxruntime's CPU operators add up in one float32 number with a relative error of about 1e-6. */
 export const longestSum = 16_384
 
 /**
- * InstanceNormalization of each row of [batch, rows, length], in float32, for a length beyond {@link longestSum}. onnxruntime's CPU operator adds up a whole row in one float32
- * number: for the 4 million numbers of a group of an image of 1024 × 1024 the error is 2e-3. Here sums are sums of parts of a row, and squares
- * are those of distances from the mean.
+ * InstanceNormalization of each row of [batch, rows, length], in float32, for a length beyond {@link longestSum}. onnxruntime's CPU
+ * operator adds up a whole row in one float32 number: for the 4 million numbers of a group of an image of 1024 × 1024 the error is 2e-3.
+ * Here each row is added up in parts, whose sums are then added, and the variance is computed from the distances to the mean.
  */
 export function normalizeInParts(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   const [batch, rows, length] = [dimension(x, 0), dimension(x, 1), dimension(x, 2)]

@@ -253,7 +253,7 @@ export function rotaryEmbedding(
   const [rows, size] = [dimension(cos, 0), 2 * dimension(cos, 1)]
   if (cos.dims.join() !== sin.dims.join() || (rows !== tokens && rows !== batch * tokens) || width % size !== 0)
     throw new Error(`RotaryEmbedding cannot turn [${x.dims.join()}] by the angles of [${cos.dims.join()}]`)
-  // A single id is that of the first token.
+  // If RotaryEmbedding receives a single position id, that is the position of the first token.
   const ids = rows === tokens ? [0] : Array.from({ length: rows }, (_, row) => row)
   return single(
     graph.node({

@@ -60,7 +60,10 @@ export class ProtobufWriter {
     return this.#bytes.slice(0, this.#length)
   }
 
-  /** Writes a field whose length is known only after `write` has appended its content. `most` bytes are free when it starts. */
+  /**
+   * Writes a field whose length is known only after `write` has appended its content. `most`: how many bytes to reserve for the content
+   * before `write` runs.
+   */
   #delimited(field: number, most: number, write: () => void): this {
     this.#varint((field << 3) | 2)
     this.#reserve(most + 1)
@@ -68,7 +71,7 @@ export class ProtobufWriter {
     write()
     const size = this.#length - start
     const extra = varintLength(size) - 1
-    // Room for the shifted content, and for the ten bytes that `#varint` reserves.
+    // Reserves the bytes by which the content is shifted, and ten more, so that `#varint` does not move the buffer.
     this.#reserve(extra + 10)
     if (extra > 0) this.#bytes.copyWithin(start + extra, start, this.#length)
     this.#length = start - 1

@@ -72,7 +72,10 @@ export interface WriteOptions {
   readonly epsilonInBias?: number | undefined
   /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they do not. */
   readonly channelsLastWeights?: boolean | undefined
-  /** The heads of an attention are filled with zeros up to a multiple of this number, because the device's exact and fast kernel reads no others. Absent: they are not. */
+  /**
+   * The heads of an attention are filled with zeros up to a multiple of this number, because the device's kernel that is both exact and
+   * fast accepts no other sizes. Absent: they are not.
+   */
   readonly headSizesOf?: number | undefined
   /** Whether InstanceNormalization of long rows is written as sums of parts, because the device adds up a row in one float32 number. Absent: it is not. */
   readonly sumsInParts?: boolean | undefined
@@ -103,7 +106,7 @@ export type AdapterForm =
       readonly magnitude?: 'stored' | 'own' | undefined
       readonly bias?: boolean | undefined
     }
-  /** LoHa: the product by elements of two products of this rank. */
+  /** LoHa: the element-wise product of two matrix products of this rank. */
   | { readonly kind: 'hadamard'; readonly rank: number }
   /** LoKr: the Kronecker product of two matrices. The change of the layer's weight is the rows of the product from `firstRow` on. */
   | {

@@ -30,7 +30,7 @@ export class ActiveLoras {
     }
   }
 
-  /** The names of all LoRAs that are active in a layer, in their order. */
+  /** The names of all LoRAs that are active in at least one layer, in their order. */
   get names(): readonly string[] {
     return [...new Set([...this.#names.values()].flat())]
   }

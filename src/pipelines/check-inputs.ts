@@ -93,7 +93,10 @@ export function checkSize(size: { readonly width: number; readonly height: numbe
   }
 }
 
-/** Checks the options that change the memory, besides the size. @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale` */
+/**
+ * Checks the options on which the memory needs depend, besides the size.
+ * @throws InputError `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`
+ */
 export function checkAmounts(
   options: Pick<GenerateOptions, 'numImagesPerPrompt' | 'maxSequenceLength' | 'guidanceScale' | 'trueCfgScale'>,
 ): void {

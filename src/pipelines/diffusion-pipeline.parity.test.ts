@@ -54,7 +54,7 @@ for (const name of names) {
     })
 
     test.each(readCases(name).map(({ item, reference }, k) => [k, title(item), item, reference] as const))(
-      'case %i: %s',
+      'case %i gives the tensors and the image of diffusers: %s',
       async (k, _, item, reference) => {
         const pipeline = await load(item)
         expect(pipeline.info.className).toBe(item.pipeline)

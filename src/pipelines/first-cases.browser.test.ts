@@ -1,6 +1,7 @@
 /**
- * A case of every fixture on WebGPU, from prompt to image, against the tensors of diffusers. `npm run parity -- --device webgpu` runs
- * all cases, through the public API and its worker. The memory that each takes is within its plan. In float16, where the GPU has it, the errors are compared with those of diffusers in float16.
+ * Runs a case of every fixture on WebGPU, from prompt to image, and compares it with the tensors of diffusers. All cases, through the
+ * public API and its worker: `npm run parity -- --device webgpu`. The memory that each run takes is within its plan. In float16, where the
+ * GPU has it, the errors are compared with those of diffusers in float16.
  */
 import { expect, test } from 'vitest'
 import float16Images from '../../fixtures/float16-images.json' with { type: 'json' }
@@ -36,7 +37,7 @@ const bundled: Repository = {
 
 const klein = servedRepository('tiny-flux2-klein', import.meta.glob('../../fixtures/tiny-flux2-klein/repo/**'))
 
-/** By fixture. Those that end in `edit` are runs with reference images. */
+/** The repositories, by fixture. Names that end in `edit` stand for runs with reference images. */
 const repositories: Readonly<Record<string, Repository>> = {
   bundled,
   'tiny-sd15': servedRepository('tiny-sd15', import.meta.glob('../../fixtures/tiny-sd15/repo/**')),
@@ -78,7 +79,7 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
   const pictures = Object.entries(reference).filter(([tensor]) => tensor.startsWith('input_image_'))
   const loading = { device: 'webgpu', dtype, offload: 'model', ...caseLoading(item) } as const
   const { numImagesPerPrompt } = caseOptions(item, '')
-  // Plans round a size as the generation does.
+  // FLUX.1 is planned for one pixel more, which the plan rounds down as a generation does.
   const asked = name === 'tiny-flux' ? { ...item, width: item.width + 1 } : item
   const { devices } = await planLoad(repository, { ...loading, ...preparedCase(asked), numImagesPerPrompt })
   const opened = await openPipeline(repository, loading, families)
@@ -90,7 +91,7 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
     const { captured = {} } = await pipeline.generate(item.prompt, { ...options, ...image, capture })
     const isResult = (tensor: string) => !(tensor in item.extra) && !tensor.startsWith('input_image_')
     const { image: made, ...tensors } = Object.fromEntries(Object.entries(reference).filter(([tensor]) => isResult(tensor)))
-    // A plan knows no sizes of reference images.
+    // The plan above does not include reference images.
     if (pictures.length === 0) expect(opened.hosts.memory.peak).toBeLessThanOrEqual(devices.webgpu!.peakBytes)
     expect(pipeline.info.devices.webgpu!.kernels.unrecognized).toEqual([])
     return { captured, tensors, psnr: psnr(captured['image']!, made!) }
@@ -100,14 +101,17 @@ async function runCase(name: string, repository: Repository, dtype: 'float32' | 
 }
 
 // The Node tests compare the bundled model in float32, with the same graphs.
-test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))('%s', async (name, repository) => {
-  const run = await runCase(name, repository, 'float32')
-  // The tolerances of docs/architecture.md for float32.
-  expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)
-  for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
-    expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
-  expect(run?.psnr).toBeGreaterThanOrEqual(80)
-})
+test.each(Object.entries(repositories).filter(([name]) => name !== 'bundled'))(
+  '%s gives the tensors and the image of diffusers on the GPU',
+  async (name, repository) => {
+    const run = await runCase(name, repository, 'float32')
+    // The tolerances of docs/architecture.md for float32.
+    expect(Object.keys(run?.tensors ?? {}).length).toBeGreaterThan(4)
+    for (const [tensor, expected] of Object.entries(run?.tensors ?? {}))
+      expect.soft(relativeError(run?.captured[tensor], expected), tensor).toBeLessThanOrEqual(1e-4)
+    expect(run?.psnr).toBeGreaterThanOrEqual(80)
+  },
+)
 
 interface OwnError {
   readonly case: number
@@ -117,7 +121,7 @@ interface OwnError {
 
 const diffusers: Readonly<Record<string, OwnError>> = float16
 
-test.for(Object.entries(diffusers))('%s in float16', async ([name, own], { skip }) => {
+test.for(Object.entries(diffusers))('%s in float16 has at most 1.5 times the error of PyTorch', async ([name, own], { skip }) => {
   const run = await runCase(name, float16Repositories[name]!, 'float16', own.case)
   if (run === undefined) return skip('This GPU has no shader-f16.')
   for (const [tensor, most] of Object.entries(own.rms))
@@ -128,8 +132,10 @@ test.for(Object.entries(diffusers))('%s in float16', async ([name, own], { skip 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0)
 
 /**
- * Six steps that enlarge any rounding tenfold, so that the errors of one run say little. In 32 seeds the last error was 0.4 to 2.9 times PyTorch's (geometric mean 1.03, standard deviation of the
- * logarithm 0.5); with another attention processor PyTorch's own was 0.3 to 3.9 times as large (0.96). A mean of 16 images above 1.5 is 3 deviations from 1, and the first error, before the growth, 5.
+ * Each of the six steps enlarges rounding errors tenfold, so the errors of one run say little. Over 32 seeds, the error after the last step
+ * was 0.4 to 2.9 times PyTorch's (geometric mean 1.03, standard deviation of the logarithm 0.5). PyTorch's own error with another attention
+ * processor was 0.3 to 3.9 times as large (geometric mean 0.96). So the limit of 1.5 is 3 standard deviations above 1 for the mean of 16
+ * images after the last step, and 5 after the first step.
  */
 test('few-steps/edm in float16, where errors grow from step to step: 16 images on average', async ({ skip }) => {
   const { item } = await fetchCase(float16Images.fixture, float16Images.case)

@@ -1,4 +1,7 @@
-/** A transformer in a GGUF file makes the picture that diffusers makes with its weights, as a component of its own and as the checkpoint (fixtures/gguf). */
+/**
+ * A transformer in a GGUF file makes the picture that diffusers makes with the same weights, whether the file is loaded as one component or
+ * as the checkpoint (fixtures/gguf).
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -39,7 +42,7 @@ async function paint(source: PipelineSource, options: OpenPipelineOptions = {}, 
 
 const source = { singleFile: { repository: memoryRepository({ 'model.gguf': file }), path: 'model.gguf' }, config }
 
-test('in float32 it has the values that the gguf package reads, and the other components come from the configs', async () => {
+test('in float32, a GGUF transformer has the values that the gguf package reads, and the other components come from the configs', async () => {
   const { image, noise, info, warnings } = await paint(source, { dtype: 'float32' })
   expect(relativeError(noise, reference['noise_pred_0']!)).toBeLessThan(1e-4)
   expect(psnr(image, reference['image']!)).toBeGreaterThan(90)
@@ -47,13 +50,14 @@ test('in float32 it has the values that the gguf package reads, and the other co
   expect(info.components['transformer']).not.toHaveProperty('quantization', 'q8')
 })
 
-test('by default its weights stay quantized, and a note gives the error of weights that were quantized again', async () => {
+test('by default, the weights of a GGUF transformer stay quantized, and a note gives the error of weights that were quantized again', async () => {
   const { image, info } = await paint(source)
   expect(info.components['transformer']?.quantization).toBe('q8')
   const notes = info.notes.filter(({ code }) => code === 'weights-requantized')
   expect(notes.flatMap(({ values }) => Object.keys(values)).toSorted()).toEqual(['Q4_1', 'Q5_0', 'Q5_1'])
   expect(notes.every(({ component }) => component === 'transformer')).toBe(true)
-  // Most weights keep the file's values; those in blocks without an equal form here were quantized again. Arithmetic gives no bound for their effect, so this one was measured.
+  // Most weights keep the file's values; those in block formats that MatMulNBits cannot represent are quantized again. No bound for their
+  // effect can be derived, so this one was measured.
   expect(psnr(image, reference['image']!)).toBeGreaterThan(25)
 })
 

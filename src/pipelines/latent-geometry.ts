@@ -21,7 +21,8 @@ export const smallestTile = 32
 
 /**
  * The ways to process an image of this size in latent pixels, the best one first: undefined is the whole image, a number is the edge of tiles.
- * With `tiling` true the largest tiles are diffusers'; without a value tiles only save memory and are not smaller than {@link smallestTile}.
+ * With `tiling` true the largest tiles are those of diffusers; without a value, tiles are only used to save memory and are not smaller than
+ * {@link smallestTile}.
  */
 export function tileChoices(
   { tile, tileJoint, smallestTile: least = smallestTile }: Pick<AutoencoderModel, 'tile' | 'tileJoint' | 'smallestTile'>,
@@ -30,9 +31,11 @@ export function tileChoices(
 ): (number | undefined)[] {
   const longest = Math.max(height, width)
   if (tiling === false) return [undefined]
-  // A quarter of a tile must be whole latent pixels, or the tiles are not joined where they belong; diffusers then makes an image of another size.
+  // A quarter of a tile's edge must be a whole number of latent pixels. Otherwise tiles are joined at wrong places, and diffusers' image
+  // has another size.
   const made = tileJoint === 'fading' ? Math.max(4, tile - (tile % 4)) : tile
-  // The largest edge that diffusers processes whole. Covering tiles begin anew after each step, even if the first one contains the whole image.
+  // The largest edge that diffusers processes whole. With covering tiles, another tile begins after each step, even if the first one
+  // contains the whole image.
   const whole = tileJoint === 'fading' ? Math.max(tile, made) : tileStep(made, tileJoint)
   const edges = [tiling === true ? made : Math.max(made, least)]
   for (let edge = made; edge > least;) {

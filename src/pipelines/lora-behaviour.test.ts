@@ -69,7 +69,7 @@ test('a LoRA changes images, its weight costs no load, and its removal gives the
   expect(await pixels()).toEqual(plain)
   expect(await pipeline.adapters({ type: 'set', names: [] })).toMatchObject([{ adapterName: 'a', active: false }])
   expect(await pixels()).toEqual(plain)
-  // Other graphs ran, whose sessions were created from the weights again. So the check above, which found no such load, can fail.
+  // Without an active LoRA, another graph runs, so the weights are loaded again. This shows that the check for no load above can fail.
   expect(loadsOf('unet')).not.toEqual([])
   expect(await pipeline.adapters({ type: 'delete' })).toEqual([])
   expect(await pixels()).toEqual(plain)
@@ -168,7 +168,7 @@ test('the newest LoRA is the active one, and names are unique', async () => {
     code: 'adapter-weights',
   })
   await load('c', 'c')
-  // As in peft, the first of the others becomes active.
+  // As in peft, the first of the remaining LoRAs becomes active.
   expect(await pipeline.adapters({ type: 'delete', names: ['c'] })).toMatchObject([{ active: true }, { active: false }])
   await pipeline.adapters({ type: 'set', names: ['default_1'] })
   expect(await pipeline.adapters({ type: 'delete', names: ['default_0'] })).toMatchObject([
@@ -225,7 +225,7 @@ test.each([
   })
 })
 
-test('incomplete and misshapen branches are refused by name, and so is a weight that is not a number', async () => {
+test('LoRA layers with missing or misshapen tensors are refused by name, and so is a weight that is not a number', async () => {
   const refused = (shapes: Parameters<typeof loraOf>[0]) =>
     expect(pipeline.adapters({ type: 'load', source: loraOf(shapes) })).rejects
   const layer = 'unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k'

@@ -1,6 +1,7 @@
 /**
- * The layers in full-size LoRA files: none is left over, and each goes where diffusers' converters put it (fixtures/lora-keys.json). Under diffusers' own
- * names, every Linear and convolution of the published models can have a branch (fixtures/weight-tables).
+ * Matches the layers of full-size LoRA files with those of the networks: every layer is used, and belongs to the layer that diffusers'
+ * converters assign it to (fixtures/lora-keys.json). Under diffusers' own names, every Linear and convolution of the published models can
+ * have a branch (fixtures/weight-tables).
  */
 
 import { readFileSync } from 'node:fs'
@@ -18,7 +19,7 @@ import { fixtures } from './testing.node.js'
 
 type Shape = readonly [out: number, columns: number, ...kernel: number[]]
 
-/** A layer of a file, the shape of its weight, and for each layer of diffusers its first row and how many it has. */
+/** A layer of a file, the shape of its weight, and the layers of diffusers that it contains, each with its first row and its number of rows. */
 type ListedLayer = readonly [name: string, shape: Shape, parts: readonly (readonly [string, number, number])[]]
 
 const tables = join(fixtures, 'weight-tables')
@@ -64,7 +65,7 @@ const forms = read(join(fixtures, 'lora-keys.json')) as Readonly<
 >
 
 describe.each(Object.entries(forms))('%s', (form, components) => {
-  test.each(components)('%s, layers of %s', async (component, table, listed) => {
+  test.each(components)('%s: the names of all layers of %s are recognized', async (component, table, listed) => {
     const ends = form.includes('ai-toolkit')
       ? (['.lora_A.weight', '.lora_B.weight'] as const)
       : (['.lora_down.weight', '.lora_up.weight'] as const)
@@ -100,7 +101,7 @@ const networks = [
   'sdxl-text-encoder-2',
 ]
 
-test.each(networks)('%s: every Linear and convolution under its own name', async (file) => {
+test.each(networks)('%s: every Linear and convolution is found under its own name', async (file) => {
   const one = published(file)
   const own = Object.entries(one.tensors).filter(
     ([name, { length }]) => length > 1 && name.endsWith('.weight') && !/embeddings\./.test(name),

@@ -1,6 +1,6 @@
 /**
- * A LoRA on WebGPU, as branches whose weights and factors are streamed block by block, and fused into weights. Streamed, it makes what onnxruntime's CPU kernels make,
- * which lora.parity.test.ts compares with diffusers.
+ * A LoRA on WebGPU, as branches and fused into weights. Streamed block by block, it gives the result of onnxruntime's CPU kernels, which
+ * lora.parity.test.ts compares with diffusers.
  */
 
 import { afterEach, expect, test } from 'vitest'
@@ -53,7 +53,7 @@ async function generate(options: LoadPipelineOptions, isFused = false): Promise<
 
 test('streamed block by block, a LoRA gives the same result as on the CPU, as branches and fused', async () => {
   const expected = await generate({ device: 'wasm' })
-  // Between the least that the UNet needs and what it needs with all weights on the GPU.
+  // This budget is between the UNet's minimum and what it needs with all weights on the GPU.
   const streamed = { device: 'webgpu', offload: 'block', maxMemory: 34_600_000 } as const
   for (const isFused of [false, true]) {
     const actual = await generate(streamed, isFused)

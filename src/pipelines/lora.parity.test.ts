@@ -1,6 +1,6 @@
 /**
- * LoRAs of every key style make the images that diffusers makes with them (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms). diffusers made the references
- * without fusing; the generator checks that LoRAs fused into the weights give the same images in diffusers.
+ * LoRAs of every key style (fixtures/lora), and DoRA, LoHa and LoKr (fixtures/lora-forms), make the images that diffusers makes with them.
+ * diffusers made the references without fusing; the fixtures' generator checks that fused LoRAs give the same images in diffusers.
  */
 
 import { join } from 'node:path'
@@ -25,7 +25,7 @@ afterAll(async () => {
 })
 
 test.each(readLoraCases().map((one, k) => [k, one.item.loras.map(({ file }) => file).join(' and '), one] as const))(
-  'case %i: %s',
+  'case %i gives the tensors and the image of diffusers: %s',
   async (_k, _names, { item, reference }) => {
     const pipeline = await load(item.fixture)
     await pipeline.adapters({ type: 'delete' })

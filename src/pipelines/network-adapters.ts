@@ -1,7 +1,7 @@
 /**
- * The adapters (LoRA) of one network. The factors of active ones are tensors of the network's own weight table, under names that the graph
- * writer's branches have, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. For a
- * fused adapter, the table has the changed weights in place of the checkpoint's, with other names, so that a device loads them instead.
+ * The adapters (LoRA) of one network. The factors of active adapters are in the network's own weight table, under the names by which graphs
+ * read them, so that they are planned, loaded and streamed like all other weights. The scales are inputs of a run. For a fused adapter, the
+ * table has the changed weights in place of the checkpoint's, with other names, so that a device loads them instead.
  */
 
 import { fusedBias, fusedWeight, type LayerChange } from '../checkpoint/lora/fused-weight.js'
@@ -74,7 +74,7 @@ export class NetworkAdapters {
     return this.#fused.length === 0 ? active : `${active} ${nameOf(this.#fused)}`
   }
 
-  /** The branches that graphs have. */
+  /** The branches that graphs have for the active adapters; undefined if there are none. */
   get branches(): Adapters | undefined {
     if (this.#active.length === 0) return undefined
     return (layer) => this.#active.flatMap(({ adapter }) => branchOf(adapter, layer))

@@ -1,4 +1,4 @@
-/** Whole images of checkpoints with odd files (fixtures/odd-files), where a wrong choice between two forms would be seen in the image alone. */
+/** Whole images of checkpoints with odd files (fixtures/odd-files), where only the image would show a wrong choice between two forms. */
 
 import { expect, test } from 'vitest'
 import { loadPipeline } from './diffusion-pipeline.js'

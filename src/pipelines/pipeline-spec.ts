@@ -38,7 +38,7 @@ export interface PipelineSpec {
   readonly latentStatistics?: readonly ('shift_factor' | 'latents_mean' | 'latents_std')[] | undefined
   /** The `steps_offset` that the class sets in every scheduler, whatever the scheduler's config says. Absent: it sets none. */
   readonly stepsOffset?: number | undefined
-  /** The published tiny autoencoder of its latents, for `preview_decoder: 'auto'`. Absent: there is none. */
+  /** The published tiny autoencoder for the latents of this class, for `preview_decoder: 'auto'`. Absent: there is none. */
   readonly previewDecoder?: string | undefined
   /** Whether `trueCfgScale` above 1 and a negative prompt add classifier-free guidance to guidance of another kind. Absent: the option is not used. */
   readonly takesTrueCfg?: boolean | undefined
@@ -55,8 +55,8 @@ export interface PipelineSpec {
    */
   readonly guidanceOffset?: number | undefined
   /**
-   * The widths of the prompt embeddings that the text encoders together give, from those of each encoder by its component's name, and `own`, the width that the
-   * denoiser takes. Absent, or undefined where an encoder is missing: widths are not compared.
+   * Computes the widths of the prompt embeddings from the widths of each text encoder, by component name, and `own`, the width that the
+   * denoiser takes. Widths are not compared if this is absent, or returns undefined because an encoder is missing.
    */
   readonly promptWidths?:
     | ((encoders: Readonly<Partial<Record<string, PromptWidths>>>, own: number) => PromptWidths | undefined)

@@ -90,7 +90,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
 })
 
 const run = new Run({})
-/** A checkpoint of two Linears, whose content has a name that no other test uses. */
+/** A checkpoint of two Linears, with a content key that no other test uses. */
 function checkpoint(): TestCheckpoint & { readonly key: string } {
   const made = testCheckpoint({ 'a.weight': [256, 512], 'b.weight': [300, 512], 'b.bias': [300] }, 'F16')
   const key = `sha256:${crypto.randomUUID()}`

@@ -81,7 +81,7 @@ describe('quality against diffusers in float32', () => {
   test('with q4 images have more than 17 dB on average, and noise predictions an error below 27 %', async () => {
     const { info, decibels, error } = await meanQuality('q4')
     expect(decibels).toBeGreaterThan(17)
-    // With scales that follow from the range of each block, the error was 26.8 %.
+    // Scales that follow from the range of each block alone give an error of 26.8 %.
     expect(error).toBeLessThan(0.268)
     expect(decibels).toBeLessThan(60)
     const { unet, vae } = info.components
@@ -241,8 +241,8 @@ test('values that float16 cannot hold are reported', async () => {
 
 describe('refused checkpoints', () => {
   test.each([
-    ['an unknown word', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
-    ['an unknown word for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
+    ['an unknown type', 'int8', /dtype is "int8"; allowed are float32, float16, q8, q4/],
+    ['an unknown type for a component', { unet: 'q2' }, /dtype\.unet is "q2"/],
     [
       'a component that does not exist',
       { transformer: 'q8' },

@@ -15,7 +15,7 @@ test.each([
   ['tiny-sdxl', singleFileOf],
   // The published files of FLUX.1 hold the transformer alone; the other components come from the repository with the configs.
   ['tiny-flux', (fixture: string) => componentFileOf(fixture, 'transformer')],
-])('%s', async (fixture, fileOf) => {
+])('%s in one file gives the image of diffusers', async (fixture, fileOf) => {
   const [first] = readCases(fixture)
   if (first === undefined) throw new Error(`${fixture} has no case.`)
   const { item, reference } = first

@@ -1,4 +1,4 @@
-/** The entries of fixtures' case.json as calls of the public API, and the tensors that diffusers left for them. Not part of the library. */
+/** The entries of fixtures' case.json as calls of the public API, and the tensors that diffusers computed for them. Not part of the library. */
 
 import type { CapturedTensors, GenerateOptions, LoadPipelineOptions, PlainTensor } from './types.js'
 

@@ -22,29 +22,32 @@ const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8')) as Ca
 const load = (fixture: string) => loadPipeline(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
 const source = (path: string, bytes: Uint8Array) => ({ repository: memoryRepository({ [path]: bytes }), path })
 
-test.each(cases.map((item, k) => [k, item.prompt, item] as const))('case %i: %s', async (k, prompt, item) => {
-  const pipeline = await load(item.fixture)
-  const encode = () => pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt, promptWeighting: item.rule })
-  const plain = await encode()
-  for (const { file, token } of item.embeddings) {
-    const path = `${file}.safetensors`
-    const options = token === undefined ? {} : { token }
-    await pipeline.adapters({ type: 'load-embedding', source: source(path, readFileSync(join(folder, path))), options })
-  }
-  const made = await encode()
-  const found: Record<string, typeof made.promptEmbeds> = {
-    prompt_embeds: made.promptEmbeds,
-    negative_prompt_embeds: made.negativePromptEmbeds,
-    pooled_prompt_embeds: made.pooledPromptEmbeds,
-    negative_pooled_prompt_embeds: made.negativePooledPromptEmbeds,
-  }
-  // The bound of prompts without learned words, in diffusion-pipeline.parity.test.ts.
-  for (const [name, expected] of Object.entries(readReference(join(folder, `reference-${k}.safetensors`))))
-    expect.soft(relativeError(found[name], expected), name).toBeLessThan(1e-4)
-  await pipeline.adapters({ type: 'delete-embeddings' })
-  expect(await encode()).toEqual(plain)
-  await pipeline.dispose()
-})
+test.each(cases.map((item, k) => [k, item.prompt, item] as const))(
+  'case %i gives the embeddings of diffusers: %s',
+  async (k, prompt, item) => {
+    const pipeline = await load(item.fixture)
+    const encode = () => pipeline.encodePrompt(prompt, { negativePrompt: item.negative_prompt, promptWeighting: item.rule })
+    const plain = await encode()
+    for (const { file, token } of item.embeddings) {
+      const path = `${file}.safetensors`
+      const options = token === undefined ? {} : { token }
+      await pipeline.adapters({ type: 'load-embedding', source: source(path, readFileSync(join(folder, path))), options })
+    }
+    const made = await encode()
+    const found: Record<string, typeof made.promptEmbeds> = {
+      prompt_embeds: made.promptEmbeds,
+      negative_prompt_embeds: made.negativePromptEmbeds,
+      pooled_prompt_embeds: made.pooledPromptEmbeds,
+      negative_pooled_prompt_embeds: made.negativePooledPromptEmbeds,
+    }
+    // The bound of prompts without learned words, in diffusion-pipeline.parity.test.ts.
+    for (const [name, expected] of Object.entries(readReference(join(folder, `reference-${k}.safetensors`))))
+      expect.soft(relativeError(found[name], expected), name).toBeLessThan(1e-4)
+    await pipeline.adapters({ type: 'delete-embeddings' })
+    expect(await encode()).toEqual(plain)
+    await pipeline.dispose()
+  },
+)
 
 test('an embedding that does not fit, or whose word is in use, changes nothing', async () => {
   const pipeline = await load('tiny-sd15')

@@ -22,7 +22,7 @@ export interface ComponentReference {
 
 /** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of a family in docs/single-files.md. */
 export interface SingleFileReference {
-  /** The URL of the file, also as the Hub or Civitai show it, or a file that the user picked. */
+  /** The URL of the file (the Hub's page of a file and Civitai's download links work too), or a file that the user picked. */
   readonly singleFile: string | File
   /** The repository with the configs, tokenizers and scheduler. Default: that of the family's own model on the Hub. */
   readonly config?: string | undefined
@@ -72,7 +72,7 @@ export interface LoadPipelineOptions {
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
   /**
    * The kernels that compute float16 on a GPU. `aquatint` (default): sums in float32, as in PyTorch. `onnxruntime`: those of onnxruntime-web, whose
-   * sums are in float16; for comparison, or if a GPU has a problem with the others.
+   * sums are in float16; for comparison, or if a GPU has a problem with Aquatint's.
    */
   readonly kernels?: KernelSource | undefined
   /** How long weights stay on the device. Default `auto`. */
@@ -228,11 +228,11 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly cropsCoordsTopLeft?: readonly [number, number] | undefined
   /** SDXL: the target size, [height, width]. Default: the result's size. */
   readonly targetSize?: readonly [number, number] | undefined
-  /** SDXL: `originalSize` for the negative prompt. Default: `originalSize`. From text, it counts only together with `negativeTargetSize`. */
+  /** SDXL: `originalSize` for the negative prompt. Default: `originalSize`. Ignored in text to image without `negativeTargetSize`. */
   readonly negativeOriginalSize?: readonly [number, number] | undefined
   /** SDXL: `cropsCoordsTopLeft` for the negative prompt. Default [0, 0]. */
   readonly negativeCropsCoordsTopLeft?: readonly [number, number] | undefined
-  /** SDXL: `targetSize` for the negative prompt. Default: `targetSize`. From text, it counts only together with `negativeOriginalSize`. */
+  /** SDXL: `targetSize` for the negative prompt. Default: `targetSize`. Ignored in text to image without `negativeOriginalSize`. */
   readonly negativeTargetSize?: readonly [number, number] | undefined
   /** A scheduler for this generation only. Default: the pipeline's. */
   readonly scheduler?: SchedulerReference | undefined

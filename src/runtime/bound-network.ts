@@ -57,7 +57,7 @@ export class BoundNetwork {
   readonly #graphs = new Map<string, ComponentGraph>()
   /** Loads, runs and unloads wait for each other. */
   readonly #lock = new Mutex()
-  /** The graph that is ready to run. Undefined after a failed load, even if the device still has weights of the graph before. */
+  /** The graph that is ready to run. Undefined after a failed load, even if the device still has weights of the previous graph. */
   #loaded: ComponentGraph | undefined
   #disposed = false
 
@@ -110,12 +110,15 @@ export class BoundNetwork {
     this.#plan = plan
   }
 
-  /** Unloads the weights from the old device, if it is still alive; the next load is on `device`. For a lost device, or to move. */
+  /**
+   * Moves the network to `device`, also after the old device was lost. Frees the weights on the old device if it still exists; the next
+   * load is on `device`.
+   */
   async moveTo(device: Device): Promise<void> {
     await this.#lock.run(async () => {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // A graph depends on how its kind of device takes weights.
+      // A graph is written for devices that take weights in one way, as initializers or as inputs.
       if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next

@@ -110,8 +110,8 @@ export class MemoryAccount implements MemoryMeter {
     }
     const onChange = (moved: boolean) => {
       due = true
-      // Not synchronously: changes often come in groups, and the listener must not run inside the code that allocates. A timer would be too
-      // late for weights that stay for one run only: on the CPU no timer fires during a run.
+      // The listener is not called synchronously: changes often occur in groups, and it must not run inside the code that allocates. A
+      // timer would be too late for weights that stay for one run only: on the CPU no timer fires during a run.
       if (moved) queueMicrotask(notify)
       else timer ??= setTimeout(notify, 0)
     }

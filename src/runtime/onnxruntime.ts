@@ -65,7 +65,7 @@ async function load(build: Build): Promise<OnnxRuntime> {
     const details = { expected: onnxruntimeVersion, actual: version ?? 'unknown' }
     throw new DeviceError(
       'runtime-version',
-      `onnxruntime-web is ${details.actual}; this code needs ${onnxruntimeVersion}.`,
+      `onnxruntime-web is ${details.actual}; Aquatint needs ${onnxruntimeVersion}.`,
       details,
     )
   }

@@ -41,7 +41,7 @@ test('a loss that is reported several times counts once', () => {
   expect(ladder.next(lost, resident, third)).toEqual({ action: 'rebuild' })
 })
 
-/** Every step that the ladder gives for a network with these abilities, up to the error. `shrinks` is how often its weights can use less memory. */
+/** Every step that RecoveryLadder chooses for this setup, up to the error. `shrinks`: how many times the network can keep fewer weights. */
 function climb(from: Omit<Setup, 'canShrink'>, shrinks: number, error: DeviceError = full): RecoveryStep[] {
   const ladder = new RecoveryLadder()
   const steps: RecoveryStep[] = []

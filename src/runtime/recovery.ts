@@ -65,7 +65,7 @@ function afterOutOfMemory(
 ): RecoveryStep {
   if (residence === 'resident') return { action: 'tighten', residence: 'model' }
   if (residence === 'model' && canStream) return { action: 'tighten', residence: 'block' }
-  // Where no plan fits, as few weights as possible are already on the device at once.
+  // `does-not-fit` means that no plan fits, so the plan already keeps as few weights as possible on the device at once.
   if (canShrink && error.code === 'out-of-memory') return { action: 'shrink' }
   if (canTile) return { action: 'tile' }
   const already = residence === 'block' ? 'Blocks are streamed' : 'Components are loaded one at a time'

@@ -19,7 +19,7 @@ export class RunValues {
     this.#readsLeft = countReads(graph)
   }
 
-  /** Whether a value is read more than once. */
+  /** Whether more than one read of a value is left. */
   isShared(name: string): boolean {
     return (this.#readsLeft.get(name) ?? 0) > 1
   }

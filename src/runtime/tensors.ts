@@ -31,7 +31,7 @@ export function checkHostTensor(tensor: HostTensor, what: string): void {
   if (tensor.data.length === count && tensor.data instanceof arrayTypes[tensor.type]) return
   throw new DeviceError(
     'bad-tensor',
-    `${what} says ${tensor.type}[${tensor.dims.join(', ')}] and holds ${tensor.data.length} elements in a ${tensor.data.constructor.name}.`,
+    `${what} is declared as ${tensor.type}[${tensor.dims.join(', ')}] but holds ${tensor.data.length} elements in a ${tensor.data.constructor.name}.`,
     { what, type: tensor.type, dims: tensor.dims, length: tensor.data.length },
   )
 }

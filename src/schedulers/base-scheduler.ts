@@ -15,7 +15,7 @@ export interface Schedule {
   readonly sigmas?: readonly number[] | undefined
 }
 
-/** A noisy sample's factors: of the image and of the noise. */
+/** The factors of the image and of the noise in a noisy sample. */
 export interface NoiseLevel {
   readonly signal: number
   readonly noise: number
@@ -29,7 +29,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   readonly order: number = 1
   timesteps: readonly number[] = []
   readonly startsFromImage: boolean = true
-  /** Empty for schedulers that work with ᾱ. Otherwise the last one is where the run ends. */
+  /** Empty for schedulers that work with ᾱ. Otherwise the last sigma is that of the finished sample. */
   sigmas: readonly number[] = []
   #beginIndex: number | null = null
 
@@ -76,10 +76,13 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
   /** Computes the schedule of a run. Either `steps` or one list of the options is given. */
   protected abstract schedule(steps: number | null, options: SetTimestepsOptions): Schedule
 
-  /** How noisy the sample is with which a run begins at `timestep`. */
+  /** The factors of image and noise in the first sample of a run that begins at `timestep`. */
   protected abstract noiseLevel(timestep: number): NoiseLevel
 
-  /** The number of steps, from the lists if there are any. @throws InputError `num-inference-steps` unless 1 ≤ count ≤ `max` */
+  /**
+   * The number of steps: the length of `timesteps` or `sigmas` if one is given, otherwise `steps`.
+   * @throws InputError `num-inference-steps` unless 1 ≤ count ≤ `max`
+   */
   protected countSteps(steps: number | null, { timesteps, sigmas }: SetTimestepsOptions, max: number): number {
     const count = (timesteps ?? sigmas)?.length ?? steps
     checkSteps(count, max)
@@ -117,7 +120,7 @@ export abstract class BaseScheduler<S extends ConfigSpec> implements Scheduler {
     return this.sigmas[place] ?? 0
   }
 
-  /** The sigma at which a run starts that begins at `timestep`. */
+  /** The sigma of the first sample of a run that begins at `timestep`. */
   protected startSigma(timestep: number): number {
     return this.sigma(this.#beginIndex ?? indexForTimestep(this.timesteps, timestep))
   }

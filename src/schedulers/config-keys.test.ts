@@ -1,6 +1,6 @@
 /**
- * Every key that any scheduler reads, given alone to every class: timesteps and samples are diffusers', or the config is refused by name.
- * fixtures/config-keys/schedulers.json holds diffusers' answers.
+ * Gives every class, one at a time, each key that any scheduler reads. Either the timesteps and samples equal those of diffusers, or the
+ * class refuses the config with an error that names the key. fixtures/config-keys/schedulers.json holds the results of diffusers.
  */
 
 import { readFileSync } from 'node:fs'
@@ -55,10 +55,11 @@ function run(className: string, config: KeyCase['config']): number[] {
   return values
 }
 
-/** Whether two traces are equal but for float32's rounding in the sums of five steps, and the fixture's six digits. */
+/** Whether two traces are equal, apart from float32's rounding in the sums of five steps and the fixture's precision of six digits. */
 function equal(actual: readonly number[], trace: readonly number[]): boolean {
   const calls = actual.length / (count + 1)
-  // The fixture has the sigmas between the timesteps and the samples; classes store them in different ways.
+  // The fixture also has sigmas, between the timesteps and the samples. They are not compared, because the classes store them in
+  // different ways.
   const expected = [...trace.slice(0, calls), ...trace.slice(-count * calls)]
   const scale = Math.max(...expected.slice(calls).map(Math.abs), 1)
   return (
@@ -76,7 +77,7 @@ const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler bet
 test('the only result that differs from diffusers’ comes from the last digit of a square root', () => {
   const { fround, sqrt } = Math
   const { up, down } = ancestralStep(1762.307373046875, 1)
-  // Nearest to the exact root; diffusers has the next float32 number.
+  // This is the float32 number nearest to the exact root; diffusers gives the next one.
   expect(up).toBe(0.9999998211860657)
   const theirs = 0.9999998807907104
   expect(theirs).toBe(fround(up + 2 ** -24))
@@ -99,8 +100,9 @@ test('the fixture has every class', () => {
 })
 
 /**
- * Values that diffusers never writes and that change nothing only in this run: words for numbers, trainings of no or two timesteps, types of variance that
- * cut latents of four channels to three, and dynamic thresholding, which this run's small samples do not reach.
+ * Values that diffusers never writes and that change nothing only in this run: strings for numbers, a fractional `steps_offset`,
+ * trainings of no or two timesteps, types of variance for which diffusers cuts model outputs of four channels to three, and dynamic
+ * thresholding, which this run's small samples do not reach.
  */
 function isNonsense(key: string, value: unknown): boolean {
   if (key === 'thresholding') return value !== 0
@@ -108,27 +110,30 @@ function isNonsense(key: string, value: unknown): boolean {
   return value === 'no_such' || key === 'num_train_timesteps' || (key === 'steps_offset' && value === 0.5)
 }
 
-test.each(cases.map((item) => [item.class, item] as const))('%s', (name, item) => {
-  expect(equal(run(name, item.config), item.output)).toBe(true)
-  const faults: string[] = []
-  for (const [key, judged, value] of item.changes) {
-    let actual: number[]
-    try {
-      actual = run(name, { ...item.config, [key]: value })
-    } catch (error) {
-      // A training of two timesteps has no run of five steps, and the error names the steps.
-      const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
-      const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
-      // If diffusers fails too, any error of Aquatint is right.
-      if (judged === 'same' && !isNonsense(key, value))
-        faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
-      if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
-        faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
-      continue
+test.each(cases.map((item) => [item.class, item] as const))(
+  '%s: each changed key has the effect that it has in diffusers, or is refused',
+  (name, item) => {
+    expect(equal(run(name, item.config), item.output)).toBe(true)
+    const faults: string[] = []
+    for (const [key, judged, value] of item.changes) {
+      let actual: number[]
+      try {
+        actual = run(name, { ...item.config, [key]: value })
+      } catch (error) {
+        // A training of two timesteps has no run of five steps, and the error names the steps.
+        const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
+        const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
+        // If diffusers fails too, any error of Aquatint is right.
+        if (judged === 'same' && !isNonsense(key, value))
+          faults.push(`${key} ${JSON.stringify(value)}: is refused and changes nothing: ${said}`)
+        if (!named && (judged !== 'error' || !(error instanceof AquatintError)))
+          faults.push(`${key} ${JSON.stringify(value)}: fails with ${String(error)}`)
+        continue
+      }
+      if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
+      if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
+        faults.push(`${key} ${JSON.stringify(value)}: another picture`)
     }
-    if (noise.has(`${name} ${key} ${JSON.stringify(value)}`)) continue
-    if (judged !== 'error' && !equal(actual, judged === 'same' ? item.output : judged))
-      faults.push(`${key} ${JSON.stringify(value)}: another picture`)
-  }
-  expect(faults).toEqual([])
-})
+    expect(faults).toEqual([])
+  },
+)

@@ -7,7 +7,7 @@ import { CheckpointError, UnsupportedError } from '../errors.js'
 import { isTruthy } from '../util/truthy.js'
 import type { SchedulerConfig } from './types.js'
 
-/** A key, for errors. */
+/** A key of a class, as errors name it. */
 interface Named {
   readonly className: string
   readonly key: string
@@ -41,7 +41,7 @@ function invalid({ className, key }: Named, value: unknown, allowed: string): Ch
   })
 }
 
-/** The error for a value that diffusers may support and Aquatint does not. */
+/** The error for a value that Aquatint does not support; diffusers may support it. */
 export function unsupported({ className, key }: Named, value: unknown, allowed: readonly string[]): UnsupportedError {
   return new UnsupportedError(
     'unsupported-config',
@@ -79,12 +79,12 @@ export function integer(fallback: number, min: number, max: number): Reader<numb
   }
 }
 
-/** Reads what Python takes for true or false: `null`, 0 and empty texts and lists are false, all other texts are true. */
+/** Reads what Python takes for true or false: `null`, 0 and empty strings and lists are false, all other strings are true. */
 export function flag(fallback: boolean): Reader<boolean> {
   return (value) => isTruthy(value, fallback)
 }
 
-/** Reads a key that diffusers reads only if the flag `other` is true. Otherwise any value is accepted, and the default counts. */
+/** Reads a key that diffusers reads only if the flag `other` is true. Otherwise it accepts any value and returns the default. */
 export function onlyWith<T>(other: string, fallback: boolean, read: Reader<T>): Reader<T> {
   return (value, key) => {
     if (isTruthy(key.config[other], fallback)) return read(value, key)
@@ -125,13 +125,13 @@ export function only(allowed: boolean | null): Reader<boolean | null> {
 /** Accepts any value of a key that has an effect only for the strings of `refused`, which are not supported. */
 export function except(...refused: readonly string[]): Reader<unknown> {
   return (value = null, key) => {
-    if (refused.some((name) => name === value)) throw unsupported(key, value, [`any but ${refused.join(' and ')}`])
+    if (refused.some((name) => name === value)) throw unsupported(key, value, [`any value but ${refused.join(' and ')}`])
     key.ignore()
     return value
   }
 }
 
-/** Reads one of some strings; any other value has the same effect as the first of them. */
+/** Reads `usual` or one of the strings of `special`; any other value has the same effect as `usual`. */
 export function anyBut<const T extends string>(usual: T, special: readonly T[]): Reader<T> {
   return (value = usual, key) => {
     const found = special.find((candidate) => candidate === value)
@@ -149,7 +149,8 @@ export function unused(usual: unknown): Reader<unknown> {
 }
 
 /**
- * The keys that describe the noise schedule of the training. Each class names its own defaults; these are those of most classes.
+ * The keys that describe the noise schedule of the training. A class can pass its own defaults; the defaults here are those of most
+ * classes.
  */
 export function trainingKeys({
   start = 0.0001,
@@ -165,7 +166,7 @@ export function trainingKeys({
   }
 }
 
-/** diffusers adds the offset to timesteps with the spacing `leading` only, and reads it only there; it fails there if the offset is null. */
+/** diffusers reads the offset only with the spacing `leading`, where it adds it to the timesteps, and fails if it is null. */
 function stepsOffset(spacing: 'linspace' | 'leading'): Reader<number> {
   return (value, key) => {
     const given = value === null ? undefined : value
@@ -191,7 +192,7 @@ export const sigmaKeys = {
   use_beta_sigmas: flag(false),
 }
 
-/** Dynamic thresholding, which Aquatint does not support; the other two keys mean something only with it. */
+/** Dynamic thresholding, which Aquatint does not support. The last two keys have no effect without it. */
 export const unsupportedThresholding = {
   thresholding: only(false),
   dynamic_thresholding_ratio: unused(0.995),
@@ -201,7 +202,7 @@ export const unsupportedThresholding = {
 /** What {@link readSchedulerConfig} returns. */
 export interface ReadConfig<S extends ConfigSpec> {
   readonly config: ConfigOf<S>
-  /** The keys whose values have no effect, without those that are null or false or as diffusers writes them. */
+  /** The keys whose values have no effect, except values that are null, false, or what diffusers writes by default. */
   readonly unusedKeys: readonly string[]
 }
 

@@ -130,12 +130,15 @@ export function alphaNoiseLevel(alpha: number): { readonly signal: number; reado
   return { signal: fround(sqrt(alpha)), noise: fround(sqrt(fround(1 - alpha))) }
 }
 
-/** Stands for 1/0 in an image that is clipped: it takes every float32 difference of a sample and noise beyond the bound, and rounds nothing. */
+/**
+ * Replaces 1/0 in an image that is clipped: multiplied by it, any nonzero difference of sample and noise exceeds the bound. As a power of
+ * two, it causes no rounding.
+ */
 const beyondClipping = 2 ** 64
 
 /**
- * The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). With `epsilon` and an ᾱ of 0, the image is
- * infinite; if it is `clipped`, its finite terms have the same clipped values.
+ * The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). With `epsilon` and an ᾱ of 0, the image
+ * is infinite. If it will be `clipped`, the terms are finite and give the same clipped values.
  */
 export function originalTerms(
   prediction: 'epsilon' | 'sample' | 'v_prediction',

@@ -1,4 +1,4 @@
-/** The few numpy functions that diffusers' schedules use, with the same rounding. They compute in float64, but for {@link logFloat32}. */
+/** The few numpy functions that diffusers' schedules use, with the same rounding. All except {@link logFloat32} compute in float64. */
 
 /** `np.linspace(start, stop, count, endpoint)`. */
 export function linspace(start: number, stop: number, count: number, endpoint = true): number[] {
@@ -12,7 +12,7 @@ export function linspace(start: number, stop: number, count: number, endpoint = 
 /** `np.arange(start, stop, step)` of floats. As in numpy, rounding can make the result one element longer than expected. */
 export function arange(start: number, stop: number, step: number): number[] {
   const length = Math.max(0, Math.ceil((stop - start) / step))
-  // numpy fills with the difference of the first two values.
+  // Like numpy, space all values by the difference of the first two, which is rounded.
   const delta = start + step - start
   return Array.from({ length }, (_, i) => start + i * delta)
 }
@@ -44,8 +44,9 @@ const [numerator, denominator] = [
 ].map((coefficients) => coefficients.map(fround)) as [number[], number[]]
 
 /**
- * `np.log` of a positive float32 number, as numpy computes it with the vector instructions of x86 (AVX2, AVX-512). One result in five is a float32 number next to the nearest
- * one, which decides whether the first timestep of some schedules is the last one of the training or the one before.
+ * `np.log` of a positive float32 number, as numpy computes it with the vector instructions of x86 (AVX2, AVX-512). One result in five is
+ * not the nearest float32 number, but the one next to it. This decides whether the first timestep of some schedules is the last training
+ * timestep or the one before.
  */
 export function logFloat32(value: number): number {
   const halves = fround(Math.SQRT1_2)

@@ -77,13 +77,13 @@ test.each([
     () => createScheduler('EulerDiscreteScheduler', {}).scheduler.setTimesteps(2, { sigmas: [1, 0] }),
     'set-timesteps',
   ],
-  ['flag null', () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: null }), 'accepted'],
+  ['null for a flag', () => createScheduler('EulerDiscreteScheduler', { use_karras_sigmas: null }), 'accepted'],
   [
     '-Infinity as diffusers writes it',
     () => createScheduler('DPMSolverMultistepScheduler', { lambda_min_clipped: -Infinity }),
     'accepted',
   ],
-])('%s', (_, action, code) => {
+])('%s is accepted, or refused with its code', (_, action, code) => {
   expect(codeOf(action)).toBe(code)
 })
 
@@ -101,7 +101,7 @@ test.each(schedulerClassNames)('%s: setBeginIndex(0) changes no step', (classNam
   expect(scheduler.timesteps.map((_, index) => scheduler.plan(index))).toEqual(plans)
 })
 
-// Values that follow from symmetry. The fixtures with use_beta_sigmas cover the values between them.
+// These values follow from symmetry. The fixtures with use_beta_sigmas test other values.
 test.each([
   [0, 0],
   [1, 1],

@@ -73,7 +73,7 @@ for (const name of schedulerClassNames) {
 
   describe(name, () => {
     test.each(fixture.cases.map((entry, i) => [i, JSON.stringify(entry.config), entry] as const))(
-      'case %i %s',
+      'case %i gives the schedule and the samples of diffusers: %s',
       (_, __, entry) => {
         const start = () => {
           const { scheduler } = createScheduler(name, entry.config)

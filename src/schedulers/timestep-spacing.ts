@@ -91,8 +91,8 @@ export function spaceMultistepTimesteps(
 }
 
 /**
- * The index of the step with this timestep. If two steps have the timestep, it is the second one, so that a run that starts in the middle does
- * not skip a sigma. -1 if no step has it.
+ * The index of the step with this timestep. If two steps have the timestep, it is the index of the second one, so that a run that starts
+ * in the middle does not skip a sigma. -1 if no step has it.
  */
 export function indexForTimestep(timesteps: readonly number[], timestep: number): number {
   const first = timesteps.indexOf(timestep)
@@ -101,8 +101,8 @@ export function indexForTimestep(timesteps: readonly number[], timestep: number)
 }
 
 /**
- * diffusers' `step_index` of the step at `timesteps[index]`. If nobody set the begin index, a run begins at the step that has its first timestep;
- * of two such steps, at the second one.
+ * diffusers' `step_index` of the step at `timesteps[index]`. If the begin index was not set, a run begins at the step that has the first
+ * timestep; if two steps have it, at the second one.
  */
 export function stepIndex(timesteps: readonly number[], index: number, begin: number | null): number {
   return begin === null ? index + Math.max(0, indexForTimestep(timesteps, timesteps[0] ?? 0)) : index

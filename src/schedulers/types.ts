@@ -52,7 +52,7 @@ export interface Scheduler {
   readonly config: SchedulerConfig
   /** Keys of the given config whose values have no effect: another key switches them off, or the class never reads them. */
   readonly unusedKeys: readonly string[]
-  /** The number of model calls per step: 2 for Heun, 1 for all others. */
+  /** The number of model calls per step: 2 for Heun and KDPM2, 1 for all others. */
   readonly order: number
   /** Whether diffusers' class has `add_noise`. */
   readonly startsFromImage: boolean

@@ -1,15 +1,15 @@
 /**
- * Byte-level pre-tokenization as GPT-2 introduced it: every byte of a text's UTF-8 form is one visible character, in which the vocabulary is
- * written. So no text contains a character that the vocabulary lacks.
+ * Byte-level pre-tokenization as GPT-2 introduced it: every byte of a text's UTF-8 encoding becomes one visible character, and the
+ * vocabulary is written in these characters. So no text contains a character that the vocabulary lacks.
  */
 
-/** The character for each byte: printable ones of Latin-1 stand for themselves, the others are U+0100 and what follows, in order. */
+/** The character for each byte: bytes that are printable in Latin-1 become that character, the others become U+0100, U+0101 and so on. */
 const characters: readonly string[] = (() => {
   let next = 0x100
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++))
 })()
 
-/** Whether the character of Latin-1 with this number can be seen. */
+/** Whether the Latin-1 character with this code is visible. */
 function isPrintable(byte: number): boolean {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae
 }

@@ -1,19 +1,20 @@
 /**
- * Chat templates: the program, in the language Jinja, that a language model's tokenizer brings to write a conversation as one text. A pipeline class
- * makes a conversation of a prompt: one message of a user, and the beginning of the answer.
+ * Chat templates: programs in the language Jinja that are published with a language model's tokenizer and write a conversation as one
+ * text. A pipeline class turns a prompt into a conversation: one message of a user, and the beginning of the answer.
  */
 
 import { Template } from '@huggingface/jinja'
 import { UnsupportedError } from '../errors.js'
 import { settingsOf, type Chat, type ChatOptions, type TokenizerFiles } from './types.js'
 
-/** In characters. Qwen3's has 4,000. */
+/** The longest template, in characters. Qwen3's has 4,000. */
 const maxTemplateLength = 200_000
 
 /**
- * The chats of a tokenizer: transformers' `apply_chat_template([{role: 'user', content: prompt}], add_generation_prompt=True, enable_thinking=…)` with
- * chat_template.jinja, else with `chat_template` of the settings. Without either, the template that Qwen3 was published with; transformers fails.
- * @param roles the special tokens, which a template may name: `eos_token` and others
+ * Returns the function that writes a tokenizer's chats: transformers' `apply_chat_template([{role: 'user', content: prompt}],
+ * add_generation_prompt=True, enable_thinking=…)` with chat_template.jinja, else with `chat_template` of the settings. Without either, it
+ * uses the template that Qwen3 was published with, where transformers fails.
+ * @param roles the special tokens that a template may use, by role: `eos_token` and others
  * @throws UnsupportedError `tokenizer-model`
  */
 export function readChat(files: TokenizerFiles, roles: Readonly<Record<string, string>>): Chat {
@@ -22,7 +23,7 @@ export function readChat(files: TokenizerFiles, roles: Readonly<Record<string, s
   const source = defaultTemplate(given)
   if (source === undefined)
     return () => {
-      throw unsupported(given, 'is not a template, and holds none of the name "default"')
+      throw unsupported(given, 'is neither a template nor a list with a template of the name "default"')
     }
   if (source.length > maxTemplateLength) throw unsupported(source, `has more than ${maxTemplateLength} characters`)
   const template = attempt(source, () => new Template(source))
@@ -44,7 +45,10 @@ function qwen3Chat(prompt: string, { enableThinking }: ChatOptions): string {
   return `<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n${enableThinking ? '' : '<think>\n\n</think>\n\n'}`
 }
 
-/** The template to use. A config has either one text, or several named templates (a list of `{name, template}`, or an object): then the one named `default`. */
+/**
+ * The template to use. A config has either one template, or several with names (a list of `{name, template}`, or an object). Of several,
+ * the one named `default` is used.
+ */
 function defaultTemplate(given: unknown): string | undefined {
   if (typeof given === 'string') return given
   const named: unknown[] = Array.isArray(given)

@@ -17,7 +17,10 @@ const maxTextLength = 50_000
 
 const pattern = String.raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`
 
-/** The parts of a word, which is a contraction's end, letters, a digit, symbols, or the text of a special token. */
+/**
+ * The parts of a word: a contraction's end, letters, digits or symbols. Only a special token's text, which `pattern` takes as one word,
+ * has several parts.
+ */
 const parts = String.raw`'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}+|[^\p{L}\p{N}]+`
 
 /** CLIP's tokenizer with its vocabulary. */
@@ -37,7 +40,7 @@ export class CLIPTokenizer implements Tokenizer {
   /** `more`: tokens to add to those of the files. @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles, more: readonly string[] = []) {
     const { vocab, merges } = readBytePairs(files)
-    // Own properties only: words come from the user, and every object has a `constructor`.
+    // Look up own properties only: the words come from the user, and every object inherits a property `constructor`.
     const known: Vocabulary = {
       size: Object.keys(vocab).length,
       idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
@@ -69,7 +72,7 @@ export class CLIPTokenizer implements Tokenizer {
         normalizers: [
           { type: 'NFC' },
           { type: 'Replace', pattern: { Regex: String.raw`\s+` }, content: ' ' },
-          // Rust lowercases each character alone. JavaScript would lowercase this letter to a final sigma at the end of a word.
+          // Rust lowercases each character alone. JavaScript would lowercase Σ at the end of a word to ς.
           { type: 'Replace', pattern: { String: 'Σ' }, content: 'σ' },
           { type: 'Lowercase' },
         ],
@@ -78,7 +81,8 @@ export class CLIPTokenizer implements Tokenizer {
         type: 'Sequence',
         pretokenizers: [
           { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-          // This expression splits words without spaces as ByteLevel's own does. ByteLevel's own is not used, because in JavaScript `\s` matches U+FEFF.
+          // For words without spaces, this expression splits like the expression that ByteLevel contains. That one is not used, because
+          // in JavaScript `\s` matches U+FEFF.
           { type: 'Split', pattern: { Regex: parts }, behavior: 'Isolated', invert: false },
           { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
         ],
@@ -126,7 +130,10 @@ export class CLIPTokenizer implements Tokenizer {
     return { inputIds, tokens: Math.min(ids.length, length), first, removedText: removed === null ? null : this.decode(removed) }
   }
 
-  /** As `add_tokens` in transformers. @throws InputError `token` for a text that is a token already, added or of the vocabulary, as in diffusers */
+  /**
+   * Adds tokens like transformers' `add_tokens`.
+   * @throws InputError `token` for a text that is already an added token or in the vocabulary, as in diffusers
+   */
   withTokens(contents: readonly string[]): { readonly tokenizer: CLIPTokenizer; readonly ids: readonly number[] } {
     for (const content of contents)
       if (this.#added.has(content) || this.#vocabulary.idOf(content) !== undefined)
@@ -148,7 +155,7 @@ export class CLIPTokenizer implements Tokenizer {
   }
 }
 
-/** A token as `add_tokens` makes it of a text. */
+/** The token that transformers' `add_tokens` creates for a text. */
 function addedToken(content: string, id: number): AddedToken {
   return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false, searched: true }
 }

@@ -1,6 +1,6 @@
 /**
- * Every key of a tokenizer's files, changed alone (fixtures/config-keys/tokenizers*.json): the ids are those of transformers, or the files are refused
- * by name. No change silently gives other ids.
+ * Changes every key of a tokenizer's files, one at a time (fixtures/config-keys/tokenizers*.json). Either the ids equal those of
+ * transformers, or the tokenizer refuses the files with an error that names the key. No change silently gives other ids.
  */
 
 import { readFileSync } from 'node:fs'
@@ -14,16 +14,16 @@ import type { TokenizerFiles } from './types.js'
 
 type Json = Readonly<Record<string, unknown>>
 type Path = readonly (string | number)[]
-/** Ids of texts by the text's index: without a limit, and of the length that a pipeline asks for. */
+/** The ids of each text, by the text's index: without a limit, and padded or cut to the length that a pipeline requests. */
 type Ids = readonly [free: Readonly<Record<string, readonly number[]>>, padded: Readonly<Record<string, readonly number[]>>]
-/** A changed key of a file; without a value it is left out. */
+/** A changed key of a file. Without a value, the key is removed. */
 type Change = readonly [file: string, path: Path, result: number, value?: unknown]
 interface KeyCase {
   readonly class: keyof typeof classes
   readonly folder: string
   readonly files: readonly string[]
   readonly output: Ids
-  /** The results of the changes; a change names its result by the index in this list. */
+  /** The results of the changes. Each change has the index of its result in this list. */
   readonly results: readonly ('same' | 'error' | Ids)[]
   readonly changes: readonly Change[]
 }
@@ -31,7 +31,7 @@ interface KeyCase {
 const fixtures = new URL('../../fixtures/', import.meta.url)
 interface KeyCases {
   readonly texts: readonly string[]
-  /** The length that a pipeline asks for; CLIP's is the tokenizer's own. */
+  /** The length that a pipeline requests. CLIP's tokenizer uses its own length instead. */
   readonly length: number
   readonly cases: readonly KeyCase[]
 }
@@ -42,7 +42,7 @@ const all = ['tokenizers.json', 'tokenizers-qwen2.json'].flatMap((name) => {
 })
 type Item = (typeof all)[number]
 
-/** A value with one part changed, at the end of a path. */
+/** A copy of a value in which the part at a path is changed. */
 function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown {
   if (key === undefined) return change[3]
   const leftOut = rest.length === 0 && change.length < 4
@@ -54,7 +54,7 @@ function changed(value: unknown, [key, ...rest]: Path, change: Change): unknown 
   }
   const { [key]: own, ...others } = value as Json
   if (leftOut) return others
-  // An existing key keeps its place.
+  // An existing key keeps its position in the object.
   return key in (value as Json)
     ? Object.fromEntries(Object.entries(value as Json).map(([k, v]) => [k, k === key ? changed(own, rest, change) : v]))
     : { ...others, [key]: changed(own, rest, change) }
@@ -80,7 +80,7 @@ function contentsOf({ folder, files }: KeyCase): Contents {
   }
 }
 
-/** What was read of a SentencePiece model, by the file and `extra_ids`: no change is in the file itself. */
+/** The SentencePiece models that were read already, by folder and `extra_ids`. No change is in a model's own file. */
 const models = new Map<string, ReturnType<typeof readSentencePieceModel>>()
 
 function modelOf(model: Uint8Array, folder: string, extraIds: unknown): ReturnType<typeof readSentencePieceModel> {
@@ -112,7 +112,7 @@ function idsOf(item: Item, contents: Contents): readonly (readonly (readonly num
   ]
 }
 
-/** How Aquatint's result differs from the library's after a change; null if it does not differ. */
+/** How Aquatint's result differs from that of transformers after a change; null if it does not differ. */
 function fault(item: Item, contents: Contents, change: Change): string | null {
   const [file, path, result] = change
   const judged = item.results[result] ?? 'same'
@@ -141,17 +141,20 @@ function fault(item: Item, contents: Contents, change: Change): string | null {
     : `other ids for ${JSON.stringify(wrong[0]?.slice(0, 60))}${judged === 'same' ? ', which change nothing in transformers' : ''}`
 }
 
-test.each(all.map((item) => [`${item.class} with ${item.files.join(', ')}`, item] as const))('%s', (_, item) => {
-  const contents = contentsOf(item)
-  expect(idsOf(item, contents)).toEqual(item.output)
-  const [same, error] = [item.results.indexOf('same'), item.results.indexOf('error')]
-  expect(item.changes.filter(([, , result]) => result === same).length).toBeGreaterThan(150)
-  expect(item.changes.filter(([, , result]) => result === error).length).toBeGreaterThan(5)
-  expect(item.changes.filter(([, , result]) => result !== same && result !== error).length).toBeGreaterThan(40)
-  const faults = item.changes.flatMap((change) => {
-    const found = fault(item, contents, change)
-    const value = change.length < 4 ? 'left out' : JSON.stringify(change[3])
-    return found === null ? [] : [`${change[0]} ${change[1].join('.')} ${value}: ${found}`]
-  })
-  expect(faults).toEqual([])
-})
+test.each(all.map((item) => [`${item.class} with ${item.files.join(', ')}`, item] as const))(
+  '%s: each changed key gives the ids of transformers, or is refused',
+  (_, item) => {
+    const contents = contentsOf(item)
+    expect(idsOf(item, contents)).toEqual(item.output)
+    const [same, error] = [item.results.indexOf('same'), item.results.indexOf('error')]
+    expect(item.changes.filter(([, , result]) => result === same).length).toBeGreaterThan(150)
+    expect(item.changes.filter(([, , result]) => result === error).length).toBeGreaterThan(5)
+    expect(item.changes.filter(([, , result]) => result !== same && result !== error).length).toBeGreaterThan(40)
+    const faults = item.changes.flatMap((change) => {
+      const found = fault(item, contents, change)
+      const value = change.length < 4 ? 'left out' : JSON.stringify(change[3])
+      return found === null ? [] : [`${change[0]} ${change[1].join('.')} ${value}: ${found}`]
+    })
+    expect(faults).toEqual([])
+  },
+)

@@ -1,7 +1,7 @@
 /**
- * The only file that calls @huggingface/tokenizers. It declares the part of the library that it uses, because version 0.2's declarations do not
- * resolve under `nodenext`. It also prevents that normalizing turns a text into a special token: the library treats a text that equals a token as
- * that token, even if the token must be searched for only before lowercasing.
+ * The only file that calls @huggingface/tokenizers. It declares the part of the library that it uses, because version 0.2's declarations
+ * do not resolve under `nodenext`. It also keeps normalizing from turning a text into a special token: the library treats a normalized
+ * text that equals a token as that token, even if the token must be searched for only before normalizing.
  */
 
 import { Tokenizer } from '@huggingface/tokenizers'
@@ -46,7 +46,7 @@ const end = '\uffff'
 
 /** Builds a tokenizer from the contents of a tokenizer.json. */
 export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokenizer {
-  // With a normalizer, if only an empty one, the library searches for tokens that are `normalized` in the normalized text.
+  // The library searches for `normalized` tokens in the normalized text only if it has a normalizer; an empty one is enough.
   const replaced = own && {
     normalizer: { type: 'Sequence', normalizers: [] },
     added_tokens: json.added_tokens.map((token) =>
@@ -68,7 +68,7 @@ export function createHfTokenizer(json: TokenizerJson, own?: OwnSteps): HfTokeni
   if (normalizer !== null && unnormalized.size > 0) {
     tokenizer.normalizer = (text) => {
       const result = normalizer(text)
-      // The pre-tokenizer removes a space at the end.
+      // With a space, the text equals no token. The pre-tokenizer removes the space.
       return unnormalized.has(result) ? `${result} ` : result
     }
   }
@@ -95,7 +95,7 @@ function searchAsConfigured(tokenizer: HfTokenizer, tokens: readonly AddedToken[
       split: (text) => {
         const kept: string[] = []
         let at = 0
-        // Whether the last part is text, which the next part may be appended to.
+        // Whether the last part is text, so that the next part can be appended to it.
         let isText = false
         for (const part of splitter.split(text)) {
           const before = Array.from(text.slice(Math.max(0, at - 2), at)).at(-1) ?? ''

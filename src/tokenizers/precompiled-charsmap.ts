@@ -1,8 +1,9 @@
 /**
- * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a double-array trie
- * over UTF-8 bytes and a block of zero-terminated strings. It looks up each grapheme of less than six bytes as a whole, and otherwise its
- * characters one by one. The shortest match counts, and replaces everything that was looked up.
- * Source: SentencePiece's `normalizer.cc`, darts-clone, the crate spm_precompiled.
+ * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a
+ * double-array trie over UTF-8 bytes and a block of zero-terminated strings. The normalizer looks up each grapheme of less than six bytes
+ * as a whole; if the grapheme is longer or has no match, it looks up its characters one by one. The match is the shortest prefix that the
+ * trie contains, and its replacement takes the place of everything that was looked up. Source: SentencePiece's `normalizer.cc`,
+ * darts-clone, the crate spm_precompiled.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -25,7 +26,8 @@ export class PrecompiledCharsmap {
     const blob = decodeBase64(base64)
     if (blob.byteLength < 8) throw broken('it is too short')
     const size = new DataView(blob.buffer).getUint32(0, true)
-    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength) throw broken(`its trie is ${size} bytes long`)
+    if (size % 4 !== 0 || size === 0 || 4 + size > blob.byteLength)
+      throw broken(`its trie is ${size} bytes long; allowed are multiples of 4 up to ${blob.byteLength - 4}`)
     this.#units = new Uint32Array(blob.buffer.slice(4, 4 + size))
     this.#strings = blob.subarray(4 + size)
   }

@@ -59,7 +59,7 @@ test('reports the text that was cut', () => {
 
 test('the chat template gives transformers’ texts and ids', () => {
   expect(ids.chats.length).toBeGreaterThan(10)
-  // Without a template of its own, a tokenizer has Qwen3's.
+  // A tokenizer without a template uses Qwen3's.
   const plain = new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig: {} })
   for (const { prompt, enable_thinking: enableThinking, text, ids: expected } of ids.chats) {
     expect(tokenizer.chat(prompt, { enableThinking })).toBe(text)

@@ -27,7 +27,7 @@ const maxTextLength = 50_000
 /** Unicode's white space, which is what `\s` means in transformers. In JavaScript `\s` lacks U+0085 and has U+FEFF. */
 const space = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`
 
-/** The long s is an s where case is ignored. */
+/** Contractions are matched without regard to case, and then the long s (ſ) counts as an s. */
 const contraction = `'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])`
 
 /** The words of a text: a contraction's end, letters with one character before them, a digit, symbols, line ends, spaces. */
@@ -44,7 +44,10 @@ const words = new RegExp(
   'gu',
 )
 
-/** Whether a post-processor of tokenizer.json adds tokens to a text, or leaves the text out. transformers reads one of any type by its keys. */
+/**
+ * Whether a post-processor of tokenizer.json adds tokens to a text, or omits the text. As in transformers, the keys of the post-processor
+ * decide, not its `type`.
+ */
 function changesIds(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   const { single, sep, cls, processors } = value as Readonly<Record<string, unknown>>
@@ -53,7 +56,7 @@ function changesIds(value: unknown): boolean {
   return sep !== undefined || cls !== undefined
 }
 
-/** Whether a piece of a template stands for the text. */
+/** Whether a piece of a post-processor's template is the text itself. */
 function isText(piece: unknown): boolean {
   return typeof piece === 'object' && piece !== null && 'Sequence' in piece
 }
@@ -68,7 +71,7 @@ function checkAddsNoTokens(files: TokenizerFiles): void {
   if (changesIds(postProcessor)) throw addsTokens('post_processor', postProcessor)
   if (files.tokenizerJson !== undefined) return
   const { add_bos_token: bos, add_eos_token: eos, bos_token: begin } = settingsOf(files)
-  // transformers compares both with True.
+  // transformers adds tokens only if the key is exactly True.
   if (eos === true) throw addsTokens('add_eos_token', eos)
   if (bos === true && isTruthy(begin, false)) throw addsTokens('add_bos_token', bos)
 }
@@ -79,7 +82,7 @@ function addsTokens(key: string, value: unknown): UnsupportedError {
   return new UnsupportedError('tokenizer-model', message, { key, value: shown })
 }
 
-/** Qwen's tokenizer with its vocabulary. It adds no special tokens of its own: a chat template brings them. */
+/** Qwen's tokenizer with its vocabulary. It adds no special tokens to a text: a chat template writes them. */
 export class Qwen2Tokenizer implements Tokenizer {
   static readonly classNames = ['Qwen2TokenizerFast', 'Qwen2Tokenizer']
   static readonly readsSentencePiece = false
@@ -93,7 +96,7 @@ export class Qwen2Tokenizer implements Tokenizer {
   /** @throws CheckpointError `tokenizer-*` */
   constructor(files: TokenizerFiles) {
     const { vocab, merges } = readBytePairs(files)
-    // Own properties only: words come from the user, and every object has a `constructor`.
+    // Look up own properties only: the words come from the user, and every object inherits a property `constructor`.
     const known: Vocabulary = {
       size: Object.keys(vocab).length,
       idOf: (content) => (Object.hasOwn(vocab, content) ? vocab[content] : undefined),
@@ -104,7 +107,7 @@ export class Qwen2Tokenizer implements Tokenizer {
     this.padTokenId = roleId(special, 'pad_token', known)
     this.#sides = readSides(files)
     this.chat = readChat(files, special.roles)
-    // Each word is split off first, so each gets a space.
+    // The text is split into words before spaces are added, so every word gets one.
     const addsSpaces = isTruthy(settingsOf(files)['add_prefix_space'], false)
     const spaced = (word: string) => (addsSpaces && !word.startsWith(' ') ? ` ${word}` : word)
     const json = {

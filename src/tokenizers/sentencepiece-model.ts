@@ -1,7 +1,7 @@
 /**
  * Reads SentencePiece's own file (`spiece.model`), which T5's repositories without a tokenizer.json have: the pieces of a unigram model,
- * their scores, and the normalizer's table, in the form of tokenizer.json. It reads the needed part of Protocol Buffers' wire format, with
- * limits, and refuses other kinds of models. How a text is split into words is not in the file, so it is not in the result either.
+ * their scores, and the normalizer's table, in the form of tokenizer.json. It reads the needed part of Protocol Buffers' wire format,
+ * with limits, and refuses other kinds of models. The file does not say how a text is split into words, so the result does not either.
  * Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers' (`T5Converter`).
  */
 

@@ -1,14 +1,15 @@
 /**
  * The special and added tokens of a tokenizer: which text has which role, how to search for each in a prompt, and which id it has. As in
- * transformers: with `added_tokens_decoder` in tokenizer_config.json, which releases since 4.34 write, that and the rest of the config count; without
- * it, special_tokens_map.json overrides the config, and added_tokens.json and the added tokens of tokenizer.json are read.
+ * transformers, tokenizer_config.json alone defines the tokens if it has `added_tokens_decoder`, which releases since 4.34 write. Without
+ * this key, special_tokens_map.json overrides tokenizer_config.json, and added_tokens.json and the added tokens of tokenizer.json are
+ * read.
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
 import { sentencePieceTokens } from './sentencepiece-model.js'
 import { settingsOf, type TokenizerFiles } from './types.js'
 
-/** An added token as in tokenizer.json. `normalized` means that the token is searched for after lowercasing. */
+/** An added token as in tokenizer.json. `normalized` means that the token is searched for in the normalized text. */
 export interface AddedToken {
   readonly id: number
   readonly content: string
@@ -21,13 +22,13 @@ export interface AddedToken {
   readonly searched: boolean
 }
 
-/** A token as the files have it, without its id in the vocabulary. */
+/** A token as the files define it, without its id. */
 type FoundToken = Omit<AddedToken, 'id' | 'searched'>
 
 /** The vocabulary without the added tokens. */
 export interface Vocabulary {
   readonly size: number
-  /** The id of a token; undefined for texts that are no token. */
+  /** The id of a token; undefined for texts that are not in the vocabulary. */
   readonly idOf: (content: string) => number | undefined
 }
 
@@ -42,7 +43,7 @@ const maxTokens = 100_000
 /** The roles of transformers' tokenizers, in the order in which their tokens get ids. */
 const allRoles = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const
 
-/** @param name the key that has the token, for messages */
+/** @param name the key that has the token, for error messages */
 function readToken(value: unknown, special: boolean, name: string): FoundToken {
   const fields = asObject(value)
   // If a token has no `content`, transformers uses the empty string.
@@ -67,8 +68,8 @@ function readToken(value: unknown, special: boolean, name: string): FoundToken {
 }
 
 /**
- * Collects the roles and all added tokens with their ids. `addsSpecial`: the class adds its special tokens once more, by their texts alone: none of them
- * can be missing, and they are searched for as they are written.
+ * Collects the roles and all added tokens with their ids. `addsSpecial`: the tokenizer class adds its special tokens again, by their
+ * texts alone. So none of them can be missing, and they are searched for before normalizing.
  * @throws CheckpointError `tokenizer-token`
  */
 export function readAddedTokens<Role extends (typeof allRoles)[number]>(
@@ -100,7 +101,8 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   const tokens = new Map<string, FoundToken>()
   for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
-    // A token that the files name gets an id of its own. If they neither name nor contain it, the files are incomplete.
+    // A special token that the settings name gets an id even if the vocabulary lacks it. The class's default token must be in the files,
+    // otherwise they are incomplete.
     if (addsSpecial || !isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
     if (vocabulary.idOf(roles[role]) === undefined)
       throw new CheckpointError(
@@ -116,14 +118,18 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   return { roles, tokens: withIds(found, vocabulary) }
 }
 
-/** transformers reads another file than tokenizer.json if this key names one for its version. @throws UnsupportedError `tokenizer-model` */
+/**
+ * Refuses tokenizers for which transformers reads another file than tokenizer.json, because `fast_tokenizer_files` names one for its
+ * version.
+ * @throws UnsupportedError `tokenizer-model`
+ */
 function checkFileOfVersion({ tokenizerJson, tokenizerConfig }: TokenizerFiles): void {
   const key = 'fast_tokenizer_files'
   const named = tokenizerConfig?.[key]
   if (tokenizerJson?.['added_tokens'] === undefined || !Array.isArray(named) || named.every((name) => name === 'tokenizer.json'))
     return
   const value = JSON.stringify(named).slice(0, 100)
-  throw new UnsupportedError('tokenizer-model', `${key} of the tokenizer is ${value}; only tokenizer.json is read.`, {
+  throw new UnsupportedError('tokenizer-model', `${key} of the tokenizer is ${value}; Aquatint reads only tokenizer.json.`, {
     key,
     value,
   })
@@ -172,8 +178,8 @@ function listedTokens(files: TokenizerFiles, special: ReadonlySet<string>): Foun
 }
 
 /**
- * Special tokens without a role: a list, objects of them by name, and other keys that end in `_token`. The tokens of a SentencePiece model count where
- * no file has a list, not even an empty one.
+ * Special tokens without a role: from a list, from objects that hold them by name, and from other keys that end in `_token`. The tokens
+ * of a SentencePiece model are added only if the settings have no list, not even an empty one.
  */
 function readExtra(
   settings: Readonly<Record<string, unknown>>,

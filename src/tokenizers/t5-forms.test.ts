@@ -19,7 +19,7 @@ interface Forms {
   readonly ids: readonly (readonly number[])[]
   /** Parts of tokenizer.json that differ from the fixture's, and whether the ids are those of a file without a normalizer. */
   readonly forms: Readonly<Record<string, { readonly parts: Json; readonly plain: boolean }>>
-  /** The ids without a normalizer, by the index of the text, where they are others. */
+  /** The ids without a normalizer, by the index of the text, for the texts where they differ. */
   readonly plain: Readonly<Record<string, readonly number[]>>
 }
 
@@ -86,7 +86,7 @@ test('spiece.model alone gives the same ids as tokenizer.json', () => {
   expect(strings.map((text) => bare.encode(text))).toEqual(ids.slice(0, strings.length))
 })
 
-test('each word has one mark, its own or a new one', () => {
+test('each word begins with one ▁: its own, or a new one', () => {
   expect(t5Words(' a  dog\u3000▁b▁c ▁▁ ')).toEqual(['▁a', '▁dog', '▁b', '▁c', '▁', '▁'])
   expect(t5Words(' \n')).toEqual([])
 })

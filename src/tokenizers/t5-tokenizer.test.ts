@@ -54,7 +54,7 @@ test.each(json('added.json') as unknown as Added[])(
 test('spiece.model alone gives the same ids', () => {
   const { model, normalizer, ...rest } = readSentencePieceModel(spiece)
   const file = json('tokenizer.json')
-  // Not `toEqual`, whose report of a difference would be a megabyte.
+  // `toEqual` is not used, because its report of a difference would have a megabyte.
   expect(JSON.stringify(normalizer) === JSON.stringify(file['normalizer'])).toBe(true)
   expect(model).toEqual(file['model'])
   const masks = (file['added_tokens'] as { content: string }[])
@@ -99,7 +99,7 @@ test('reports the text that was cut', () => {
 test.each([
   ['no tokenizer.json', {}, 'tokenizer-vocabulary'],
   ['a BPE model', { tokenizerJson: { model: { type: 'BPE', vocab: { a: 1 } } } }, 'tokenizer-vocabulary'],
-  ['an id of unknown words that is not there', { tokenizerJson: { model: { vocab: [['a', 0]] } } }, 'tokenizer-vocabulary'],
+  ['no unk_id', { tokenizerJson: { model: { vocab: [['a', 0]] } } }, 'tokenizer-vocabulary'],
   [
     'no end token',
     {

@@ -1,6 +1,7 @@
 /**
- * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers 5's class of this name does: it takes
- * the vocabulary and the table of replaced characters from tokenizer.json, and is the same for all files otherwise.
+ * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers 5's class of this
+ * name does: it takes the vocabulary, the table of replaced characters, the added tokens, and the sides of padding and truncation from
+ * tokenizer.json. Everything else is the same for all files.
  */
 
 import { CheckpointError } from '../errors.js'
@@ -73,8 +74,9 @@ export class T5Tokenizer implements Tokenizer {
 }
 
 /**
- * The part of the words that determines the ids. A run of characters that are in no piece (`known` contains the others) becomes one id, so only one
- * of them is kept. A very long text is cut here, after white space was removed, so that the cut is far behind the last id that is used.
+ * The part of the words that determines the ids. A run of characters that are in no piece becomes one id, so only one of them is kept.
+ * `known` has the characters of all pieces. A very long text is cut here, after white space was removed, so that the cut is far behind
+ * the last id that is used.
  */
 function shorten(words: readonly string[], known: ReadonlySet<string>): string[] {
   let left = maxTextLength

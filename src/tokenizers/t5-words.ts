@@ -1,6 +1,7 @@
 /**
- * How transformers 5's T5Tokenizer prepares a text: SentencePiece's table of replaced characters, then words at white space, each after the mark "▁".
- * It takes the table from tokenizer.json and nothing else of that file's normalizer, pre-tokenizer and post-processor, whatever version wrote them.
+ * How transformers 5's T5Tokenizer prepares a text: SentencePiece's table of replaced characters, then words at white space, each after
+ * the mark "▁". It reads only the table from tokenizer.json, and ignores everything else in that file's normalizer, pre-tokenizer and
+ * post-processor.
  */
 
 import { PrecompiledCharsmap } from './precompiled-charsmap.js'
@@ -14,8 +15,9 @@ const mark = '▁'
 const maxLength = 2_000_000
 
 /**
- * The function that replaces characters by the first `Precompiled` of a tokenizer.json's `normalizer`, alone or in its Sequence; the same text where there is
- * none. @throws CheckpointError `tokenizer-normalizer` for a broken table
+ * Returns the function that replaces characters by the table of the first `Precompiled` in a tokenizer.json's `normalizer`, which may be
+ * a Sequence. If there is none, the function returns the same text.
+ * @throws CheckpointError `tokenizer-normalizer` for a broken table
  */
 export function t5Normalizer(normalizer: unknown): (text: string) => string {
   const { type, normalizers } = (typeof normalizer === 'object' && normalizer !== null ? normalizer : {}) as Json
@@ -27,7 +29,10 @@ export function t5Normalizer(normalizer: unknown): (text: string) => string {
   return (text) => map.normalize(text, maxLength)
 }
 
-/** The words of a normalized text, none of them empty: cut at white space and before each mark, with a mark at the beginning of each part between white space. */
+/**
+ * The words of a normalized text, without empty ones. The text is split at white space, each part gets a mark at its beginning unless it
+ * has one, and the parts are split before each mark.
+ */
 export function t5Words(text: string): string[] {
   return text
     .split(/\p{White_Space}+/u)

@@ -21,7 +21,7 @@ export interface TokenizerFiles {
 /** A text in the form that a text encoder reads. */
 export interface EncodedText {
   readonly inputIds: readonly number[]
-  /** How many of the ids are the text's. The rest is padding, at the end unless the tokenizer pads at the beginning. */
+  /** How many of the ids belong to the text. The others are padding, which is at the end unless the tokenizer pads at the beginning. */
   readonly tokens: number
   /** The index of the text's first id: 0 unless there is padding at the beginning. */
   readonly first: number
@@ -35,12 +35,12 @@ export interface ChatOptions {
   readonly enableThinking: boolean
 }
 
-/** The text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` if the template cannot write it */
+/** Writes the text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` if the template cannot write it */
 export type Chat = (prompt: string, options: ChatOptions) => string
 
 /** A tokenizer with its vocabulary. */
 export interface Tokenizer {
-  /** The number of ids that its text encoder takes, or null where the caller chooses it. */
+  /** The number of ids that its text encoder takes, or null if the caller chooses it. */
   readonly fixedLength: number | null
   readonly padTokenId: number
   /** All ids of a text, special tokens included. */
@@ -61,7 +61,7 @@ export interface TokenizerDefinition {
   readonly classNames: readonly string[]
   /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
   readonly readsSentencePiece: boolean
-  /** Whether it has chats, whose template may be in `chat_template.jinja`. */
+  /** Whether the class has chats. Their template may be in `chat_template.jinja`. */
   readonly hasChats?: boolean
   /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
   new (files: TokenizerFiles): Tokenizer
@@ -74,8 +74,8 @@ export interface Sides {
 }
 
 /**
- * The settings of a tokenizer: tokenizer_config.json. special_tokens_map.json overrides any of its keys, unless it has `added_tokens_decoder`, as in
- * transformers.
+ * The settings of a tokenizer: tokenizer_config.json. As in transformers, special_tokens_map.json overrides any of its keys, unless
+ * tokenizer_config.json has `added_tokens_decoder`.
  */
 export function settingsOf({ tokenizerConfig, specialTokensMap }: TokenizerFiles): Json {
   return tokenizerConfig?.['added_tokens_decoder'] === undefined ? { ...tokenizerConfig, ...specialTokensMap } : tokenizerConfig
@@ -89,7 +89,7 @@ export function readSides(files: TokenizerFiles): Sides {
     const inJson = files.tokenizerJson?.[kind] as { readonly direction?: unknown } | null | undefined
     const own = settings[key]
     const value = own === undefined ? (inJson?.direction ?? 'right') : own
-    // tokenizer.json writes the directions with a capital letter. A config's must be as transformers compares them.
+    // tokenizer.json has `Left` and `Right`. The settings must have lower case, as in transformers.
     const side = own === undefined && typeof value === 'string' ? value.toLowerCase() : value
     if (side === 'left' || side === 'right') return side
     const shown = JSON.stringify(value)?.slice(0, 100) ?? 'undefined'
@@ -104,9 +104,9 @@ export function readSides(files: TokenizerFiles): Sides {
 /** What {@link padOrCut} needs of a tokenizer. */
 export interface Padding extends Sides {
   readonly padTokenId: number
-  /** How many ids at the beginning of every text are special: they stay when the text is cut. */
+  /** How many ids at the beginning of every text are special: they are kept when the text is cut. */
   readonly leading: 0 | 1
-  /** The same at its end. */
+  /** How many ids at the end of every text are special. */
   readonly trailing: 0 | 1
 }
 

@@ -33,7 +33,7 @@ box.addEventListener('modelchange', ({ detail: model }) => {
 const remembered = rememberForm(box, performance.getEntriesByType('navigation'))
 if (remembered?.model !== undefined) box.restore(remembered)
 else if (remembered !== undefined) box.settings = remembered
-// The box is not focusable itself, so the link alone would only scroll to it.
+// The box itself is not focusable, so without this handler the link would only scroll to it.
 byId('skip').addEventListener('click', (event) => {
   event.preventDefault()
   box.focus()
@@ -80,8 +80,9 @@ void showUrgentNotes(notes).then((machine) => {
 })
 
 /**
- * Registers the service worker, and resolves when it controls the page. It keeps only files that are loaded after that, among them the engine's
- * script and WebAssembly, which the next visit needs if it has no network. Resolves on a visit that began with a service worker, and where there is none.
+ * Registers the service worker, and resolves when it controls the page. The worker stores only files that are loaded after that, among
+ * them the engine's script and WebAssembly, which the next visit needs if it has no network. Does not wait if the worker is active
+ * already, or if the browser has no service workers.
  */
 async function keepPage(): Promise<void> {
   if (!('serviceWorker' in navigator) || !import.meta.env.PROD) return

@@ -6,4 +6,4 @@ it.each([
   [{ vendor: 'apple', architecture: 'apple', device: '', description: 'Apple M2' }, 'apple Apple M2'],
   [{ vendor: '', architecture: '', device: '', description: '' }, ''],
   [{}, ''],
-])('%j is %j', (info, name) => expect(adapterName(info)).toBe(name))
+])('the adapter %j is named %j', (info, name) => expect(adapterName(info)).toBe(name))

@@ -1,6 +1,6 @@
 /** The name of a GPU for display, made of the strings of its `GPUAdapterInfo`. Pure. */
 
-/** The strings of a `GPUAdapterInfo`. Browsers may leave each of them empty or out. */
+/** The strings of a `GPUAdapterInfo`. Browsers may omit each of them or leave it empty. */
 export interface AdapterWords {
   readonly vendor?: string
   readonly architecture?: string

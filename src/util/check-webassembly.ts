@@ -2,7 +2,7 @@
 
 import { DeviceError } from '../errors.js'
 
-/** The shortest module: its signature and version. */
+/** The shortest WebAssembly module: only the signature and the version. */
 const emptyModule = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)
 
 /** @throws DeviceError `runtime-not-loaded` with what the page has to allow */

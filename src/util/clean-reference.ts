@@ -49,7 +49,7 @@ export function cleanReference(reference: string): string {
   return text.replace(/^(?:ssh:\/\/)?git@(hf\.co|huggingface\.co)[:/]/, 'https://$1/')
 }
 
-/** Appends a revision that the pasted text gives in another place than the name. The address of a page already contains its revision. */
+/** Appends the revision to a name if the pasted text gives it elsewhere. The address of a page already contains its revision. */
 function withRevision(name: string, revision: string | undefined): string {
   if (revision === undefined) return name
   const path = name.replace(/^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\//i, '').replace(/\/$/, '')

@@ -1,4 +1,4 @@
-/** A promise that is resolved from outside, as Promise.withResolvers, which Node 20 does not have. */
+/** A promise that is resolved from outside, like Promise.withResolvers, which Node 20 does not have. */
 
 const nothing = () => {}
 

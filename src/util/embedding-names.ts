@@ -1,4 +1,7 @@
-/** What the names of the tensors in a textual inversion's file mean: for the loader, and for the page, which reads only the header. Pure. */
+/**
+ * What the names of the tensors in a textual inversion's file mean. Used by the loader, and by the page, which reads only the header.
+ * Pure.
+ */
 
 /** Tensor name → text encoder, in files for Stable Diffusion XL. A tensor with any other name is for the first text encoder. */
 export const embeddingEncoders: Readonly<Record<string, string>> = {

@@ -28,7 +28,7 @@ function halfBits(pattern: number): number {
   const sign = pattern >>> 15
   const exponent = (pattern >>> 10) & 0x1f
   const mantissa = pattern & 0x3ff
-  // A NaN becomes quiet and keeps its payload, as in processors.
+  // A NaN becomes quiet and keeps its payload, as when a processor converts it.
   if (exponent === 0x1f) return sign * 0x8000_0000 + 0x7f80_0000 + ((mantissa * 0x2000) | (mantissa === 0 ? 0 : 0x40_0000))
   return widenBits(sign, exponent, mantissa, 10, 15)
 }

@@ -1,4 +1,4 @@
-/** What configs and weights contain after the known accidents of copying and serving files, and what the errors say. */
+/** What is recognized in place of configs and weights after common accidents of copying and serving files, and what the errors say. */
 
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
@@ -30,7 +30,7 @@ const accidents: readonly (readonly [string, Uint8Array, string, RegExp])[] = [
 ]
 
 describe('in place of a JSON file', () => {
-  it.each(accidents)('%s', (_, content, code, words) => {
+  it.each(accidents)('%s is named by the error', (_, content, code, words) => {
     const parse = () => parseJson(content, { file: 'unet/config.json', maxBytes: 1e6, duplicateKeys: 'last' })
     expect(parse).toThrow(expect.objectContaining({ name: 'CheckpointError', code, details: { file: 'unet/config.json' } }))
     expect(parse).toThrow(words)
@@ -54,7 +54,7 @@ describe('in place of a JSON file', () => {
 })
 
 describe('in place of a safetensors file', () => {
-  it.each(accidents)('%s', async (_, content, code, words) => {
+  it.each(accidents)('%s is named by the error', async (_, content, code, words) => {
     const source = {
       byteLength: content.length,
       read: ({ begin, end }: { begin: number; end: number }) => Promise.resolve(Uint8Array.from(content.subarray(begin, end))),

@@ -1,6 +1,6 @@
 /**
- * Recognizes by its first bytes that a file contains something else than its name says: a Git LFS pointer, an HTML page, an archive, nothing. These
- * accidents happen when files are copied or served; each has a sentence that says what to do. Pure.
+ * Recognizes by its first bytes that a file does not contain what its name says: it is a Git LFS pointer, an HTML page, an archive, or
+ * empty. These accidents happen when files are copied or served; each has a sentence that says what to do. Pure.
  */
 
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js'
@@ -38,7 +38,7 @@ const compressed = (name: string, tool: string): KnownContent => ({
 const other = (name: string, advice: string): KnownContent => ({ code: 'other-format', what: `is ${name}. ${advice}` })
 const uploadAgain = 'Download or copy the file again'
 
-/** First bytes, in Latin-1, and what begins with them. */
+/** The first bytes of some formats, in Latin-1, and what a file that begins with them contains. */
 const signatures: readonly (readonly [string, KnownContent])[] = [
   ['\x1f\x8b', compressed('gzip', 'gunzip')],
   ['\xfd7zXZ\0', compressed('xz', 'unxz')],
@@ -65,7 +65,7 @@ const answers =
   /^(?:entry not found|(?:404:? )?not found|repository not found|file not found|invalid username or password|access (?:denied|to [^\n]{1,200} restricted)|unauthorized|forbidden|too many requests)/i
 
 /**
- * What a file contains that does not begin as its format does; undefined where the content is of no known kind.
+ * What a file contains that does not begin like its format; undefined if the content is not recognized.
  * @param head the file's first bytes, {@link recognizedBytes} or all
  */
 export function recognizeContent(head: Uint8Array): KnownContent | undefined {

@@ -9,6 +9,6 @@ test.each([
   ['http://127.0.0.1:8000/x.safetensors:2', 'http://127.0.0.1:8000/x.safetensors', 2],
   ['C:\\loras\\x.safetensors:0.5', 'C:\\loras\\x.safetensors', 0.5],
   ['owner/name:much', 'owner/name:much', 1],
-])('%s', (text, source, weight) => {
+])('%s is the source %s with the weight %d', (text, source, weight) => {
   expect(parseLoraReference(text)).toEqual({ source, weight })
 })

@@ -1,12 +1,12 @@
 /** How many threads the kernels of the processor use. */
 
-/** More threads than this share too little work: a network's products are small. */
+/** With more threads than this, each would have too little work, because a network's matrix products are small. */
 const most = 8
 
 /**
- * How many threads to use: as many as there are cores, at most 8, in a page or a worker that can share memory between threads; elsewhere 1. It can where it is
- * cross-origin isolated (COOP and COEP) and has `SharedArrayBuffer`, which WebKitGTK lacks. The browser reports hardware threads as cores (measured in
- * bench/RESULTS.md).
+ * How many threads to use: as many as there are cores, at most 8, in a page or a worker that can share memory between threads; elsewhere
+ * 1. Sharing needs cross-origin isolation (COOP and COEP) and `SharedArrayBuffer`, which WebKitGTK lacks. The browser reports hardware
+ * threads as cores (measured in bench/RESULTS.md).
  */
 export function processorThreads(scope: ThreadScope = globalThis): number {
   const shares = scope.crossOriginIsolated && scope.SharedArrayBuffer !== undefined

@@ -1,4 +1,4 @@
-/** torch's CPU generator against what torch itself drew (fixtures/torch-random.json). */
+/** Compares the random numbers with those that torch's CPU generator drew (fixtures/torch-random.json). */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'

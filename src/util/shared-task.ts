@@ -12,7 +12,7 @@ export interface JoinOptions<Progress> {
 /** A caller's share of a finished task. */
 export interface Share<T> {
   readonly value: T
-  /** Gives the share back; resolves once the value is disposed, if this was the last share. A second call does nothing. */
+  /** Gives the share back. If this was the last share, disposes the value and resolves when that is done. A second call does nothing. */
   readonly leave: () => Promise<void>
 }
 

@@ -23,7 +23,7 @@ export class BidiConnection {
 
   private constructor(socket: WebSocket) {
     this.#socket = socket
-    // One buffer for each message, as ws does by default.
+    // By default, ws passes each message as one Buffer.
     socket.on('message', (data: Buffer) => this.#receive(JSON.parse(data.toString()) as Message))
     socket.on('close', () => this.#end(new Error('The browser closed the connection')))
     socket.on('error', (error) => this.#end(error))

@@ -1,4 +1,4 @@
-/** Input of a user as WebDriver and WebDriver BiDi write it, which both call actions. */
+/** User input in the format of WebDriver and WebDriver BiDi, which both call it actions. */
 
 /** A press of the mouse's main button at a place of the window. */
 export function clickActions(x: number, y: number): readonly object[] {

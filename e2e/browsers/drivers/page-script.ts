@@ -1,4 +1,4 @@
-/** Functions for a page as text, for the protocols that have no functions with arguments. */
+/** Turns functions that a page should call into text, for the protocols that cannot pass functions with arguments. */
 
 /** An expression whose value is the result of `fn` as JSON, or a rejected promise. */
 export function callText(fn: (argument: never) => unknown, argument: unknown): string {
@@ -13,7 +13,7 @@ export function untilText(fn: (argument: never) => unknown, argument: unknown): 
   })()`
 }
 
-/** The value in the text that {@link callText} results in. */
+/** Parses the text to which an expression of {@link callText} evaluates. */
 export function parseResult(text: unknown): unknown {
   return typeof text === 'string' ? JSON.parse(text) : undefined
 }

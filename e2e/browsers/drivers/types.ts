@@ -34,9 +34,9 @@ export interface LaunchOptions {
   readonly isPrivate?: boolean
   /** About how many MiB a site may store, if the engine's driver can limit this. */
   readonly storage?: number
-  /** Folder of the profile, which stays when the browser ends. Without one the browser begins with an empty one. */
+  /** Folder of the profile, which is kept when the browser ends. Default: an empty profile. */
   readonly profile?: string
-  /** False: Firefox without JSPI, as in browsers that cannot suspend WebAssembly. Other engines ignore it. */
+  /** If false, Firefox runs without JSPI, like a browser that cannot suspend WebAssembly. Other engines ignore this option. */
   readonly suspends?: boolean
 }
 

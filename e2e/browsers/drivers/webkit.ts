@@ -16,7 +16,7 @@ export const webKitEngine: Engine = {
 
 /** The name of an element in WebDriver's JSON. */
 const elementKey = 'element-6066-11e4-a52e-4f735466cecf'
-/** In milliseconds: only ends what hangs. */
+/** The time limit for scripts and page loads, in milliseconds. It ends only those that hang. */
 const hang = 600_000
 /** MiniBrowser's window is at least this wide, in CSS pixels. A narrower page is opened in a frame. */
 const leastWidth = 450
@@ -68,7 +68,7 @@ class Session {
     this.#url = url
   }
 
-  /** Calls a command for a window, or for none. */
+  /** Sends a command for a window, or with `''` for no window. */
   send<R = unknown>(window: string, method: string, path: string, body?: object): Promise<R> {
     const answer = this.#last.then(async () => {
       if (window !== '' && this.#window !== window) {
@@ -87,7 +87,7 @@ interface Settled {
   readonly error?: string
 }
 
-/** The number of promises that pages have run: the last one's id. */
+/** The number of promises that pages have run, which is the id of the last one. */
 let promises = 0
 
 class WebKitTab implements Tab {

@@ -16,7 +16,7 @@ it.each([
   [['config.json', 'diffusion_pytorch_model.safetensors'], 'one model and no pipeline'],
   [['sd-Q4_0.gguf'], 'GGUF files (sd-Q4_0.gguf)'],
   [['v1-5-pruned.ckpt', 'README.md'], 'a checkpoint in a single file (v1-5-pruned.ckpt)'],
-] as const)('%j', (paths, words) => {
+] as const)('the error for a repository of the files %j says what it holds', (paths, words) => {
   const message = explainMissingIndex('me/x', paths)
   expect(message).toMatch(/^me\/x has no model_index\.json.*\.$/)
   expect(message).toContain(words)

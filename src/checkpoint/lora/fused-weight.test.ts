@@ -1,4 +1,4 @@
-/** Fused weights, whatever pieces they are read in; lora.parity.test.ts compares the changes of each kind with diffusers. */
+/** Fused weights have the same values whatever pieces they are read in; lora.parity.test.ts compares the changes of each kind with diffusers. */
 
 import { expect, test } from 'vitest'
 import { float32ToFloat16 } from '../../util/half.js'

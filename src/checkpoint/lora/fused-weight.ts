@@ -9,7 +9,7 @@ import { elementCount } from '../../util/element-count.js'
 import { bytesOf, readFloats } from '../element-types.js'
 import type { LoraProduct, TensorEntry } from '../types.js'
 
-/** What a LoRA changes of one layer. */
+/** The change that a LoRA makes to one layer. */
 export interface LayerChange {
   readonly form: AdapterForm
   /** The tensors by the part of their name after the layer's, such as `lora_A`. */
@@ -46,7 +46,7 @@ export function fusedBias(base: TensorEntry, changes: readonly LayerChange[], na
 /** Changes the values of a row of a weight. `own`: the values that the checkpoint has. */
 type RowChange = (values: Float32Array, row: number, own: Float32Array) => void
 
-/** An element that exists. */
+/** An element at an index that is known to be in range. */
 function at(values: Float32Array | Float64Array, index: number): number {
   return values[index] as number
 }
@@ -107,7 +107,7 @@ class FusedSource implements ByteSource {
     }
   }
 
-  /** The rows that contain a range of the result's bytes: the index of the first one, and the bytes of all in the file. */
+  /** The rows that contain a range of the result's bytes: the index of the first one, and the byte range of all of them in the file. */
   #rowsOf(range: ByteRange): { readonly firstRow: number; readonly rows: ByteRange } {
     const { begin, end, shape } = this.#base
     const rowBytes = 4 * this.#columns

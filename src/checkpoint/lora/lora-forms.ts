@@ -38,7 +38,7 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
     const found = tensors.get(part)
     if (found !== undefined) return matrix(found)
     const has = [...tensors.keys()].join(', ')
-    const message = `${file} has only a part of the branch for ${where}: ${has === '' ? 'an alpha' : has}, but no ${part}.`
+    const message = `${file} has only some of the tensors for ${where}: ${has === '' ? 'an alpha' : has}, but no ${part}.`
     throw new CheckpointError('not-a-lora', message, { file, layer: where, missing: part })
   }
   const product = ([first, rows, rank]: Matrix, [second, inner, columns]: Matrix) => {
@@ -87,7 +87,7 @@ function matrix(tensor: TensorHeader): Matrix {
 }
 
 function mismatch({ name, shape }: TensorHeader, expected: readonly number[], file: string): CheckpointError {
-  const message = `The tensor ${name} in ${file} has the shape [${shape.join(', ')}]; the other tensors of its branch need [${expected.join(', ')}].`
+  const message = `The tensor ${name} in ${file} has the shape [${shape.join(', ')}]; the other tensors of the same layer need [${expected.join(', ')}].`
   return new CheckpointError('shape-mismatch', message, { tensor: name, expected, actual: shape })
 }
 

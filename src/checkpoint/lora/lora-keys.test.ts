@@ -44,7 +44,7 @@ test.each([
   ],
   ['lora_te1_text_model_encoder_layers_0_mlp_fc2.alpha', 'text_encoder', 'text_model_encoder_layers_0_mlp_fc2', 'alpha'],
   ['lora_te2_text_projection.lora_down.weight', 'text_encoder_2', 'text_projection', 'lora_A'],
-])('%s', (name, component, layer, part) => {
+])('the component, layer and factor are read from the tensor name %s', (name, component, layer, part) => {
   expect(parseLoraKey(name)).toEqual({ component, layer, part })
 })
 
@@ -52,7 +52,7 @@ test('a tensor of a checkpoint is no part of a LoRA', () => {
   expect(parseLoraKey('model.diffusion_model.out.2.weight')).toBeUndefined()
 })
 
-test('layers of old releases are looked for under their current names', () => {
+test('layers with names of old releases are looked up under their current names', () => {
   expect(layerNames('attn1.to_out')).toContain('attn1_to_out_0')
   expect(layerNames('encoder.layers.0.self_attn.to_q')).toContain('text_model_encoder_layers_0_self_attn_q_proj')
 })
@@ -66,6 +66,6 @@ test.each([
   ['up_blocks.0.resnets.2.time_emb_proj', ['output_blocks.2.0.emb_layers.1']],
   ['up_blocks.0.upsamplers.0.conv', ['output_blocks.2.1.conv', 'output_blocks.2.2.conv']],
   ['encoder.layers.0', []],
-])("latent-diffusion's name of %s", (layer, names) => {
+])('the layer %s is found under its names in latent-diffusion', (layer, names) => {
   expect(ldmLayers(layer, 2)).toEqual(names)
 })

@@ -17,10 +17,9 @@ export interface LoraScalings {
 
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
- * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names it is
- * the first alpha in the file's data, because diffusers counts the alphas there as tensor objects, and no two of these are equal. If a file has no
- * alphas, or diffusers drops all of them
- * ({@link hasMixedNames}), peft's config decides.
+ * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names such a
+ * branch gets the first alpha in the file's data, because diffusers counts the alphas there as tensor objects, and no two of these are
+ * equal. If a file has no alphas, or diffusers drops all of them ({@link hasMixedNames}), peft's config decides.
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,

@@ -28,7 +28,7 @@ export interface MatchedLora {
   readonly unread: readonly LoraModule[]
 }
 
-/** A layer of a network: a whole layer of a file, or one of several that a file has as one. */
+/** A layer of a network: a whole layer of a file, or one of several that a file stores as one matrix. */
 interface Target extends Omit<MatchedBranch, 'module'> {
   readonly layer: string
 }

@@ -8,13 +8,16 @@
 
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 
-/** The codes with the two other tried scales, divided by those with the scale that gives the weight of largest magnitude the code −8. */
+/**
+ * With the two other tried scales, the codes before rounding are these multiples of the codes with the scale that gives the weight of
+ * largest magnitude the code −8.
+ */
 const wider = 7.2 / 8
 const narrower = 8.8 / 8
 
 /**
- * Scales of 4-bit blocks without zero points, as float16 bits. `byRange` are the scales that give the weight of largest magnitude the lowest code. No block's
- * squared error is larger with the returned scale: where none of the tried scales, rounded to float16, has a smaller error, the block keeps its own.
+ * Scales of 4-bit blocks without zero points, as float16 bits. `byRange` are the scales that give the weight of largest magnitude the
+ * lowest code. A block keeps this scale unless the best of the tried scales, rounded to float16, has a smaller squared error.
  */
 export function leastSquaresScales(weights: Float32Array, byRange: Uint16Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
   const given = float16ToFloat32(byRange)
@@ -56,7 +59,7 @@ export function leastSquaresScales(weights: Float32Array, byRange: Uint16Array<A
   return scales
 }
 
-/** The least number that float16 holds with all its digits. */
+/** The smallest normal number of float16. */
 const leastNormal = 2 ** -14
 
 /** A float64 of this size has no fraction: adding and subtracting it rounds to the nearest integer, in a third of the time of a conversion to int32. */

@@ -80,7 +80,7 @@ class CastSource implements ByteSource {
         if (count > 0) this.#onOverflow(name, count)
       }
       copyOverlap(result, range.begin, bytes, first * toBytes)
-      // Decoding or encoding float32 returns a view of the other array; freeBytes accepts the same memory twice.
+      // Decoding or encoding float32 returns a view of its input; freeBytes accepts the same memory twice.
       freeBytes(bytes, bytesOf(values), raw)
     }
     return result

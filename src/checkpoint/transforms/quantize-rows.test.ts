@@ -86,7 +86,7 @@ describe.each(cases.map((options) => [title(options), options] as const))('%s', 
   for (let i = 3 * columns; i < 3 * columns + 128; i++) weights[i] = weights[i]! * 1e-9
   const quantized = quantizeRows(weights, layout, 'x.weight')
 
-  it('is bit for bit the definition', () => {
+  it('equals the definition, bit for bit', () => {
     const expected = reference(weights, columns, options)
     expect([...quantized.codes]).toEqual(expected.codes.flatMap((row) => pack(row, options.bits)))
     expect([...float16ToFloat32(quantized.scales)]).toEqual(expected.scales.flat())

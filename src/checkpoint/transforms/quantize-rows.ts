@@ -6,7 +6,7 @@
  *   `<x>.weight`             U8  [N, K / blockSize, blockSize · bits / 8]   codes, the lower ones in the lower bits
  *   `<x>.weight_scale`       F16 [N, K / blockSize]
  *   `<x>.weight_zero_point`  U8  [N, ceil(K / blockSize · bits / 8)]        only with `zeroPoints`, packed as the codes are
- * and its value is (code − zero point) · scale; without zero points they are 2^(bits − 1). A bias does not change. The layout
+ * and its value is (code − zero point) · scale; without zero points, the zero point is 2^(bits − 1). A bias does not change. The layout
  * follows from the table: K comes from the config, blockSize = K / shape[1], bits = 8 · shape[2] / blockSize.
  * Source: MatMulNBits in onnxruntime's docs/ContribOperators.md.
  */
@@ -224,7 +224,7 @@ function encodeNibbles(
   }
 }
 
-/** The weights that quantized rows stand for, row by row. */
+/** The weights that quantized rows represent, row by row. */
 export function dequantizeRows(quantized: QuantizedRows, layout: QuantizedLayout): Float32Array<ArrayBuffer> {
   const { bits, blockSize, blocksPerRow, zeroPointBytes } = layout
   const scales = float16ToFloat32(quantized.scales)

@@ -103,7 +103,7 @@ export class Connection {
       if (name === null || !this.isAlive) return
       await watchLifeLock(locks, name, this.#watch.signal, () => this.#die('The engine stopped: its worker is gone.'))
     } catch {
-      // Without a lock to watch, only the error events of the worker report its end.
+      // If `hello` or the lock fails, only the error events of the worker report its end.
     }
   }
 

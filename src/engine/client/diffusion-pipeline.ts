@@ -110,7 +110,7 @@ export class DiffusionPipeline {
    * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of a family in docs/single-files.md, with the tensor names
    * of the models' original code. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
    * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
-   * @param file the URL of the file, also as the Hub or Civitai show it, or a file that the user picked
+   * @param file the URL of the file (the Hub's page of a file and Civitai's download links work too), or a file that the user picked
    * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
    */
   static fromSingleFile(file: string | File, options: FromSingleFileOptions = {}): Promise<DiffusionPipeline> {
@@ -198,8 +198,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a LoRA, as `load_lora_weights` in diffusers: a repository on the Hub, the URL of a safetensors file, also as the Hub or Civitai show it,
-   * or a file that the user picked. Accepts LoRA, LoCon, DoRA, LoHa and LoKr with the keys of diffusers, peft, kohya's scripts or the models' original code. The new LoRA becomes the only active one of each component that it
+   * Loads a LoRA, as `load_lora_weights` in diffusers: a repository on the Hub, the URL of a safetensors file (the Hub's page of a file and
+   * Civitai's download links work too), or a file that the user picked. Accepts LoRA, LoCon, DoRA, LoHa and LoKr with the keys of
+   * diffusers, peft, kohya's scripts or the models' original code. The new LoRA becomes the only active one of each component that it
    * changes; `setAdapters` makes several active. Returns the new LoRA. docs/lora.md has the details.
    * @throws InputError `adapter-name`, `adapter-weights`, `bad-url`; HubError; CheckpointError `lora-mismatch`, `not-a-lora`; UnsupportedError `lora-method`; AbortError
    */

@@ -36,7 +36,7 @@ test('when a worker is ended from outside, its calls reject, and the next call s
   const cache = new ModelCache({ engine })
   await cache.list()
   const waiting = engine.connect().call(() => new Promise<never>(() => {}))
-  // As when the browser runs out of memory: no event is fired.
+  // Like a browser that runs out of memory, `terminate` ends the worker without an event.
   workers[0]?.terminate()
   await expect(waiting).rejects.toMatchObject({ name: 'DeviceError', code: 'engine-terminated' })
   expect(await cache.list()).toEqual(expect.any(Array))

@@ -9,13 +9,13 @@ import type { ProgressReport } from './overall-progress.js'
 export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   /**
    * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
-   * `width` × `height`; without these, its own size is that of the result. A size must be a multiple of the autoencoder's factor (8).
+   * `width` × `height`; if these are absent, the result has the picture's own size. A size must be a multiple of the autoencoder's factor (8).
    * FLUX.2-klein: reference images, one or a list, which keep their sizes.
    */
   readonly image?: ImageInput | readonly ImageInput[] | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */
   readonly signal?: AbortSignal | undefined
-  /** As in `fromPretrained`, with the progress of the whole generation; also called after each step. */
+  /** Receives the progress of the whole generation, in the same form as in `fromPretrained`; also called after each step. */
   readonly onProgress?: ((progress: ProgressReport) => void) | undefined
   /** Called after each denoising step. */
   readonly onStep?: ((step: StepInfo) => void) | undefined

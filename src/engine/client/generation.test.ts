@@ -7,7 +7,7 @@ import { startGeneration } from './generation.js'
 
 const step = (index: number): StepInfo => ({ step: index, total: 3, timestep: 0 })
 
-test('a loop gets every step, also those from before it began, and the promise the result', async () => {
+test('a loop over a generation gets every step, also the steps before the loop began; await gives the result', async () => {
   const generation = startGeneration(async (onStep) => {
     onStep(step(0))
     await Promise.resolve()
@@ -54,7 +54,7 @@ test('a loop throws what the generation throws, after its steps', async () => {
   expect(seen).toEqual([0])
 })
 
-test('a loop that is left does not end the generation', async () => {
+test('leaving the loop does not end the generation', async () => {
   const generation = startGeneration((onStep) => {
     onStep(step(0))
     return Promise.resolve('done')

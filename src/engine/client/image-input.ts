@@ -39,7 +39,7 @@ export interface ReadImageOptions {
 /**
  * Reads the pixels of a picture. An input of pixels is returned unchanged. Any other picture is scaled to `width` × `height` (in pixels), where both are given, and
  * cropped at its longer sides; transparent parts become white.
- * @throws InputError `image` if the browser cannot read the picture, or may not
+ * @throws InputError `image` if the browser cannot read the picture, or the page is not allowed to
  */
 export async function readImage(input: ImageInput, { width, height, signal }: ReadImageOptions = {}): Promise<ReadImage> {
   if (isPixels(input)) return { image: { width: input.width, height: input.height, data: input.data }, isCopy: false }
@@ -121,7 +121,7 @@ function draw(picture: ImageBitmap, width: number, height: number): PixelImage {
   try {
     const context = new OffscreenCanvas(width, height).getContext('2d')
     if (context === null)
-      throw new InputError('image', 'The browser gives no canvas to read the picture with.', { width, height })
+      throw new InputError('image', 'The browser has no 2d canvas to read the picture with.', { width, height })
     const scale = Math.max(width / picture.width, height / picture.height)
     const [w, h] = [picture.width * scale, picture.height * scale]
     context.fillStyle = 'white'

@@ -75,7 +75,7 @@ test('transparent parts become white', async () => {
 test.each([
   ['a file that is no picture', new Blob(['no'], { type: 'text/plain' }), 'text/plain'],
   ['null', null, 'Null'],
-  ['an address that is none', 'https://:', '"https://:"'],
+  ['an invalid URL', 'https://:', '"https://:"'],
   ['a server that cannot be reached', 'http://127.0.0.1:1/a.png', 'Access-Control-Allow-Origin'],
 ])('%s is refused by name', async (_name, input, words) => {
   const error: unknown = await readImage(input as ImageInput).catch((thrown: unknown) => thrown)

@@ -91,7 +91,7 @@ const shares: Readonly<Partial<Record<PipelinePhase, readonly [begin: number, en
   denoising: [0.05, 0.9],
   decoding: [0.9, 1],
 }
-/** The decoding is assumed to take this part of the time of all steps, as its share says. */
+/** The time of the decoding, as a fraction of the time of all steps: the ratio of their {@link shares}. */
 const decodingPerDenoising = 0.1 / 0.85
 
 /**
@@ -111,7 +111,7 @@ export function generationMeter(steps: number): OverallMeter {
       ;[parts, done] = [phase === 'denoising' ? steps + 1 : 2, 0]
       secondsLeft = phase === 'complete' ? 0 : undefined
     } else if (event.type === 'weights') {
-      // Weights that are loaded again, as those of a streamed network are in each step, are no progress.
+      // Weights that are loaded again do not count as progress: a streamed network loads its weights in each step.
       if (done < 1 && event.total > 0) done = Math.max(done, event.loaded / event.total)
     } else if (event.type === 'step') {
       ;[parts, done] = [event.total + 1, event.step + 2]

@@ -32,7 +32,7 @@ export async function encodePng({ width, height, data }: PixelImage, text: PngTe
 }
 
 /**
- * Reads the uncompressed `iTXt` and `tEXt` chunks of a PNG, as keyword → text. The first chunk of a keyword counts.
+ * Reads the uncompressed `iTXt` and `tEXt` chunks of a PNG, as keyword → text. If several chunks have the same keyword, the first one counts.
  * @throws InputError `not-a-png` when the file is something else or cut short
  */
 export async function readPngText(file: Blob): Promise<Record<string, string>> {

@@ -95,8 +95,8 @@ export function checkReadRange({ begin, end }: ByteRange, byteLength: number, pa
 }
 
 /**
- * The Blob of each chunk of a file, in order; undefined for a chunk that is missing or has the wrong length. Returns undefined if that is so for a
- * chunk of `wanted` (by default every chunk).
+ * The Blob of each chunk of a file, in order; undefined for a chunk that is missing or has the wrong length. If such a chunk is in `wanted` (by
+ * default every chunk), the whole result is undefined.
  */
 export function storedChunks(
   chunks: ReadonlyMap<number, Blob>,

@@ -17,7 +17,7 @@ export async function fileRecords(store: ChunkStore): Promise<[string, FileRecor
   })
 }
 
-/** Bytes that are stored under these indexes: of whole chunks, and of what an aborted download left of one. */
+/** Bytes that are stored under these indexes: of whole chunks, and of the parts of chunks that an aborted download left. */
 export function storedBytes(record: FileRecord, indexes: readonly number[]): number {
   const { size, chunkBytes } = record
   const parts = storedParts(record)

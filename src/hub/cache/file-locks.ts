@@ -8,11 +8,11 @@ import { deferred } from '../../util/deferred.js'
 
 /** Locks that are identified by name. */
 export interface Locks {
-  /** Waits for the lock and runs while holding it alone. @throws AbortError if the signal aborts while waiting */
+  /** Waits for the lock and calls `run` while holding it alone. @throws AbortError if the signal aborts while waiting */
   exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T>
   /** Takes a lock that others may share. Returns its release. */
   share(name: string): Promise<() => void>
-  /** Runs while holding the lock alone, or returns undefined without running if the lock is taken. */
+  /** Calls `run` while holding the lock alone. If the lock is taken, returns undefined without calling `run`. */
   ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>
 }
 

@@ -17,7 +17,7 @@ export interface FileRecord {
   readonly state: 'partial' | 'complete'
   /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not. */
   readonly digests: readonly string[]
-  /** What an aborted download left of further chunks; chunk-parts.ts checks it. */
+  /** The parts of other chunks that an aborted download left; chunk-parts.ts checks them. */
   readonly parts?: unknown
   /** Indexes of the chunks that callers chose when they opened parts of the file; set once all of these are stored. Absent if no part was opened. */
   readonly chosen?: readonly number[] | undefined
@@ -52,7 +52,7 @@ export function asFileRecord(value: unknown): FileRecord | undefined {
   return record as FileRecord
 }
 
-/** Whether a file was opened, whole or in part, so that what was read of it is in the cache. */
+/** Whether the whole file, or every chunk that callers chose of it, was stored. */
 export function wasOpened(record: FileRecord | undefined): record is FileRecord {
   return record?.state === 'complete' || record?.chosen !== undefined
 }

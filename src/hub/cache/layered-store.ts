@@ -24,7 +24,7 @@ export class LayeredStore implements ChunkStore {
   readonly #memory = new MemoryStore()
   /** Files with a part in memory. */
   readonly #inMemory = new Set<string>()
-  /** Files whose record could not be read, and the keys of those records: what the browser's store has of them is not touched. */
+  /** Files whose record could not be read, and the keys of those records: for them, the browser's store is neither read nor changed. */
   readonly #isolated = new Set<string>()
   readonly #onTrouble: (error: StorageError) => void
   readonly #quota: QuotaWriter
@@ -76,13 +76,13 @@ export class LayeredStore implements ChunkStore {
     this.#isolated.add(file).add(fileRecordKey(file))
   }
 
-  /** Frees what is in memory of a file that nothing uses any more. The browser's store keeps what it has. */
+  /** Frees the memory of a file that nothing uses any more. The browser's store is not changed. */
   releaseMemory(file: string): void {
     if (!this.isInMemory(file)) return
     this.#inMemory.delete(file)
     this.#isolated.delete(file)
     this.#isolated.delete(fileRecordKey(file))
-    // A memory store deletes before it returns its promise.
+    // The memory store has already deleted when it returns its promise, so nothing has to wait for it.
     void this.#memory.deleteChunks(file)
     void this.#memory.deleteRecord(fileRecordKey(file))
   }
@@ -114,8 +114,8 @@ export class LayeredStore implements ChunkStore {
   }
 
   /**
-   * Changes a record. If the quota is used up, the change of an existing record is dropped: no file is evicted to note when another was
-   * used, and a changed copy in memory would hide what other tabs write. A new record is written as {@link putRecord} does.
+   * Changes a record. If the quota is used up, the change of an existing record is dropped: recording when a file was used is no reason to
+   * evict another file, and a changed copy in memory would hide what other tabs write. A new record is written as {@link putRecord} does.
    */
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
     if ((await this.#memory.record(key)) !== undefined) return this.#memory.updateRecord(key, change)
@@ -172,7 +172,7 @@ export class LayeredStore implements ChunkStore {
     return this.#isolated.has(name) ? undefined : this.#persistent
   }
 
-  /** @throws what is not a StorageError */
+  /** @throws any error that is not a StorageError */
   #reportTrouble(error: unknown): void {
     if (!(error instanceof StorageError)) throw error
     this.#onTrouble(error)

@@ -68,7 +68,7 @@ class ShardCache implements ChunkStore {
       await del(key, this.#chunks)
     } catch (error) {
       const failure = storageError(error, 'storing a Blob')
-      // A full storage can still keep Blobs, and its cached files can be read.
+      // That the storage is full says nothing about Blobs, and its cached files can still be read.
       if (failure.code !== 'quota-exceeded') this.#blobs = false
     }
   }

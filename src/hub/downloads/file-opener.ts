@@ -30,7 +30,7 @@ export interface OpenedFile {
   readonly release: () => void
 }
 
-/** A file that is not in the cache yet, and how its opening reports and is cancelled. */
+/** A file that is not in the cache yet, with the callbacks of its opening and the signal that cancels it. */
 interface Opening {
   readonly file: StoredFile
   readonly fill: Fill
@@ -103,13 +103,13 @@ export class FileOpener {
     )
   }
 
-  /** What opening a file would download and keep, if these ranges of it are wanted; null: all of it. */
+  /** Returns a function that computes what opening the file would download and keep, for the ranges that are wanted; null means the whole file. */
   async measure(file: StoredFile): Promise<(ranges: readonly ByteRange[] | null) => OpeningCost> {
     const record = await this.#record(file.key)
     const isKnown = record?.size === file.size && (record.state === 'complete' || hasSameContent(record, file))
     const chunkBytes = isKnown ? record.chunkBytes : this.#services.transport.settings.chunkBytes
     const stored = isKnown ? new Set(await this.#services.store.chunkIndexes(file.key)) : new Set<number>()
-    // What an aborted download left of a chunk is stored under its index.
+    // The parts that an aborted download left of a chunk are stored under its index, but the chunk itself is missing.
     for (const { index } of asChunkParts(record?.parts, (at) => chunkRange(at, file.size, chunkBytes))) stored.delete(index)
     const sum = (chunks: Iterable<number>) => chunkSum(chunks, file.size, chunkBytes)
     return (ranges) => {

@@ -2,7 +2,7 @@
 
 import type { FileProgress, OpenOptions } from '../types.js'
 
-/** An event follows the previous one after this part of the file, or after this many bytes, whichever is more. */
+/** Bytes that arrive cause an event after each 1/`eventsPerFile` of the file or after each `eventBytes`, whichever is more. */
 const eventsPerFile = 100
 const eventBytes = 256 << 10
 
@@ -18,7 +18,7 @@ export class ProgressMeter {
   #storage: 'memory' | undefined
   #also: ((progress: FileProgress) => void) | undefined
 
-  /** @param total bytes of the whole file */
+  /** @param total bytes to have at the end: those of the whole file, or of the chunks of it that are wanted */
   constructor(path: string, total: number, emit: OpenOptions['onProgress']) {
     this.#path = path
     this.#total = total

@@ -51,7 +51,7 @@ export function canResume(stored: FileRecord, file: StoredFile): boolean {
 /** Whether stored chunks are known to be of the file's current content. */
 export function hasSameContent(stored: FileRecord, { hash, key, validator }: StoredFile): boolean {
   if (hash !== undefined) return true
-  // At an address, only the validator shows that the content changed; in a complete file, the digest of each chunk does so too.
+  // If a file is known by its address only, its validator shows that the content changed; in a complete file, the digests of the chunks do so too.
   const isDetectable = !isAddressKey(key) || validator !== undefined || stored.state === 'complete'
   return isDetectable && stored.validator === validator
 }

@@ -48,7 +48,7 @@ describe('connections to one host', () => {
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, () => 5000, 400)
     expect(limits[0]).toBe(2)
     expect(limits.at(-1)).toBe(6)
-    // One connection more is tried once, to see whether it is answered.
+    // One more connection is tried once, to see whether it is answered.
     expect(Math.max(...limits)).toBe(7)
     expect(limits.filter((limit) => limit === 7).length).toBeLessThan(100)
   })

@@ -169,7 +169,7 @@ export class ConnectionPool {
       this.#previous === undefined ||
       rate >= this.#previous.rate * gain ||
       (this.#multiplexed === true && this.#limit === maxConnections + 1)
-    // Above HTTP/1.1's connections one window decides: the additional request is answered, or the browser queues it.
+    // Above the number of connections that HTTP/1.1 has, one window decides: the additional request is answered, or the browser queues it.
     const needsMoreWindows = windows < windowsPerTrial && (this.#limit <= maxConnections || this.#multiplexed === true)
     if (!paidOff && needsMoreWindows) return
     this.#forgetMeasurements()

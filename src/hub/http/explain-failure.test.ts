@@ -60,12 +60,12 @@ describe('in a page', () => {
       '.',
     ],
     ['no network', models, { online: false }, 'network', 'offline', 'the browser is offline'],
-    ['no network any more', models, { online: false, answered: true }, 'network', undefined, 'the browser is offline'],
+    ['a network that was lost', models, { online: false, answered: true }, 'network', undefined, 'the browser is offline'],
     ['a host that has answered before', models, { answered: true }, 'network', undefined, 'the connection to models.org failed'],
     ['mixed content', 'http://models.org/c.json', {}, 'blocked-by-page', undefined, 'http://models.org, which has no https'],
     ['a policy, by address', models, { blocked: [models] }, 'blocked-by-page', undefined, 'https://models.org'],
     ['a policy, by origin', models, { blocked: ['https://models.org'] }, 'blocked-by-page', undefined, 'connect-src'],
-  ])('%s', async (_, url, facts, code, reason, words) => {
+  ])('the error names the cause: %s', async (_, url, facts, code, reason, words) => {
     const { error } = await explain(url, facts)
     expect([error.code, error.details['reason']]).toEqual([code, reason])
     expect(error.message).toMatch(/^a\/b: c\.json: .*\.$/)
@@ -74,7 +74,7 @@ describe('in a page', () => {
     expect(error.cause).toBe(opaque)
   })
 
-  test('another address that the policy blocked explains nothing', async () => {
+  test('a policy that blocked another address does not explain the failure', async () => {
     const { error } = await explain(models, {
       blocked: ['https://models.org.other.org/c.json', 'https://other.org'],
       reachable: true,
@@ -121,7 +121,7 @@ async function failing(url: string) {
 }
 
 describe('in Node', () => {
-  test('a port where nothing listens', async () => {
+  test('the error says that nothing listens on a port', async () => {
     const server = createServer()
     const host = await listen(server)
     await new Promise((resolve) => server.close(resolve))
@@ -132,7 +132,7 @@ describe('in Node', () => {
     )
   })
 
-  test('a server that ends the connection', async () => {
+  test('the error says that the server ended the connection', async () => {
     const server = createTcpServer((socket) => socket.destroy())
     const error = await failing(`http://${await listen(server)}/c.json`)
     await new Promise((resolve) => server.close(resolve))
@@ -148,7 +148,7 @@ describe('in Node', () => {
     ['CERT_HAS_EXPIRED', 'certificate', 'its certificate is not valid'],
     ['ERR_TLS_CERT_ALTNAME_INVALID', 'certificate', 'its certificate is not valid'],
     ['EOTHER', undefined, 'the connection to models.org failed, or to a host that it redirects to'],
-  ])('%s', async (code, reason, words) => {
+  ])('the error explains the code %s', async (code, reason, words) => {
     const cause = Object.assign(new Error('getaddrinfo'), { code })
     const failed = { url: 'https://models.org/c.json?a=secret', headers: {}, requested, signal: new AbortController().signal }
     const error = await new FailureExplainer(fetch).explain({ ...failed, error: new TypeError('fetch failed', { cause }) })

@@ -157,7 +157,7 @@ export class FailureExplainer {
   }
 }
 
-/** The surroundings of a page or a worker; outside browsers, those of a program. */
+/** What is known about this page or worker; outside browsers, about this program. */
 function browserSurroundings(): Surroundings {
   const { navigator, origin, WorkerGlobalScope, document } = globalThis as Partial<{
     navigator: { onLine?: boolean }

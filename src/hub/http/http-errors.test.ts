@@ -28,7 +28,7 @@ describe('answers', () => {
     [429, {}, 'rate-limited'],
     [503, {}, 'server-error'],
     [418, {}, 'server-error'],
-  ])('%i %o is %s', (status, headers, code) => expect(codeOf(status, headers)).toBe(code))
+  ])('of status %i with the headers %o are the error %s', (status, headers, code) => expect(codeOf(status, headers)).toBe(code))
 
   it('403 after a redirect: the signed address has expired', () => expect(codeOf(403, {}, true)).toBe('url-expired'))
   it('a 404 without a path is about the repository', () =>
@@ -45,7 +45,7 @@ describe('waits', () => {
     ['Thu, 01 Jan 1960 00:00:07 GMT', 0],
     ['soon', undefined],
     [null, undefined],
-  ])('%s', (header, milliseconds) => expect(retryAfter(header, 0)).toBe(milliseconds))
+  ])('are read from the header Retry-After: %s', (header, milliseconds) => expect(retryAfter(header, 0)).toBe(milliseconds))
 
   it('double up to a limit, and are spread', () => {
     const error = new HubError('network', '')

@@ -40,12 +40,12 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
     return new HubError('revision-not-found', `${repository} has no branch, tag or commit ${revision}.`, details)
   }
   if (code === 'EntryNotFound') return fileNotFound(requested, status)
-  // The Hub's words for a token that it does not know.
+  // These are the Hub's messages about a token that it does not accept.
   if (status === 401 && /invalid credentials|invalid (?:user )?access token|expired/i.test(reason)) {
     const message = `${what}: the server rejected the access token (${reason}). Create a token on the Hub's settings page, and copy it as a whole.`
     return new HubError('forbidden', message, details)
   }
-  // Only the Hub gives access for a token.
+  // A repository that is named by its URL is not on the Hub, and only the Hub accepts tokens.
   if (status === 401 && URL.canParse(repository)) {
     const message = `${what}: the server asks for a user name and a password (status 401), and Aquatint sends none. Make the files public, or let the user choose the folder.`
     return new HubError('forbidden', message, details)

@@ -46,8 +46,8 @@ export interface FilePiece {
   /** Receives the number of bytes that arrived; a negative number when bytes were discarded. */
   readonly onBytes: (count: number) => void
   /**
-   * Whether to take the piece from an answer with the whole file, of which the rest is then not received: `sent` if the server sends the
-   * whole file, `requested` to request it. Default: never.
+   * Whether to take the piece from an answer with the whole file, and to cancel the rest of that answer: `sent` if the server sends the whole
+   * file although a range was requested, `requested` to request the whole file. Default: never.
    */
   readonly fromWhole?: 'sent' | 'requested'
 }

@@ -21,7 +21,7 @@ export interface ProbedFile {
 /** Ends a request once enough of its answer was received. */
 class EnoughReceived extends PassOn {}
 
-/** The longest file, in bytes, that is received to count its bytes when the server does not state its length, as for compressed configs. */
+/** If the server does not state a file's length, as for compressed configs, the file is downloaded to count its bytes, up to this many. */
 const countedBytes = 64 << 20
 
 /** The answer to a probe. */
@@ -96,7 +96,7 @@ async function probeOnce({ transport, location, requested, signal }: Ask, range:
   } catch (error) {
     const emptyFile = isAquatintError(error, 'size-mismatch') && error.details['status'] === 416
     if (emptyFile) {
-      // An empty file has no first byte. For any other file a server may wrongly answer 416 too, but states its length.
+      // An empty file has no first byte. A server may also answer 416 for another file by mistake, but then it states the file's length.
       const total = error.details['actual']
       return { answer: partOf(target.url, typeof total === 'number' ? total : undefined), isPage: false }
     }

@@ -89,7 +89,8 @@ function isWhole({ status, headers }: Response, range: ByteRange | undefined): b
 
 /**
  * Whether a status says, as 200 does, that the content follows. 203: a proxy changed the answer on its way. 204: some servers answer so for an empty
- * file. 226 and others: servers and proxies with statuses of their own. Not 202 (the content is not there yet), 205, and 207 (several answers in one).
+ * file. 226 and others: servers and proxies with statuses of their own.
+ * Excluded: 202 (the content is not there yet), 205 (no content), 206 (a part), and 207 (several answers in one).
  */
 function isSuccess(status: number): boolean {
   return status >= 200 && status < 300 && ![202, 205, 206, 207].includes(status)
@@ -142,7 +143,7 @@ interface Part {
   readonly isShorterFile: boolean
 }
 
-/** A file as short as a Git LFS pointer or a short page. */
+/** The most bytes of a file that may be a Git LFS pointer or a short page. */
 const smallFile = 4096
 
 /**
@@ -179,7 +180,7 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
 /** The statuses by which servers and firewalls that know no ranges refuse a request for one. */
 const rangeRefusals: ReadonlySet<number> = new Set([400, 405, 406, 412, 417, 501])
 
-/** The error for an answer without bytes. */
+/** The error for an answer without bytes of the file. */
 function refusal(response: Response, { range, size, requested }: RangeRequest): HubError {
   const { status } = response
   const { total } = parseContentRange(response.headers.get('content-range') ?? '') ?? {}

@@ -7,8 +7,8 @@ import type { LayoutNames, OpenRepository, Repository } from '../types.js'
 type RemoteRepository = OpenRepository & Required<Pick<Repository, 'openHeaderOnly' | 'drop'>>
 
 /**
- * The folder as a repository of its own if it has the layout's index file, and so a whole pipeline. Else the whole repository, which reports
- * the folder to readers of one component: people paste the address of whatever folder they looked at last.
+ * If the folder has the layout's index file, it is a whole pipeline: returns the folder as a repository of its own. Otherwise returns the whole
+ * repository, with the folder in `folder` for callers that load one component: people paste the address of whatever folder they looked at last.
  * @param folder without a slash at its end
  * @throws HubError `file-not-found` where no file is in the folder
  */

@@ -221,7 +221,7 @@ describe('a repository on the Hub', () => {
     expect(server.log.some((entry) => entry.host === 'cdn' && entry.authorized)).toBe(false)
   })
 
-  it('keeps no file in use whose download ends after the repository was closed', async () => {
+  it('does not keep a file in use if its download ends after the repository was closed', async () => {
     const hub = await setUp()
     for (const repository of [await open(hub), await openRepository(hub, server.staticUrl('owner/name'))]) {
       const opening = repository.open('unet/w.safetensors')

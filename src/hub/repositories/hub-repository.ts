@@ -133,7 +133,7 @@ interface Pinned {
   readonly isNew: boolean
 }
 
-/** The commit of the revision: the one in the cache if every file that was used of it is cached too, else the one that the Hub names. */
+/** The commit of the revision: the one in the cache if every file of it that was used is cached too, else the one that the Hub names. */
 async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
   const { endpoint, id, revision, token, revalidate } = options
   if (isCommit(revision)) return { commit: revision, isNew: false }

@@ -40,7 +40,7 @@ describe('a listing', () => {
   })
 
   it.each(['half \ud83d.json', '../x.json', 'a\\b.json', '%2e%2e/x.json', 'line\nbreak.txt', '/x.json', ''])(
-    'without a file of the name %j, which cannot be requested',
+    'leaves out a file of the name %j, which cannot be requested',
     async (path) => {
       const page = JSON.stringify([entry('unet/config.json'), entry(path), entry('vae/config.json')])
       const repository = await (await openListed(page)).opening

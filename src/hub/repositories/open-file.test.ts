@@ -29,7 +29,7 @@ describe('a file of the Hub', () => {
     ['blob/main/x.safetensors', 'x.safetensors', 'weights'],
     ['resolve/main/x.safetensors?download=true', 'x.safetensors', 'weights'],
     ['resolve/main/deep/y.safetensors', 'deep/y.safetensors', 'others'],
-  ])('%s', async (address, path, content) => {
+  ])('is opened by the address %s', async (address, path, content) => {
     const { server: started, hub } = await start()
     const file = await openFile(hub, `${started.url}/a/b/${address}`, { endpoint: started.url })
     expect(file.path).toBe(path)
@@ -114,7 +114,7 @@ it.each(['ftp://x.org/a.safetensors', 'not a url', 'https://me:pw@x.org/a.safete
   },
 )
 
-describe('the address of a checkpoint in one file', () => {
+describe('whether an address is that of a checkpoint in one file', () => {
   it.each([
     ['https://huggingface.co/a/b/blob/main/v1-5-pruned.safetensors', true],
     ['huggingface.co/a/b/resolve/main/deep/x.safetensors?download=true', true],

@@ -153,7 +153,7 @@ describe('a repository of the Hub', () => {
     // Mirrors.
     ['https://hf-mirror.com/a/b/tree/main/vae', 'a/b@main:vae on https://hf-mirror.com/'],
     ['hf-mirror.com/a/b', 'a/b on https://hf-mirror.com/'],
-  ])('%j', (reference, meant) => expect(parse(reference)).toBe(meant))
+  ])('is meant by %j', (reference, meant) => expect(parse(reference)).toBe(meant))
 
   it.each([
     ['a/b', 'a/b'],
@@ -165,7 +165,7 @@ describe('a repository of the Hub', () => {
     // Any other path on the mirror's host is a folder of files.
     ['https://mirror.example/hub/static/a/b', 'https://mirror.example/hub/static/a/b/'],
     ['https://mirror.example/a/b', 'https://mirror.example/a/b/'],
-  ])('%j with a mirror as endpoint', (reference, meant) => expect(parse(reference, mirror)).toBe(meant))
+  ])('is meant by %j with a mirror as endpoint', (reference, meant) => expect(parse(reference, mirror)).toBe(meant))
 })
 
 describe('a folder on a web server', () => {
@@ -190,7 +190,7 @@ describe('a folder on a web server', () => {
     ['../m', 'https://page.org/m/'],
     ['.', 'https://page.org/app/'],
     ['..', 'https://page.org/'],
-  ])('%j', (reference, meant) => expect(parse(reference)).toBe(meant))
+  ])('is meant by %j', (reference, meant) => expect(parse(reference)).toBe(meant))
 })
 
 describe('a text that names no model is refused with the reason', () => {
@@ -219,7 +219,11 @@ describe('a text that names no model is refused with the reason', () => {
     ['https://modelscope.cn/models/a/b', 'bad-url', 'is a page of ModelScope'],
     ['https://drive.google.com/file/d/1/view', 'bad-url', 'Google Drive'],
     ['a/b/c', 'bad-repository-id', 'has more parts than a repository id'],
-    ['models/my/model', 'bad-repository-id', 'A path beside the page begins with "./", another host with "https://"'],
+    [
+      'models/my/model',
+      'bad-repository-id',
+      'A path on the page\'s own server begins with "./", the address of another host with "https://"',
+    ],
     ['a b/c', 'bad-repository-id', 'is not a repository id'],
     ['a/b--c', 'bad-repository-id', 'is not a repository id'],
     ['C:\\models\\x', 'bad-repository-id', 'is a path on a disk'],

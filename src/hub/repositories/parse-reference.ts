@@ -164,7 +164,7 @@ function withoutQuery(path: string, { endpoint, text, isPage, hasPath }: HubPath
   if (isPage) return { id, endpoint, revision: undefined, folder: undefined }
   throw badId(
     text,
-    `has more parts than a repository id, which is owner/name. A path beside the page begins with "./", another host with "https://"`,
+    `has more parts than a repository id, which is owner/name. A path on the page's own server begins with "./", the address of another host with "https://"`,
   )
 }
 

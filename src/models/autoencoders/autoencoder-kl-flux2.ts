@@ -1,7 +1,7 @@
 /**
  * AutoencoderKLFlux2 of diffusers: AutoencoderKL whose latents the pipelines pack, 2×2 latent pixels to one with four times the channels, and
- * normalize by the statistics of its batch norm. Both are in the graphs here, because the statistics are weights: `latents` are those that the
- * denoiser takes, and one of their pixels is twice as wide as one of AutoencoderKL's.
+ * normalize by the statistics of its batch norm. Here the graphs do both, because the statistics are weights: their `latents` are those that
+ * the denoiser takes, and one pixel of these is as wide as two of AutoencoderKL's.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -66,7 +66,7 @@ function statistics(
   return { mean: graph.weight('bn.running_mean', dims), deviation: sqrt(graph, add(graph, variance, scalar(graph, epsilon))) }
 }
 
-/** How the packed and normalized latents follow from AutoencoderKL's, and back. */
+/** Converts AutoencoderKL's moments to packed and normalized latents, and these back to its latents. */
 function packedLatents({ latentChannels, epsilon }: AutoencoderKLFlux2Config): LatentForm {
   const channels = latentChannels * pack * pack
   return {
@@ -107,7 +107,7 @@ const facts = {
     ...klWeightNames,
     unused: [...klWeightNames.unused, [/^bn\.num_batches_tracked$/, 'only training uses it']],
   },
-  // The autoencoder's few Linear weights are in the attention of the middle blocks, on which every pixel depends.
+  // Quantization would save little and affect every pixel: the few Linear weights are in the attention of the middle blocks.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 
@@ -141,11 +141,11 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
       tileJoint: 'fading',
-      // As many image pixels as for an autoencoder whose latents are not packed.
+      // A packed latent pixel is as wide as two others, so half of the usual 32 covers as many image pixels.
       smallestTile: 32 / pack,
       encoderOutput: 'latents',
       hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),
-      // The statistics of the batch norm are in the graphs.
+      // The pipelines must not scale: the graphs normalize by the statistics of the batch norm.
       scaling: { factor: 1, shift: 0, mean: null, std: null },
     }
   },

@@ -26,11 +26,14 @@ function readConfig(config: Config): AutoencoderConfig {
   return { ...settings, upcast, scaling, ignoredKeys: reader.finish() }
 }
 
-/** The statistics are checked when a pipeline class reads them: as in diffusers, a pipeline class that does not use one runs whatever its value is. */
+/**
+ * Reads the statistics. All but the scaling factor are checked when a pipeline class reads them: as in diffusers, a class that does not use one
+ * accepts any value of it.
+ */
 function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
   const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }
   const factor = reader.number('scaling_factor', 0.18215, bounds)
-  if (!Number.isFinite(1 / factor)) throw reader.invalid('scaling_factor', 'a number to divide by')
+  if (!Number.isFinite(1 / factor)) throw reader.invalid('scaling_factor', 'a number other than 0 whose inverse is finite')
   const perChannel = (key: string) => {
     const value = reader.raw(key) ?? null
     if (value === null) return null
@@ -59,7 +62,7 @@ const facts = {
   library: 'diffusers',
   role: 'autoencoder',
   weights: klWeightNames,
-  // The autoencoder's few Linear weights are a hundredth of its size, and are in the attention of the middle blocks, on which every pixel depends.
+  // Quantization would save little and affect every pixel: the Linear weights, a hundredth of all, are in the attention of the middle blocks.
   quantizable: false,
 } as const satisfies Omit<AutoencoderDefinition, 'fromConfig'>
 

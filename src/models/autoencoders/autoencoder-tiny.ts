@@ -73,13 +73,14 @@ function readConfig(config: Config): AutoencoderTinyConfig {
     scalingFactor: reader.number('scaling_factor', 1, bounds),
     shiftFactor: reader.number('shift_factor', 0, bounds),
   }
-  if (!Number.isFinite(1 / result.scalingFactor)) throw reader.invalid('scaling_factor', 'a number to divide by')
+  if (!Number.isFinite(1 / result.scalingFactor))
+    throw reader.invalid('scaling_factor', 'a number other than 0 whose inverse is finite')
   if (result.encoder.blocks.length !== result.decoder.blocks.length)
     throw reader.invalid('num_decoder_blocks', `${result.encoder.blocks.length} numbers, as many as num_encoder_blocks`)
   reader.requireActivation('act_fn', 'relu')
   reader.require('upsample_fn', 'nearest')
   reader.require('upsampling_scaling_factor', 2)
-  // diffusers uses the two keys of latents only to store latents as bytes, and overwrites the other two.
+  // diffusers uses the two `latent_…` keys only to store latents as bytes, and overwrites `force_upcast` and `block_out_channels`.
   reader.unused('latent_magnitude', 3)
   reader.unused('latent_shift', 0.5)
   reader.unused('force_upcast', null)

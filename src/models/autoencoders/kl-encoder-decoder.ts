@@ -82,7 +82,10 @@ export function writeKlDecoder(
   return component.finish()
 }
 
-/** The encoder: `sample` → `moments`, the mean and the unclamped log variance, or → the `latents` that `form` makes of them. @throws InputError */
+/**
+ * The encoder: `sample` → `moments`, the mean and the unclamped log variance. With `form`, the output is the `latents` that it makes of these.
+ * @throws InputError
+ */
 export function writeKlEncoder(
   vae: KlSettings,
   shape: AutoencoderShape,
@@ -152,7 +155,7 @@ function attention(graph: GraphBuilder, x: ValueInfo, groups: number): ValueInfo
   return add(graph, tokensToImage(graph, linear(graph, attended, 'to_out.0', channels), size), x)
 }
 
-/** conv_norm_out, SiLU, conv_out, and what `after` adds to them. */
+/** conv_norm_out, SiLU and conv_out, then `after`. */
 function convOut(
   component: ComponentBuilder,
   part: 'encoder' | 'decoder',

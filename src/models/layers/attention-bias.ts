@@ -19,7 +19,7 @@ export function paddingBias(graph: GraphBuilder, mask: ValueInfo): ValueInfo {
 
 /** The bias of causal attention, [1, 1, tokens, tokens]: −10000 for each token after the one that attends, else 0. */
 export function causalBias(graph: GraphBuilder, tokens: number): ValueInfo {
-  // Computed from the positions: a table of all pairs would make the model large. float16 has all whole numbers up to 2048.
+  // Computed from the positions: a table of all pairs would make the model large. float16 represents all whole numbers up to 2048 exactly.
   const positions = Array.from({ length: tokens }, (_, index) => index)
   const type = tokens > 2048 ? 'float32' : graph.options.dtype
   const attending = floats(graph, positions, [1, 1, tokens, 1], type)

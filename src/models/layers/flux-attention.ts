@@ -41,13 +41,13 @@ export interface Branch {
   readonly gate: ValueInfo
 }
 
-/** Cuts the rows of `branchParts`. */
+/** Splits modulation rows (modulation.ts) into the parts of one branch. */
 export function branch(graph: GraphBuilder, rows: ValueInfo): Branch {
   const [shift, factor, gate] = cutModulations(graph, rows, branchParts)
   return { shift, factor, gate }
 }
 
-/** Cuts the rows of `twoBranchParts`. */
+/** Splits modulation rows (modulation.ts) into the parts of the attention and of the feed-forward. */
 export function branches(graph: GraphBuilder, rows: ValueInfo): { readonly attention: Branch; readonly feed: Branch } {
   const [shift, factor, gate, ...feed] = cutModulations(graph, rows, twoBranchParts)
   return { attention: { shift, factor, gate }, feed: { shift: feed[0], factor: feed[1], gate: feed[2] } }

@@ -1,4 +1,7 @@
-/** Gated linear units (arXiv 2002.05202) in the forms in which networks have them: SwiGLU, and GeGLU with either Gelu; of two Linears, or of one. */
+/**
+ * Gated linear units (arXiv 2002.05202) in the forms that networks use: SwiGLU, and GeGLU with exact or tanh Gelu; gate and value come from
+ * two Linears, or from one.
+ */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { gelu, mul, silu } from '../../onnx/ops-math.js'
@@ -54,8 +57,9 @@ export function gatedFeedForward(
 }
 
 /**
- * {@link gatedFeedForward} for networks in which the unit or the result leaves float16's range. In a float16 graph the result is 2^−exponent times that of a float32 graph:
- * an RMS norm after it undoes the factor, or the caller multiplies it back. The gate is scaled down, so that no product in between is too large.
+ * {@link gatedFeedForward} for networks in which the unit or the result leaves float16's range. In a float16 graph the result is
+ * 2^−exponent times that of a float32 graph: an RMS norm after it undoes the factor, or the caller multiplies the result by 2^exponent. The
+ * gate is scaled down, so that no intermediate product is too large.
  */
 export function scaledGatedFeedForward(
   graph: GraphBuilder,

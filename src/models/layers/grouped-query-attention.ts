@@ -8,7 +8,7 @@ import { multiHeadAttention, type AttentionInputs } from '../../onnx/ops-network
 import { dimension, expand, reshape } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 
-/** Each head of [batch, tokens, heads · size] `count` times, one after the other: torch's `repeat_interleave` on heads. */
+/** Repeats each head of [batch, tokens, heads · size] `count` times in a row: torch's `repeat_interleave` on heads. */
 function repeatHeads(graph: GraphBuilder, x: ValueInfo, headSize: number, count: number): ValueInfo {
   const [batch, tokens, width] = [dimension(x, 0), dimension(x, 1), dimension(x, 2)]
   const rows = reshape(graph, x, [batch * tokens, width / headSize, 1, headSize])

@@ -32,7 +32,7 @@ interface CaseOptions {
   readonly dtype?: WriteOptions['dtype']
   /** Inputs that are not the case's tensors. */
   readonly given?: Readonly<Record<string, PlainTensor>>
-  /** A prefix for the names of the weights: those of a layer alone have none. */
+  /** A prefix for the names of the weights, which have none in the fixture. */
   readonly below?: string
 }
 
@@ -74,19 +74,22 @@ function flat({ dims: [batch = 0, tokens = 0, heads = 0, size = 0], data }: Plai
   return { dims: [batch, tokens, heads * size], data }
 }
 
-test.each(Object.keys(settings).filter((name) => name.startsWith('rotary-')))('%s', async (name) => {
-  const { pairs, ...rest } = settings[name] as RotarySettings & { pairs: RotaryPairs }
-  const { cos, sin } = rotaryTables(tensor(name, 'positions').data, rest)
-  // A frequency that torch rounds the other way moves an angle of at most 456 by 456 · 2^-24.
-  const bound = rest.rounded === 'all' ? 3e-5 : 2e-7
-  expect(relativeError(cos, tensor(name, 'cos'))).toBeLessThan(bound)
-  expect(relativeError(sin, tensor(name, 'sin'))).toBeLessThan(bound)
-  const given = { x: flat(tensor(name, 'x')), cos, sin }
-  const body: Body = (graph, { x, cos, sin }) => rotary(graph, x!, { cos: cos!, sin: sin! }, pairs)
-  expect(await errorOf(name, [], body, { given })).toBeLessThan(bound + tolerance)
-  // float16 has 11 bits: angles, values and products are rounded to them.
-  expect(await errorOf(name, [], body, { given, dtype: 'float16' })).toBeLessThan(4 * 2 ** -11)
-})
+test.each(Object.keys(settings).filter((name) => name.startsWith('rotary-')))(
+  '%s: the angles and the rotated vectors are those of PyTorch',
+  async (name) => {
+    const { pairs, ...rest } = settings[name] as RotarySettings & { pairs: RotaryPairs }
+    const { cos, sin } = rotaryTables(tensor(name, 'positions').data, rest)
+    // If torch rounds a frequency differently, an angle of up to 456 changes by up to 456 · 2^-24.
+    const bound = rest.rounded === 'all' ? 3e-5 : 2e-7
+    expect(relativeError(cos, tensor(name, 'cos'))).toBeLessThan(bound)
+    expect(relativeError(sin, tensor(name, 'sin'))).toBeLessThan(bound)
+    const given = { x: flat(tensor(name, 'x')), cos, sin }
+    const body: Body = (graph, { x, cos, sin }) => rotary(graph, x!, { cos: cos!, sin: sin! }, pairs)
+    expect(await errorOf(name, [], body, { given })).toBeLessThan(bound + tolerance)
+    // float16 has 11 bits: angles, values and products are rounded to them.
+    expect(await errorOf(name, [], body, { given, dtype: 'float16' })).toBeLessThan(4 * 2 ** -11)
+  },
+)
 
 test('positions of images and sequences count from the given start', () => {
   expect([...imagePositions({ rows: 2, columns: 2 }, { first: 10, top: 1, left: 5 })]).toEqual([
@@ -140,14 +143,14 @@ interface GatedSettings {
   readonly inner: number
 }
 
-test.each(['swiglu', 'geglu'])('%s of two halves', async (name) => {
+test.each(['swiglu', 'geglu'])('%s of two halves computes what PyTorch computes', async (name) => {
   const { activation, first } = settings[name] as GatedSettings
   const body: Body = (graph, { x }) =>
     gatedHalves(graph, name === 'geglu' ? tokenLinear(graph, x!, 'proj', 24) : x!, activation, first)
   expect(await errorOf(name, ['x'], body)).toBeLessThan(tolerance)
 })
 
-test.each(['qwen3-mlp', 'z-image-feed-forward'])('the gated feed-forward %s', async (name) => {
+test.each(['qwen3-mlp', 'z-image-feed-forward'])('the gated feed-forward of %s computes what PyTorch computes', async (name) => {
   const { names, inner, activation } = settings[name] as GatedSettings
   const body: Body = (graph, { x }) => gatedFeedForward(graph, x!, names, inner, activation)
   expect(await errorOf(name, ['x'], body)).toBeLessThan(tolerance)

@@ -41,14 +41,17 @@ export function addTanhGated(graph: GraphBuilder, hidden: ValueInfo, gate: Value
   return addGated(graph, hidden, tanh(graph, gate), update)
 }
 
-/** The parts of a modulation in order: diffusers' scales are added to 1 before they are multiplied with. */
+/** The kinds of a modulation's parts. As in diffusers, normalized tokens are multiplied by 1 + scale. */
 export type ModulationPart = 'shift' | 'scale' | 'gate'
 
-/** The modulation of one branch, and that of two: attention and feed-forward. */
+/** The parts of the modulation of one branch, and of two branches (attention and feed-forward), in order. */
 export const branchParts = ['shift', 'scale', 'gate'] as const
 export const twoBranchParts = [...branchParts, ...branchParts] as const
 
-/** A Linear on the time embedding [batch, width] (or on what is computed from it), cut into modulations of [batch, 1, channels], float32. A scale is a factor, 1 + scale. */
+/**
+ * A Linear on the time embedding [batch, width] (or on a value computed from it), split into modulations of [batch, 1, channels], float32.
+ * Instead of each scale, it gives 1 + scale.
+ */
 export function modulations<Parts extends readonly ModulationPart[]>(
   graph: GraphBuilder,
   temb: ValueInfo,
@@ -64,7 +67,7 @@ export function modulations<Parts extends readonly ModulationPart[]>(
 /** One value for each part. */
 export type Modulations<Parts> = { readonly [Index in keyof Parts]: ValueInfo }
 
-/** The rows [batch, parts · channels] of all parts in float32, with 1 + scale for each scale, in one sum. */
+/** The rows [batch, parts · channels] of all parts in float32, with 1 + scale for each scale. One Add computes all of them. */
 export function modulationRows(graph: GraphBuilder, rows: ValueInfo, parts: readonly ModulationPart[]): ValueInfo {
   const channels = dimension(rows, 1) / parts.length
   const ones = new Float32Array(parts.length * channels)
@@ -72,7 +75,7 @@ export function modulationRows(graph: GraphBuilder, rows: ValueInfo, parts: read
   return add(graph, toFloat32(graph, rows), floats(graph, ones, undefined, 'float32'))
 }
 
-/** Cuts {@link modulationRows} into one modulation of [batch, 1, channels] for each part. */
+/** Splits {@link modulationRows} into one modulation of [batch, 1, channels] for each part. */
 export function cutModulations<Parts extends readonly ModulationPart[]>(
   graph: GraphBuilder,
   rows: ValueInfo,

@@ -38,8 +38,8 @@ export function resnetBlock2D(
 }
 
 /**
- * Adds `shift` [batch, channels] to each pixel of a convolution's result. onnxruntime's convolutions on a GPU have channels last between two Transposes of its own. The Transposes
- * here cancel those, and `shift` needs none.
+ * Adds `shift` [batch, channels] to each pixel of a convolution's result. On a GPU, onnxruntime computes a convolution with channels last,
+ * between two Transposes that it adds. The Transposes here cancel them, and `shift` needs none.
  */
 function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo): ValueInfo {
   const [batch, channels] = [dimension(shift, 0), dimension(shift, 1)]

@@ -21,8 +21,8 @@ export function rmsNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon
 }
 
 /**
- * {@link rmsNorm} for a residual stream in float32: the result is float32, because a few large weights make it larger than float16 can be. `x` is a linear
- * function of a value that {@link scaledDown} divided by 2^exponent.
+ * {@link rmsNorm} for a residual stream in float32: the result is float32, because a few large weights make it larger than float16's
+ * largest number. `x` is a linear function of a value that {@link scaledDown} divided by 2^exponent.
  */
 export function wideRmsNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsilon: number, exponent: number): ValueInfo {
   return rmsNorm(graph, cast(graph, x, 'float32'), name, x.type === 'float16' ? epsilon * 4 ** -exponent : epsilon)

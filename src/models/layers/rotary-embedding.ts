@@ -12,8 +12,8 @@ export interface RotaryInputs {
 }
 
 /**
- * Which values of a head are a pair: neighbours, as diffusers' `apply_rotary_emb` has it, or a value and the one half a head further, as transformers'
- * `rotate_half`.
+ * Which values of a head are a pair: neighbours, as in diffusers' `apply_rotary_emb`, or a value and the value half a head later, as in
+ * transformers' `rotate_half`.
  */
 export type RotaryPairs = 'neighbours' | 'halves'
 

@@ -55,7 +55,10 @@ export function countedPositions(tokens: number, first = 0): Float32Array<ArrayB
   return Float32Array.from({ length: tokens }, (_, token) => first + token)
 }
 
-/** Positions [rows · columns, 3] of the tokens of an image, row by row: `first`, the row, the column, from `top` and `left` on. */
+/**
+ * Positions [rows · columns, 3] of the tokens of an image, row by row. Each position is `first`, the row and the column; rows count from
+ * `top`, columns from `left`.
+ */
 export function imagePositions(
   { rows, columns }: { readonly rows: number; readonly columns: number },
   { first = 0, top = 0, left = 0 }: { readonly first?: number; readonly top?: number; readonly left?: number } = {},

@@ -11,9 +11,9 @@ import { toFloat32, tokenLinear } from './layers.js'
 import { scaledDown } from './rms-norm.js'
 
 /**
- * A Linear on tokens [batch, tokens, in] whose result is float32: for a residual stream in float32. The product is computed in the type of `x`. With
- * float32 `x` it is torch.nn.Linear. Results may be up to 2^exponent times float16's largest number, 65504. A GPU may take inputs below
- * 2^(exponent − 14) for 0, so the exponent should be no larger than the network needs. Default 4: results up to a million.
+ * A Linear on tokens [batch, tokens, in] whose result is float32: for a residual stream in float32. The product is computed in the type of
+ * `x`. With float32 `x` it is torch.nn.Linear. Results may be up to 2^exponent times float16's largest number, 65504. A GPU may flush
+ * inputs below 2^(exponent − 14) to 0, so the exponent should be no larger than the network needs. Default 4: results up to a million.
  */
 export function wideLinear(
   graph: GraphBuilder,

@@ -89,7 +89,7 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** The index of a hidden state from the first one on. @throws InputError `invalid-hidden-state` */
+/** The index of a hidden state, counted from the first. @throws InputError `invalid-hidden-state` */
 function hiddenStateIndex({ className, layers }: ClipTextConfig, { index }: HiddenState): number {
   const count = layers + 1
   const fromFirst = index < 0 ? count + index : index

@@ -1,9 +1,9 @@
-/** Shared by the graphs of all text encoders: the names and the numbers of hidden states, and the mask of the padding. */
+/** Shared by the graphs of all text encoders: the names and indices of hidden states, and the masking of the padding. */
 
 import { InputError } from '../../errors.js'
 import type { HiddenState, TextEncoderDefinition } from '../types.js'
 
-/** The same class for pipelines in which no token attends to padding: its plain graph has the input `attention_mask`. */
+/** A variant of a text encoder class for pipelines in which no token attends to padding: its plain graph has the input `attention_mask`. */
 export function maskingPadding<NetworkConfig>(
   definition: TextEncoderDefinition<NetworkConfig>,
 ): TextEncoderDefinition<NetworkConfig> {

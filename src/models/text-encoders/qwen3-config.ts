@@ -108,7 +108,7 @@ function checkWindow(reader: ConfigReader, layers: number): void {
   // Without `use_sliding_window` the key is not read.
   const window = reader.raw('sliding_window')
   if (types !== null && slides && (!isUsed || window === null))
-    throw reader.invalid('layer_types', 'full_attention, because there is no window')
+    throw reader.invalid('layer_types', 'full_attention, because the config has no sliding window')
   if (!slides) reader.unused('sliding_window', defaultWindow)
   if (!slides || window === null) return
   const size = reader.integer('sliding_window', defaultWindow, { min: 1, max: 2 ** 24 })

@@ -16,19 +16,22 @@ test.each([
   [[1], 1],
   [[-2], 3],
   [[2, -1], 4],
-])('for hidden states %j, %i layers are written, and all other tensors have a reason', async (taps, layers) => {
-  const model = qwen3TextEncoders(taps)[0]!.fromConfig(config)
-  const shapes = { inputs_embeds: inputs['inputs_embeds']!.dims }
-  const graph = model.write(shapes, options)
-  const matched = matchWeights(model, [graph], table)
-  expect(matched.unexpected).toEqual([])
-  const used = matched.graphs[0]!.stages.flatMap((stage) => Object.values(stage.weights))
-  expect(Math.max(...used.map(layerOf))).toBe(layers - 1)
-  expect(used.length + matched.unused.length).toBe(table.size)
-  expect(used.some((name) => name.includes('norm.weight') && !name.includes('layers'))).toBe(layers === 4)
-  expect(graph.outputs.filter(({ name }) => name.startsWith('hidden_state'))).toHaveLength(taps.length)
-  expect(model.hiddenStates).toBe(taps.length)
-})
+])(
+  'for the hidden states %j the graph has %i layers, and all other tensors are unused for a known reason',
+  async (taps, layers) => {
+    const model = qwen3TextEncoders(taps)[0]!.fromConfig(config)
+    const shapes = { inputs_embeds: inputs['inputs_embeds']!.dims }
+    const graph = model.write(shapes, options)
+    const matched = matchWeights(model, [graph], table)
+    expect(matched.unexpected).toEqual([])
+    const used = matched.graphs[0]!.stages.flatMap((stage) => Object.values(stage.weights))
+    expect(Math.max(...used.map(layerOf))).toBe(layers - 1)
+    expect(used.length + matched.unused.length).toBe(table.size)
+    expect(used.some((name) => name.includes('norm.weight') && !name.includes('layers'))).toBe(layers === 4)
+    expect(graph.outputs.filter(({ name }) => name.startsWith('hidden_state'))).toHaveLength(taps.length)
+    expect(model.hiddenStates).toBe(taps.length)
+  },
+)
 
 test('the hidden states of a pipeline class are those that a variant requests', async () => {
   const model = qwen3TextEncoders([1, 3])[0]!.fromConfig(config)

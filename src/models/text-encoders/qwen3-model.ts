@@ -141,7 +141,10 @@ const unused: WeightNames['unused'] = [
   [head, 'the graph ends at hidden states'],
 ]
 
-/** The layers from `written` on, and the norm after them, of a model with `layers` layers. */
+/**
+ * The weights that no graph uses in a model with `layers` layers of which the first `written` are written: those of the other layers and of
+ * the final norm.
+ */
 function unusedLayers(written: number, layers: number): WeightNames['unused'] {
   if (written >= layers) return []
   const numbers = Array.from({ length: layers - written }, (_, index) => written + index).join('|')

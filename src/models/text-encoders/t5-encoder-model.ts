@@ -57,8 +57,8 @@ const activations = {
 type Activation = (typeof activations)[keyof typeof activations]
 
 /**
- * The feed-forward's activation, and whether it is gated. `feed_forward_proj` names both (`gated-gelu` means `gelu_new`, as in files
- * that are older than transformers 4.18); `dense_act_fn` and `is_gated_act` override it where a config has them.
+ * The feed-forward's activation, and whether it is gated. `feed_forward_proj` names both (`gated-gelu` means `gelu_new`, as in configs
+ * written before transformers 4.18); `dense_act_fn` and `is_gated_act` override it where a config has them.
  */
 function readFeedForward(reader: ConfigReader): Pick<T5Config, 'activation' | 'gated'> {
   const names = Object.keys(activations) as (keyof typeof activations)[]
@@ -90,7 +90,10 @@ function readConfig(config: Config): T5Config {
     ...readFeedForward(reader),
   }
   if (result.maxDistance <= result.buckets / 4)
-    throw reader.invalid('relative_attention_max_distance', 'more than a quarter of the buckets')
+    throw reader.invalid(
+      'relative_attention_max_distance',
+      `more than a quarter of relative_attention_num_buckets, ${result.buckets}`,
+    )
   reader.require('is_decoder', false)
   // Keys for the decoder, for training, or for generating text.
   reader.unused('num_decoder_layers', result.layers)

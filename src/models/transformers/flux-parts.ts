@@ -50,7 +50,7 @@ export interface FluxShape {
   readonly sequenceLength: number
 }
 
-/** Whether a value can be the number of a head's values that an axis turns. */
+/** Whether a value can be the number of a head's values that an axis rotates. */
 function isAxis(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value % 2 === 0
 }
@@ -181,7 +181,7 @@ export function fluxBlocks(
   return joined
 }
 
-/** The tokens of the image from `begin` on: AdaLayerNormContinuous, then the Linear `proj_out`. */
+/** The prediction for the tokens from `begin` up to `end`, those of the image: AdaLayerNormContinuous, then the Linear `proj_out`. */
 export function fluxOutput(
   graph: GraphBuilder,
   joined: ValueInfo,

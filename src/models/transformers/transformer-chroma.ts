@@ -1,9 +1,10 @@
 /**
- * ChromaTransformer2DModel of diffusers: FLUX.1's blocks without the Linears of their modulations. An approximator, `distilled_guidance_layer`, computes all
- * modulations from the timestep: one vector for each place that takes one. Stages are the embeddings, the approximator, each block and the output.
+ * ChromaTransformer2DModel of diffusers: FLUX.1's blocks without the Linears of their modulations. An approximator,
+ * `distilled_guidance_layer`, computes all modulations from the timestep: one vector for each shift, scale and gate. Stages are the
+ * embeddings, the approximator, each block and the output.
  *
- * diffusers' attention adds the mask of the prompt to the scores: 1 if both tokens are attended to, else 0. So padding is not left out, but its weight is smaller by
- * the factor e. The graph does the same.
+ * diffusers' attention adds the mask of the prompt to the scores: 1 if both tokens are attended to, else 0. So padding is not left out, but
+ * its weight is smaller by the factor e. The graph does the same.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -82,7 +83,7 @@ function approximate(graph: GraphBuilder, input: ValueInfo, chroma: ChromaConfig
 /** The modulation of the output. */
 const outParts = ['shift', 'scale'] as const
 
-/** The modulations of each place, as rows (modulation.ts): `single_0`, …, `image_0`, …, `text_0`, … and `out`. */
+/** The modulations of each block and stream, and of the output, as rows (modulation.ts): `single_0`, …, `image_0`, …, `text_0`, … and `out`. */
 function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }: ChromaConfig): Values<string> {
   const [batch, channels] = [dimension(all, 0), dimension(all, 2)]
   let end = 0
@@ -231,7 +232,7 @@ const facts = {
   role: 'denoiser',
   weights: { ...currentNames, unused: [] },
   quantizable: true,
-  // `distilled_guidance_layer` computes the modulations of all blocks.
+  // `distilled_guidance_layer` computes the modulations of all blocks, so its errors would affect every block.
   sensitive: { kept: /^(?:x_embedder|context_embedder|proj_out)\./, eightBits: /^distilled_guidance_layer\./ },
   residual: 'float32',
 } as const

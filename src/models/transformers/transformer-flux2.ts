@@ -1,7 +1,7 @@
 /**
- * Flux2Transformer2DModel of diffusers: FLUX.2. Latents come packed, as AutoencoderKLFlux2 gives them: one token for each of their pixels. Tokens of
- * reference images follow those of the latents. Stages are the embeddings, each block and the output; the blocks share three modulations, which are
- * computed once.
+ * Flux2Transformer2DModel of diffusers: FLUX.2. The latents are packed, as AutoencoderKLFlux2 returns them: one token for each of their
+ * pixels. Tokens of reference images follow those of the latents. Stages are the embeddings, each block and the output; the blocks share
+ * three modulations, which are computed once.
  */
 
 import type { Config } from '../../checkpoint/types.js'

@@ -42,7 +42,7 @@ export interface UnetConfig {
   readonly timeEmbedWidth: number
   /** Latent consistency models: the width of the guidance scale's embedding. Null for UNets that take no guidance scale. */
   readonly guidanceWidth: number | null
-  /** SDXL's added condition: widths of a time id's embedding and of the whole. */
+  /** SDXL's added condition: how each time id is embedded, and the width of the whole condition. */
   readonly added: { readonly time: TimestepSettings; readonly width: number } | undefined
   readonly contextWidth: number
   readonly groups: number
@@ -152,7 +152,7 @@ function isBefore09(written: unknown): boolean {
   return version !== null && Number(version[1]) === 0 && Number(version[2]) < 9
 }
 
-/** The classes of the down blocks and of the up blocks, as many of each. */
+/** The classes of the down blocks and of the up blocks, in lists of equal length. */
 function readBlockTypes(reader: ConfigReader) {
   const read = (key: string, plain: string, crossing: string, usual: readonly string[]) => {
     const types = reader.strings(key, usual, mostBlocks)

@@ -1,3 +1,4 @@
+/** Tests how a ComponentHost plans generations, and which tiles an autoencoder uses when memory is scarce. */
 import { AutoencoderKL } from '../../models/autoencoders/autoencoder-kl.js'
 import type { AutoencoderModel } from '../../models/types.js'
 import { UNet2DConditionModel } from '../../models/unets/unet-2d-condition.js'

@@ -179,8 +179,8 @@ export class ComponentHost {
   }
 
   /**
-   * Opens a device in place of the lost one. The weights are later read from the cache again. @throws DeviceError if it cannot be opened, and
-   * `loss` if only one of the two devices has float16
+   * Opens a device in place of the lost one. The weights are later read from the cache again.
+   * @throws DeviceError if the device cannot be opened; `loss` itself if only one of the two devices has float16
    */
   async replaceDevice(loss: unknown): Promise<void> {
     const lost = this.#device

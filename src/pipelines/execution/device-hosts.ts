@@ -9,11 +9,11 @@ import type { Run } from '../run.js'
 import type { PipelineMemory } from '../types.js'
 import type { DeviceInfo, DeviceName } from '../../memory/device-info.js'
 
-/** Work on the devices that the next generation ends. */
+/** A compilation of kernels before a generation. The next generation ends it. */
 export interface Preparation {
-  /** Ends the work. */
+  /** Ends the compilation. */
   stop(): Promise<void>
-  /** Ends the work and releases what no network has used. */
+  /** Ends the compilation and releases the sessions that no network has used. */
   end(): Promise<void>
 }
 
@@ -24,7 +24,7 @@ export class DeviceHosts {
   readonly #places: ReadonlyMap<string, DeviceName>
   readonly #networks: ReadonlyMap<string, Network>
   readonly #total: MemoryAccount
-  /** What the next generation ends. */
+  /** The compilations that the next generation ends. */
   #preparations: readonly Preparation[]
 
   /** `places`: the device of every network, by its name; `total`: the account of the memory of all devices. */
@@ -57,7 +57,7 @@ export class DeviceHosts {
       await host.fit(this.#networks, (network) => this.#places.get(network) === name, size, run)
   }
 
-  /** Adds work that has begun and that the next generation ends. */
+  /** Adds a compilation that has begun and that the next generation ends. */
   prepare(begun: Preparation): void {
     this.#preparations = [...this.#preparations, begun]
   }

@@ -154,7 +154,9 @@ export class HostPlan {
     } else if (step.action === 'shrink') {
       const planned = this.#componentPlan(network.name, part)
       if (planned !== undefined) this.#memory.shrink(network.name, planned.weightBudget ?? planned.weightBytes)
-      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on fewer of its weights stay.`, { once: true })
+      run.warn('out-of-memory', `${network.name} did not fit into memory; from now on fewer of its weights stay loaded.`, {
+        once: true,
+      })
     } else if (part !== undefined) this.#smallTiles.add(part)
     if (this.#needs !== undefined) this.#plan = orThrow(this.#planFor(this.#needs, device))
   }

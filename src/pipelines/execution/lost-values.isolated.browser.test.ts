@@ -56,7 +56,7 @@ function watchTimesteps(): (gpu: GPUDevice) => number {
 
 const [steps, savedBefore] = [5, 2]
 
-// One test: each device compiles every kernel again, so a loss takes seconds on a software GPU.
+// All losses are in one test, because each new device compiles every kernel again, which takes seconds on a software GPU.
 test('a generation that loses its device makes the same image as one that does not, and its denoising loop resumes from the last checkpoint', async () => {
   const requested = vi.spyOn(GPUAdapter.prototype, 'requestDevice')
   const timestepsOn = watchTimesteps()

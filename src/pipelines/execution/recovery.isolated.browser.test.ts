@@ -87,14 +87,15 @@ describe('a GPU with less memory than expected', () => {
     const shapes = Object.fromEntries(Object.entries(inputs).map(([name, { dims }]) => [name, dims]))
     const { blocks } = networkNeeds(network, shapes, graphOptions(network, { device, dtype: 'float32', granularity: 'block' }))
     const largest = Math.max(...blocks.map(({ bytes }) => bytes))
-    // The GPU gets the memory that a run needs besides weights, the largest block, and a share of the other weights.
+    // In each case, the GPU has the memory that a run needs besides weights, plus the largest block's weights and a share of the other
+    // weights.
     device.memory.resetPeaks()
     await hiddenState(host, network, inputs, plenty)
     const { peak, peakWeights } = device.memory.snapshot()
     const tooLarge = 'text_encoder did not fit into memory; from now on'
     for (const [share, warnings] of [
       [0.7, [`${tooLarge} offload is model.`, `${tooLarge} offload is block.`]],
-      [0.01, [`${tooLarge} fewer of its weights stay.`]],
+      [0.01, [`${tooLarge} fewer of its weights stay loaded.`]],
     ] as const) {
       gpu.limit = Math.ceil(peak - peakWeights + largest + share * (peakWeights - largest))
       gpu.refusals = 0

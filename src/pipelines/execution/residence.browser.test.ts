@@ -51,7 +51,7 @@ function hostOf(offload: 'resident' | 'block', maxMemory?: number): ComponentHos
   return new ComponentHost({ device, dtype: 'float32', offload, budget: { limit: maxMemory } })
 }
 
-/** Inputs of a run. `batch`: how many rows of each input along its first axis; by default all that are planned. */
+/** Inputs of a run. `batch`: the number of rows of each input along its first axis; by default the planned number. */
 function inputsOf(network: Network, size: GenerationSize, batch?: number): Record<string, HostTensor> {
   const shapes = { ...network.model.shapes(size), ...extra(network, size) }
   const inputs = Object.entries(shapes).map(([name, [own = 1, ...rest]], index) => {

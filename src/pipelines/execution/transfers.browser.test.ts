@@ -49,7 +49,7 @@ function watchTransfers() {
 
 /** Bytes of this many float32 values. */
 const bytes = (...dims: number[]) => dims.reduce((count, dim) => count * dim, 4)
-/** The bytes of a CLIP encoder's inputs for one prompt: the rows of its tokens, and the row to pool. */
+/** The bytes of a CLIP encoder's inputs for one prompt: `inputs_embeds` and `pooling`. */
 const clip = (width: number) => [bytes(77, width), bytes(77)]
 const images = 2
 /** Both halves of guidance. */
@@ -59,7 +59,7 @@ interface Crossing {
   readonly name: keyof typeof repositories
   readonly size: { readonly width: number; readonly height: number }
   readonly latents: number
-  /** Bytes that are uploaded for each of the two prompts: the rows of the token embeddings, and which row to pool. */
+  /** Bytes that are uploaded for each of the two prompts: the text encoders' inputs. */
   readonly prompt: readonly number[]
   /** Bytes that are uploaded for the denoiser's inputs that stay from step to step. */
   readonly condition: readonly number[]
@@ -109,7 +109,7 @@ const crossings: readonly Crossing[] = [
     // The position embeddings of SD3's patches.
     condition: [bytes(16, 32)],
     step: bytes(batch, 256),
-    // A shift needs a tensor of ones of this size.
+    // Adding a shift to the latents needs a tensor with the single value 1.
     scaling: [bytes(1)],
     factor: 4,
     parts: [[8, 8]],
@@ -143,7 +143,8 @@ test.each(crossings)(
     const first = await generate()
     // Forget the transfers of the first generation, which loaded the weights and compiled the kernels.
     transfers()
-    // Steps are slow without a GPU. With a clock that does not move, no checkpoint is due.
+    // On a software GPU, steps take so long that checkpoints would read tensors back. With a clock that does not move, no checkpoint is
+    // due.
     vi.spyOn(performance, 'now').mockReturnValue(0)
     expect(await generate()).toEqual(first)
     const { read, uploaded } = transfers()

@@ -1,6 +1,6 @@
 /**
- * ChromaPipeline: Chroma1-HD and -Base. Mirrors diffusers' class of that name, and with `image` its Img2Img class. T5 encodes the prompt without its padding; the
- * transformer takes a mask, in which the text and one token of padding count.
+ * ChromaPipeline: Chroma1-HD and -Base. Mirrors diffusers' class of that name, and with `image` its Img2Img class. T5 encodes the prompt
+ * without its padding; the transformer takes a mask that is 1 for the text and for one token of padding.
  */
 
 import { CheckpointError, InputError } from '../../errors.js'
@@ -97,7 +97,7 @@ async function encodeMasked(
   const options = { output: 'last_hidden_state', maxSequenceLength } as const
   const { hidden, tokens } = await encoder.encode(text, call, options)
   const length = hidden.dims[1] ?? 0
-  // The first token of padding counts too.
+  // The mask is also 1 for the first token of padding.
   const mask = float32Tensor([1, length], new Float32Array(length).fill(1, 0, tokens + 1))
   return { embeds: sideBySide([hidden]), pooled: null, mask: { dims: [length], parts: [{ tensor: mask, at: [0] }] } }
 }

@@ -83,7 +83,7 @@ export const flux2Klein: PipelineFamily = {
   rescalesGuidance: false,
   scheduler: {
     setsBeginIndex: true,
-    // With sigmas alone, diffusers counts its default of 50 steps, for the distilled models too.
+    // If the caller gives only sigmas, diffusers computes the shift for its default of 50 steps, also with the distilled models.
     shift: (tokens, _config, steps = 50) => empiricalShift(tokens, steps),
     sigmas: flux.scheduler?.sigmas,
     ownFlowSigmas: 'all',

@@ -123,7 +123,8 @@ function timeIdCondition({
   const { negativeOriginalSize, negativeTargetSize, negativeCropsCoordsTopLeft = [0, 0] as const } = options
   const timeIds = [...originalSize, ...cropsCoordsTopLeft, ...targetSize]
   let negativeTimeIds = timeIds
-  // diffusers' classes differ. From an image, each missing negative size is the prompt's, and so is the crop; from text, both sizes are needed.
+  // diffusers' classes differ. With an image, a missing negative size is the prompt's, and the crop is always the prompt's. Without an
+  // image, negative values are used only if both sizes are given.
   if (options.image !== undefined)
     negativeTimeIds = [...(negativeOriginalSize ?? originalSize), ...cropsCoordsTopLeft, ...(negativeTargetSize ?? targetSize)]
   else if (negativeOriginalSize !== undefined && negativeTargetSize !== undefined)
@@ -133,7 +134,7 @@ function timeIdCondition({
   const repeat = (rows: readonly number[]) => Array.from({ length: images }, () => rows).flat()
   let repeated = repeat(timeIds)
   if (guided && options.image !== undefined) repeated = [...repeat(negativeTimeIds), ...repeated]
-  // From text alone diffusers repeats the pair of rows as a whole, so with several images they alternate.
+  // Without an image, diffusers repeats the negative and the positive row as a pair, so with several images they alternate.
   else if (guided) repeated = repeat([...negativeTimeIds, ...timeIds])
   const pooled = prompts.flatMap((one) => one.pooled ?? [])
   const [pooledWidth = 0] = pooled[0]?.dims ?? []

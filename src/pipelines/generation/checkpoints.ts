@@ -1,6 +1,6 @@
 /**
- * How far a denoising loop has come, in host memory, which outlives a lost device: the state from which the loop can resume, and which steps
- * were reported to the caller.
+ * The progress of a denoising loop, kept in host memory because a lost device loses its tensors: the state from which the loop can resume,
+ * and which steps were reported to the caller.
  */
 
 import type { DeviceTensor } from '../../runtime/types.js'

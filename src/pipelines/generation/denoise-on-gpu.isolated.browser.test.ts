@@ -61,7 +61,7 @@ function watchGpu() {
     vi.spyOn(GPUDevice.prototype, 'createComputePipelineAsync'),
   ]
   return {
-    /** Bytes of each buffer mapped since the last time. */
+    /** Bytes of each buffer that was mapped since the last call of this function. */
     mapped: () => {
       const sizes = reads.mock.contexts.map((buffer: unknown) => (buffer instanceof GPUBuffer ? buffer.size : Number.NaN))
       reads.mockClear()

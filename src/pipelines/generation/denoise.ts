@@ -32,7 +32,7 @@ export interface DenoiseOptions {
   readonly recorder: Recorder
   readonly run: Run
   readonly onStep: ((step: StepInfo) => void) | undefined
-  /** A preview comes with every n-th step; 0 for none. */
+  /** Every n-th step has a preview. 0: no previews. */
   readonly previewEvery: number
   readonly preview: PreviewCoefficients
   /** Decodes a preview from latents times `scale`. If it is absent or returns null, the preview is computed with the coefficients. */

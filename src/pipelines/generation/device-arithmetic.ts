@@ -1,3 +1,4 @@
+/** The sums and the noise of the denoising loop, on a device. */
 import type { DeviceTensor, LinearTerm } from '../../runtime/types.js'
 import type { Arithmetic } from '../../schedulers/step-runner.js'
 import type { TorchGenerator } from '../../util/random.js'

@@ -67,7 +67,7 @@ class Tensors {
   }
 }
 
-/** Devices that the test took away. */
+/** Devices that the test treats as lost. */
 const lost = new WeakSet<Device>()
 
 /** One generation in which `onRun` is called before each run of a network, with its number from 0 on. What it throws is the run's failure. */

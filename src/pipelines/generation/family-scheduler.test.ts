@@ -24,32 +24,36 @@ const read = (path: string) => JSON.parse(readFileSync(`${fixtures}${path}`, 'ut
 const cases = read('pipeline-schedules.json') as readonly Case[]
 const image = { width: 1, height: 1, data: new Uint8ClampedArray(4) }
 
-test.each([...new Set(cases.map(({ fixture, pipeline }) => `${pipeline} ${fixture}`))])('%s', (name) => {
-  for (const item of cases.filter(({ fixture, pipeline }) => `${pipeline} ${fixture}` === name)) {
-    const family = families.find(({ className }) => className === item.pipeline.replace('Img2Img', ''))
-    if (family === undefined) throw new TypeError(`There is no ${item.pipeline}.`)
-    const config = read(`${item.fixture}/repo/scheduler/scheduler_config.json`) as Config & { readonly _class_name: string }
-    const { sigmas, num_inference_steps: numInferenceSteps, tokens, scheduler } = item
-    const options = {
-      sigmas,
-      numInferenceSteps,
-      scheduler: scheduler === null ? undefined : { className: scheduler.class, config: scheduler.config },
-      image: item.from_image ? image : undefined,
+test.each([...new Set(cases.map(({ fixture, pipeline }) => `${pipeline} ${fixture}`))])(
+  '%s has the timesteps of diffusers',
+  (name) => {
+    for (const item of cases.filter(({ fixture, pipeline }) => `${pipeline} ${fixture}` === name)) {
+      const family = families.find(({ className }) => className === item.pipeline.replace('Img2Img', ''))
+      if (family === undefined) throw new TypeError(`There is no ${item.pipeline}.`)
+      const config = read(`${item.fixture}/repo/scheduler/scheduler_config.json`) as Config & { readonly _class_name: string }
+      const { sigmas, num_inference_steps: numInferenceSteps, tokens, scheduler } = item
+      const options = {
+        sigmas,
+        numInferenceSteps,
+        scheduler: scheduler === null ? undefined : { className: scheduler.class, config: scheduler.config },
+        image: item.from_image ? image : undefined,
+      }
+      const usual = { ...family.defaults, ...(item.from_image ? family.imageToImage.defaults : {}) }
+      const source = schedulerSource({ className: config._class_name, config })
+      const run = new Run({})
+      const { timesteps } = familyScheduler(family, source, options, { tokens, ...usual }, run)
+      const leavesSigmas =
+        ['FluxPipeline', 'Flux2KleinPipeline'].includes(item.pipeline) && scheduler?.config['use_flow_sigmas'] === true
+      expect(run.warnings.some((text) => text.startsWith('sigmas are not used'))).toBe(leavesSigmas && sigmas !== undefined)
+      expect(timesteps, JSON.stringify(item)).toHaveLength(item.timesteps.length)
+      // Z-Image's sigmas come from torch.linspace, whose rounding depends on the width of the processor's vectors. The bound is two units in
+      // the last place of float32 at 1000.
+      const bound = item.pipeline.startsWith('ZImage') ? 2 ** -13 : 0
+      for (const [index, expected] of item.timesteps.entries())
+        expect(Math.abs((timesteps[index] ?? Number.NaN) - expected), JSON.stringify(item)).toBeLessThanOrEqual(bound)
     }
-    const usual = { ...family.defaults, ...(item.from_image ? family.imageToImage.defaults : {}) }
-    const source = schedulerSource({ className: config._class_name, config })
-    const run = new Run({})
-    const { timesteps } = familyScheduler(family, source, options, { tokens, ...usual }, run)
-    const leavesSigmas =
-      ['FluxPipeline', 'Flux2KleinPipeline'].includes(item.pipeline) && scheduler?.config['use_flow_sigmas'] === true
-    expect(run.warnings.some((text) => text.startsWith('sigmas are not used'))).toBe(leavesSigmas && sigmas !== undefined)
-    expect(timesteps, JSON.stringify(item)).toHaveLength(item.timesteps.length)
-    // Z-Image's sigmas come from torch.linspace, whose rounding depends on the processor's vectors: two units of float32 at 1000.
-    const bound = item.pipeline.startsWith('ZImage') ? 2 ** -13 : 0
-    for (const [index, expected] of item.timesteps.entries())
-      expect(Math.abs((timesteps[index] ?? Number.NaN) - expected), JSON.stringify(item)).toBeLessThanOrEqual(bound)
-  }
-})
+  },
+)
 
 test('a run that begins with an infinite image, which is clipped, gives a warning', () => {
   const family = families.find(({ className }) => className === 'StableDiffusionXLPipeline')!

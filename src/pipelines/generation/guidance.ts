@@ -15,7 +15,7 @@ export type Guidance = {
   readonly end?: number | undefined
 } | null
 
-/** Whether guidance has ended at a timestep. As diffusers does it, in float32. */
+/** Whether guidance has ended at a timestep, computed in float32 as in diffusers. */
 export function hasEnded({ end }: NonNullable<Guidance>, timestep: number): boolean {
   // EDM's timesteps are logarithms and can be negative. Without this check, guidance would end at a negative one.
   if (end === undefined || end > 1) return false

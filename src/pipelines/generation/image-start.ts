@@ -42,7 +42,8 @@ export function imageStart(
       { className, key: 'image' },
     )
   if (isImageList(image)) throw new TypeError('A list of images was not refused.')
-  // diffusers takes a given list as long as the schedule that results from it, and Heun's has nearly two timesteps for each of the list.
+  // For given timesteps or sigmas, diffusers counts every timestep of the resulting schedule as a step, also with Heun, whose schedule has
+  // nearly two for each given one.
   const isGiven = (options.timesteps ?? options.sigmas) !== undefined
   const steps = isGiven ? scheduler.timesteps.length : (options.numInferenceSteps ?? defaultSteps)
   const left = steps * strength

@@ -26,7 +26,7 @@ const camelCase = (key: string) => key.replace(/_(\w)/g, (_, letter: string) => 
 
 test.each(
   cases.map((item, k) => [k, item.fixture, item.scheduler ?? 'own scheduler', JSON.stringify(item.extra), item] as const),
-)('case %i: %s, %s %s', async (k, fixture, _, __, item) => {
+)('case %i gives the tensors and the image of diffusers: %s, %s %s', async (k, fixture, _, __, item) => {
   const { input_image: input, ...reference } = readReference(join(folder, `${k}.safetensors`))
   const pipeline = await loadPipeline(diskRepository(join(fixtures, fixture, 'repo')), { device: 'wasm' })
   try {

@@ -1,4 +1,4 @@
-/** A loaded pipeline of any family: checks the options of a generation and puts together what it is made of. */
+/** A loaded pipeline of any family: checks the options of a generation and assembles its parts. */
 
 import { checkAmounts, checkInputs, countImages, resultSize, roundedSize } from '../check-inputs.js'
 import { usualLatents } from '../latent-geometry.js'

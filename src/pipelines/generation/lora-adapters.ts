@@ -24,7 +24,7 @@ interface LoadedAdapter {
   readonly opened: OpenedLora
   /** The LoRA's weight in each component that it changes. The weights differ after a fusion with a scale into only some of the components. */
   readonly weights: Map<LoraComponent, number>
-  /** What {@link LoraAdapters} has made of the LoRA for only some layers of a component, by the component and these layers. */
+  /** Adapters that contain only some of the layers that the LoRA changes in a component, by the component and the names of these layers. */
   readonly parts: Map<string, NetworkAdapter>
 }
 
@@ -53,7 +53,7 @@ export class LoraAdapters {
   /** The networks that LoRAs can change. */
   readonly #networks: ReadonlyMap<LoraComponent, Network>
   readonly #loaded = new Map<string, LoadedAdapter>()
-  /** The active adapters of each component. */
+  /** The active LoRAs of each component. */
   readonly #active: ReadonlyMap<LoraComponent, ActiveLoras>
   /** For each component, its fused adapters in the order in which they were fused. They change images whether they are active or not. */
   readonly #fused = new Map<LoraComponent, readonly FusedAdapter[]>()
@@ -281,7 +281,7 @@ export class LoraAdapters {
     return this.#layers(component, name).filter((layer) => this.#active.get(component)?.isActive(name, layer) === true)
   }
 
-  /** The layers of a component that each loaded LoRA changes, without those of one LoRA. */
+  /** The layers of a component that each loaded LoRA changes, except the LoRA `without`. */
   #layersOf(component: LoraComponent, without?: string): ReadonlyMap<string, readonly string[]> {
     const names = [...this.#loaded.keys()].filter((name) => name !== without)
     return new Map(names.map((name) => [name, this.#layers(component, name)]))

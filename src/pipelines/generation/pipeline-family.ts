@@ -1,6 +1,6 @@
 /**
  * The contract of a pipeline class: all that distinguishes `StableDiffusionXLPipeline` from the others. Each file in families/ exports one
- * definition, families.ts lists them all, and no other code asks for the name of a class. The order of work is the same for all of them:
+ * definition, families.ts lists them all, and no other code depends on the name of a class. The order of work is the same for all of them:
  * loaded-pipeline.ts, text-to-image.ts, phases.ts.
  */
 

@@ -1,4 +1,7 @@
-/** The component `preview_decoder`: each step's preview is what diffusers' AutoencoderTiny decodes of the step's latents, and the plan counts it. */
+/**
+ * The component `preview_decoder`: each step's preview is the picture that diffusers' AutoencoderTiny decodes from the step's latents, and
+ * the plan includes the component.
+ */
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'

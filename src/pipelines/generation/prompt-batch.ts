@@ -109,7 +109,10 @@ function negativeOf(options: GenerateOptions, index: number, size: number) {
   }
 }
 
-/** The text for another text encoder; undefined if it gets the text of the first one. As in diffusers, an empty text also means this, but not an empty text in a list. */
+/**
+ * The text for the second or third text encoder; undefined if that encoder gets the first one's text. As in diffusers, it also gets the
+ * first one's text if the option is an empty string, but not for an empty string in a list.
+ */
 function otherTextOf(
   name: 'prompt2' | 'prompt3' | 'negativePrompt2' | 'negativePrompt3',
   { [name]: given }: GenerateOptions,
@@ -183,10 +186,14 @@ function readNegative(options: GenerateOptions, size: number): readonly EncodedP
     mask: ['negativePromptAttentionMask', negativePromptAttentionMask],
   })
   if (negative.length !== size)
-    throw new InputError('prompt-embeds', `negativePromptEmbeds has ${negative.length} rows for ${size} prompts.`, {
-      actual: negative.length,
-      expected: size,
-    })
+    throw new InputError(
+      'prompt-embeds',
+      `negativePromptEmbeds has ${negative.length} rows for ${size} prompts; allowed is one row for each prompt.`,
+      {
+        actual: negative.length,
+        expected: size,
+      },
+    )
   return negative
 }
 

@@ -38,7 +38,7 @@ afterAll(async () => {
 })
 
 test.each(cases.map((item, k) => [k, item.fixture, JSON.stringify(item.arguments), item] as const))(
-  'case %i: %s %s',
+  'case %i gives the embeddings and the image of diffusers: %s %s',
   async (k, fixture, _, item) => {
     const reference = readReference(join(folder, `${k}.safetensors`))
     const given = Object.entries(reference)
@@ -66,7 +66,7 @@ test.each(cases.map((item, k) => [k, item.fixture, JSON.stringify(item.arguments
 )
 
 test.each(weightedCases.map((item, k) => [k, item.fixture, item.rule, item.prompt, item] as const))(
-  'weighted prompt %i: %s %s %s',
+  'weighted prompt %i gives the embeddings of the fixture: %s %s %s',
   async (k, fixture, rule, prompt) => {
     const pipeline = await load(fixture)
     const { promptEmbeds, pooledPromptEmbeds } = await pipeline.encodePrompt(prompt, { promptWeighting: rule })
@@ -88,7 +88,7 @@ test('Weights change the embeddings only where promptWeighting is set, and plain
   expect(relativeError(await encode('a (red:1.4) house by the sea', 'a1111'), plain)).toBeGreaterThan(0.01)
 })
 
-test('A prompt of several chunks generates with a shorter negative prompt, with encoded embeddings as from the prompt itself', async () => {
+test('A prompt of several chunks may have a shorter negative prompt, and its encoded embeddings give the same image', async () => {
   const pipeline = await load('tiny-sdxl')
   const options = {
     numInferenceSteps: 1,

@@ -44,7 +44,7 @@ test('images: channels last, clamped, rounded halves to even', () => {
   expect([...toPixels(halves)[0]!.data]).toEqual([0, 2, 2, 255])
 })
 
-test('guidance starts at the unconditional half, and rescaling gives the deviation of the text’s half', () => {
+test('guidance moves the unconditional prediction towards the conditional one, and rescaling gives the result its standard deviation', () => {
   const text = [-1, 1, -2, 2]
   const both = Float32Array.of(2, -2, 0, 0, ...text)
   expect([...rescaledGuidance(both, 2, { scale: 2, rescale: 0 })]).toEqual([-4, 4, -4, 4])

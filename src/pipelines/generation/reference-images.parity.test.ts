@@ -21,7 +21,7 @@ const load = (name: string) => loadPipeline(diskRepository(join(fixtures, name, 
 
 const isInput = (key: string) => key.startsWith('input_image')
 
-test.each(edits)('%s', async (_, name, item, k) => {
+test.each(edits)('%s gives the tensors and the image of diffusers', async (_, name, item, k) => {
   const all = readReference(join(fixtures, name, `edit-${k}.safetensors`))
   const pictures = Object.keys(all).filter(isInput).toSorted()
   const images = pictures.map((key) => asPixels(all[key]!))

@@ -11,8 +11,8 @@ export class StepsInFlight {
   #closed = false
 
   /**
-   * `depth`: how many steps a device may work on while the next one is put together. It is small, so that a cancel takes effect soon, and a value
-   * that is not finite is found soon.
+   * `depth`: how many steps a device may work on while the next one is prepared. It is small, so that cancellation takes effect soon, and a
+   * value that is not finite is found soon.
    */
   constructor(depth: number, signal: AbortSignal | undefined) {
     this.#depth = depth

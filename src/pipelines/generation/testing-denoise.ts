@@ -1,4 +1,7 @@
-/** For this folder's browser tests: a network of two factors, and a run of the denoising loop on it. Not part of the library. */
+/**
+ * For this folder's browser tests: a predictor that computes a sum of two terms, and a run of the denoising loop with it. Not part of the
+ * library.
+ */
 
 import type { Config } from '../../checkpoint/types.js'
 import { numbers } from '../../runtime/testing.js'
@@ -25,7 +28,7 @@ export const condition = numbers(2 * count, 7)
 /** The factor of the latents in a prediction. */
 export const factor = (timestep: number) => 0.4 + timestep / 4000
 
-/** A network that computes {@link factor} times its input plus 0.3 times a condition, which differs between the halves of guidance. */
+/** A predictor that computes {@link factor} times the latents plus 0.3 times a condition, which differs between the halves of guidance. */
 export function toyPredictor(
   device: Device,
   change: (prediction: DeviceTensor, call: number) => DeviceTensor = (same) => same,
@@ -87,7 +90,7 @@ export function loopOptions(
   }
 }
 
-/** A whole run, and the latents read. `retrying` calls its argument again after a failure. */
+/** Runs the whole loop and returns the final latents. `retrying` calls its argument again after a failure. */
 export async function denoise(
   { latents, generator, now, ...options }: LoopOptions,
   retrying: <T>(work: () => Promise<T>) => Promise<T> = (work) => work(),

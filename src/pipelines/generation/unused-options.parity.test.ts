@@ -45,17 +45,21 @@ function warningsOf(family: (typeof families)[number], options: GenerateOptions,
   return run.warnings
 }
 
-test.each(families.map((family) => [family.className, family] as const))('%s', (name, family) => {
-  const own = argumentsOf[name] ?? []
-  expect(own.length).toBeGreaterThan(0)
-  const said = warningsOf(family, all, own.includes('clip_skip')).join(' ')
-  for (const option of Object.keys(all)) {
-    const named = option === 'negativePrompt' ? said.includes('has no negative prompt') : new RegExp(`\\b${option}\\b`).test(said)
-    expect(named, option).toBe(!own.includes(snakeCase(option)))
-  }
-})
+test.each(families.map((family) => [family.className, family] as const))(
+  '%s warns of the options that its class in diffusers lacks, and of no others',
+  (name, family) => {
+    const own = argumentsOf[name] ?? []
+    expect(own.length).toBeGreaterThan(0)
+    const said = warningsOf(family, all, own.includes('clip_skip')).join(' ')
+    for (const option of Object.keys(all)) {
+      const named =
+        option === 'negativePrompt' ? said.includes('has no negative prompt') : new RegExp(`\\b${option}\\b`).test(said)
+      expect(named, option).toBe(!own.includes(snakeCase(option)))
+    }
+  },
+)
 
-test('values that ask for nothing give no warning', () => {
+test('values that have no effect in any class give no warning', () => {
   const nothing = {
     prompt2: '',
     negativePrompt3: [''],

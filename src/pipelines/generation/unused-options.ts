@@ -14,7 +14,7 @@ const skips = ['skipGuidanceLayers', 'skipLayerGuidanceScale', 'skipLayerGuidanc
 const sizes = ['originalSize', 'cropsCoordsTopLeft', 'targetSize'] as const
 const negativeSizes = ['negativeOriginalSize', 'negativeCropsCoordsTopLeft', 'negativeTargetSize'] as const
 
-/** The options that only some classes have, of those that this class does not have. */
+/** The options of other classes that this class does not have. */
 function absentOptions(family: PipelineFamily, takesClipSkip: boolean): readonly Option[] {
   const has = (tokenizer: string) => Object.hasOwn(family.tokenizers, tokenizer)
   return [
@@ -30,7 +30,7 @@ function absentOptions(family: PipelineFamily, takesClipSkip: boolean): readonly
   ]
 }
 
-/** Values that ask for nothing. */
+/** Whether a value requests nothing, so that leaving it unused needs no warning. */
 function isNeutral(option: Option, value: unknown): boolean {
   if (value === undefined || value === null || value === 0 || value === false) return true
   if (option === 'trueCfgScale') return typeof value === 'number' && value <= 1

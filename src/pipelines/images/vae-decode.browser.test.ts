@@ -50,7 +50,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
         0.6489430665969849, -1.5072150230407715,
       ],
     ],
-  ])('%s', async (_, scaling, config, expected) => {
+  ])('the autoencoder gets %s', async (_, scaling, config, expected) => {
     const scales = scalesOf(config, scaling)
     const latents = device.upload({ type: 'float32', dims, data }, 'vae')
     const scaled = await scaleLatents(device, latents, scales, 'vae')

@@ -1,6 +1,6 @@
 /**
- * Pictures that do not fit as a whole into a budget, on a GPU: the autoencoder uses the tiles of the plan, the account stays within
- * the plan, and the image is the one that diffusers generates in tiles of that size.
+ * Images that do not fit as a whole into a memory budget, on a GPU: the autoencoder uses the planned tiles, memory stays within the plan,
+ * and the image is the one that diffusers generates in tiles of that size.
  */
 
 import { afterEach, expect, test } from 'vitest'
@@ -43,7 +43,7 @@ test.each(cases)('case %i, %s: measured ≤ planned ≤ budget, in the tiles tha
   const parts = (of: Awaited<ReturnType<typeof plan>>) => of.components.filter(({ name }) => name === 'vae')
   const whole = await plan(1e9)
   expect(parts(whole).map(({ tile }) => tile)).toEqual(input === undefined ? [undefined] : [undefined, undefined])
-  // This budget is too small for a whole image in the encoder and in the decoder: by one byte for the one that needs less.
+  // With this budget, neither the encoder nor the decoder can process the whole image: the part that needs less memory lacks one byte.
   const least = Math.min(...parts(whole).map(({ weightBytes, activationBytes }) => weightBytes + activationBytes))
   const maxMemory = whole.heldBytes + least - 1
   const planned = await plan(maxMemory)

@@ -10,7 +10,7 @@ import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
 const cases = readVaeCases().filter(({ item }) => item.vae.tile === undefined)
 
 test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae), item] as const))(
-  'case %i: %s, %s',
+  'case %i gives the tensors and the image of diffusers: %s, %s',
   async (k, _, __, item) => {
     const { input_image: input, ...reference } = readReference(join(fixtures, 'vae-tiling', `${k}.safetensors`))
     const pipeline = await loadPipeline(diskRepository(join(fixtures, item.fixture, 'repo')), {

@@ -11,7 +11,7 @@ export class VaeTiles {
   readonly #vae: Network<AutoencoderModel>
   readonly #host: ComponentHost
   readonly #run: Run
-  /** The edges of the first try. */
+  /** The edges of the tiles in the first try. */
   readonly #usual = new Map<VaePart, number | undefined>()
 
   constructor(vae: Network<AutoencoderModel>, host: ComponentHost, run: Run) {
@@ -20,7 +20,10 @@ export class VaeTiles {
     this.#run = run
   }
 
-  /** The edge of the tiles in which the autoencoder's encoder or decoder processes an image of this size. Both are in latent pixels. Undefined: no tiles. */
+  /**
+   * The edge of the tiles in which the autoencoder's encoder or decoder processes an image of this size; edge and size are in latent
+   * pixels. Undefined: no tiles.
+   */
   edge(part: VaePart, size: Extent): number | undefined {
     const tile = this.#host.vaeTile(this.#vae, size, part)
     if (!this.#usual.has(part)) this.#usual.set(part, tile)

@@ -83,12 +83,12 @@ test('the default tile has the size for which the autoencoder was trained', () =
 })
 
 test.each<[object, [number, number], boolean | undefined, (number | undefined)[]]>([
-  // With too little memory: from the default size down to 32 latent pixels, but no tile as large as the image.
+  // Without the option, tiles are used if memory is too small: from the default size down to 32 latent pixels, but smaller than the image.
   [{ sample_size: 1024 }, [160, 160], undefined, [undefined, 128, 64, 32]],
   [{ sample_size: 1024 }, [128, 96], undefined, [undefined, 64, 32]],
   [{ sample_size: 1024 }, [96, 128], false, [undefined]],
   [{ sample_size: 384 }, [160, 20], undefined, [undefined, 48, 32]],
-  // A config without a size, and one with a tiny size: smaller tiles would be visible.
+  // If the config has no size or a tiny one, tiles have 32 latent pixels, because smaller ones would be visible.
   [{ sample_size: undefined }, [160, 160], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [33, 8], undefined, [undefined, 32]],
   [{ sample_size: 64 }, [32, 32], undefined, [undefined]],
@@ -98,7 +98,7 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 64 }, [8, 8], true, [undefined]],
   [{ sample_size: 1024 }, [129, 8], true, [128, 64, 32]],
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
-  // A quarter of a tile is whole latent pixels.
+  // A quarter of a tile's edge is a whole number of latent pixels.
   [{ sample_size: 600 }, [160, 160], true, [72, 36, 32]],
   [{ sample_size: 600 }, [75, 75], true, [undefined, 72, 36, 32]],
   [{ sample_size: 600 }, [160, 160], undefined, [undefined, 72, 36, 32]],
@@ -107,7 +107,7 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   expect(tileChoices(AutoencoderKL.fromConfig({ ...config, ...more }), { height, width }, tiling)).toEqual(expected)
 })
 
-test("AutoencoderTiny's tiles begin anew after each step, even where one contains the image, as in diffusers", () => {
+test('AutoencoderTiny is run on a tile at each step of its grid, even if one tile contains the image, as in diffusers', () => {
   expect(tiny.model).toMatchObject({ tile: 64, tileJoint: 'covering' })
   for (const [edge, expected] of [
     [56, [undefined, 32]],

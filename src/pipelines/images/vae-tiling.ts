@@ -50,7 +50,7 @@ async function fadingTiles({ height, width }: Extent, { from, to }: TileEdges, w
   return result
 }
 
-/** AutoencoderTiny's tiles: each fades in at its top and left edge, over what the tiles before it left. */
+/** AutoencoderTiny's tiles: each fades in at its top and left edge, over the earlier tiles. */
 async function coveringTiles({ height, width }: Extent, { from, to }: TileEdges, work: WorkOnBox): Promise<PlainTensor> {
   const stride = tileStep(from, 'covering')
   const scale = to / from

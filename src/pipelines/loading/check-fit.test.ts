@@ -66,6 +66,6 @@ test.each([
     '2816',
   ],
   ['FluxPipeline', { ...flux, transformer: 'flux-dev-transformer', vae: 'sd15-vae' }, 'in_channels', '16', '4'],
-] as const)('%s of %j does not', (className, names, key, value, allowed) => {
+] as const)('%s of %j does not fit', (className, names, key, value, allowed) => {
   expect(check(className, names).misfit).toMatchObject({ key, value, allowed: [allowed] })
 })

@@ -13,7 +13,7 @@ import { previewDecoderName } from './preview-decoder.js'
 
 type Models = ReadonlyMap<string, NetworkModel>
 
-/** What does not fit: the component whose config has the key, and the error. */
+/** A component that does not fit the others, and the error that names its config key. */
 export interface Misfit {
   readonly component: string
   readonly error: UnsupportedError
@@ -37,7 +37,7 @@ export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean
   return undefined
 }
 
-/** The misfit of a preview decoder whose latents do not have as many channels as the autoencoder's. */
+/** The error for a preview decoder whose latents have another number of channels than the autoencoder's; undefined if the numbers are equal. */
 function previewMisfit(models: Models, vae: AutoencoderModel | undefined, spec: PipelineSpec): Misfit | undefined {
   const preview = models.get(previewDecoderName)
   if (preview?.role !== 'autoencoder' || vae === undefined || preview.latentChannels === vae.latentChannels) return undefined

@@ -9,7 +9,7 @@ import type { DeviceName } from '../../memory/device-info.js'
 import type { PlannedDevice } from '../planning/memory-needs.js'
 import type { LoadPipelineOptions } from '../types.js'
 
-/** Where devices come from. */
+/** Lists and opens devices. */
 export interface DeviceSource<D extends PlannedDevice> {
   /** The devices that `deviceMap: 'balanced'` uses if `maxMemory` names none. */
   readonly list: () => Promise<readonly DeviceName[]>

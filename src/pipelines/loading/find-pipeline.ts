@@ -48,7 +48,7 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly close: () => void
   /** The caller's hub, or one that is opened at the first call. */
   readonly hub: () => Promise<Hub>
-  /** Registers work on the devices, which ends before they are closed. */
+  /** Registers a compilation on the devices, which is stopped before they are closed. */
   readonly onPreparation: (preparation: KernelPreparation | undefined) => void
   /** Registers a function that {@link close} calls. */
   readonly onClose: (release: () => void) => void

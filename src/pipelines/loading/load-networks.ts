@@ -135,7 +135,7 @@ async function loadTable(
     ],
     label: quantization === 'stored' ? 'blocks' : quantization,
     contents: await contentsOf(source, weights, run.signal),
-    // Two repositories may have files of the same path.
+    // Two repositories may have files with the same path.
     paths: (await weights.files({ signal: run.signal })).map((path) => `${source.files.repository.id}/${path}`),
     read,
     readArriving: async (signal) => {

@@ -72,7 +72,7 @@ async function checkFileOfVersion(
     if (typeof name !== 'string' || name === 'tokenizer.json' || !(await component.has(name, { signal }))) continue
     throw new UnsupportedError(
       'tokenizer-model',
-      `${key} of the tokenizer has ${name.slice(0, 100)}; only tokenizer.json is read.`,
+      `${key} of the tokenizer names ${name.slice(0, 100)}; Aquatint reads only tokenizer.json.`,
       {
         key,
         value: name.slice(0, 100),

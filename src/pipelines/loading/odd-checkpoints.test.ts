@@ -20,7 +20,7 @@ type Files = Readonly<Record<string, string | Uint8Array>>
 const folder = (fixture: Fixture) => `${fixtures}${fixture}/repo`
 const json = (fixture: Fixture, path: string) =>
   JSON.parse(readFileSync(`${folder(fixture)}/${path}`, 'utf8')) as Record<string, unknown>
-/** A fixture's JSON file with other keys. */
+/** A fixture's JSON file with these keys added or changed. */
 const edited = (fixture: Fixture, path: string, keys: object): Files => ({
   [path]: JSON.stringify({ ...json(fixture, path), ...keys }),
 })

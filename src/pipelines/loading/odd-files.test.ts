@@ -20,7 +20,7 @@ import { readParts } from './read-parts.js'
 
 const open = () => Promise.reject(new Error('No other repository is opened'))
 
-/** Reads a checkpoint up to the headers of its weights. It reads the headers, and the tokenizer, only if the case may have changed them. */
+/** Reads a checkpoint up to the headers of its weights, but the headers and the tokenizers only if the case may have changed them. */
 async function load(item: OddFilesCase): Promise<void> {
   const { options = {} } = item
   const changes = JSON.stringify(item)

@@ -20,7 +20,7 @@ const edited = (path: string, keys: object) => ({ [path]: JSON.stringify({ ...js
 const without = (path: string, key: string) => ({
   [path]: JSON.stringify(Object.fromEntries(Object.entries(json(path)).filter(([name]) => name !== key))),
 })
-/** A file with an entry before the others, in JSON as Python writes and reads it. */
+/** A JSON file with an additional first entry, whose number only Python's JSON allows. */
 const python = (path: string, entry: string) => ({ [path]: text(path).replace('{', `{${entry},`) })
 
 async function notesOf(files: Readonly<Record<string, string>>, repository = folder) {

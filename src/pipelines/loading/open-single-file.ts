@@ -27,7 +27,7 @@ export interface Opening {
   readonly run: Run
 }
 
-/** Whether a pipeline's source is one file: also a text that is the address of one, as people paste it. */
+/** Whether a pipeline's source is one file. A string is one if it is the address of a file, such as that of its page on the Hub. */
 export function isSingleFile(source: string | Repository | SingleFileSource): boolean {
   return typeof source === 'string' ? isSingleFileAddress(source) : 'singleFile' in source
 }

@@ -1,4 +1,4 @@
-/** Plans networks for one generation, from their headers alone: the device of each, and for each device which weights are on it when. */
+/** Plans networks for one generation, from their headers alone: the device of each, and the weights that each device has at each time. */
 
 import type { MemoryPlan } from '../../memory/plan.js'
 import { checkAmounts, checkSize, roundedSize, type Warn } from '../check-inputs.js'

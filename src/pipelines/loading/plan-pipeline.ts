@@ -1,6 +1,6 @@
 /**
- * Plans a pipeline before its weights are loaded: the bytes to download, and for each device which weights are on it when, and the expected
- * peak. It reads only the headers of weight files.
+ * Plans a pipeline before its weights are loaded: the bytes to download, and for each device the weights that it has at each time and the
+ * expected peak. It reads only the headers of weight files.
  */
 
 import { findPipeline, type OpenPipelineOptions, type PipelineSource } from './find-pipeline.js'

@@ -20,7 +20,7 @@ export interface PreparationRequest {
   readonly spec: PipelineSpec
   /** The names of the networks to compile. Default: all. */
   readonly only?: ReadonlySet<string> | undefined
-  /** The preparation before, whose buffers would leave too little memory for those of this one. */
+  /** An earlier preparation, which ends before this one begins: there might be too little memory for the buffers of both. */
   readonly previous?: KernelPreparation | undefined
 }
 

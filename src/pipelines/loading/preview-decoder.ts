@@ -27,7 +27,7 @@ export function specWithPreviews<Spec extends PipelineSpec>(spec: Spec, componen
   return { ...spec, networks: { ...spec.networks, [previewDecoderName]: [AutoencoderTiny] } }
 }
 
-/** A checkpoint with a place for the decoder. */
+/** A checkpoint with the decoder among its components, but without files for it: the caller names its repository. */
 export function layoutWithPreviews(layout: Layout, components: Components): Layout {
   if (!Object.hasOwn(components, previewDecoderName)) return layout
   return { ...layout, components: new Map([...layout.components, [previewDecoderName, null]]) }

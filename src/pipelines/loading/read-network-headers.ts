@@ -1,5 +1,5 @@
 /**
- * Networks from the headers of their weight files alone, without their tensors: for plans, and to refuse a pipeline that fits on no
+ * Describes networks from the headers of their weight files alone, without tensors: for plans, and to refuse a pipeline that fits on no
  * device before its weights are downloaded.
  */
 

@@ -1,4 +1,4 @@
-/** The loading code and layouts: what it reads comes from a layout alone, and errors of single components can be collected. */
+/** The loading code reads a checkpoint only through a `Layout`, and can collect the errors of single components. */
 
 import { expect, test } from 'vitest'
 import type { ComponentFiles, Layout } from '../../checkpoint/layouts/layout.js'
@@ -20,7 +20,7 @@ const request = (layout: Layout) => ({
   run: new Run({}),
 })
 
-/** A layout whose repository lists no files: every component gives its parts in its own way. */
+/** A layout whose repository lists no files: each component opens its files itself. */
 async function unlistedLayout(): Promise<Layout> {
   const folder = await openLayout(diskRepository(repo))
   const repository: Repository = {
@@ -47,7 +47,7 @@ async function unlistedLayout(): Promise<Layout> {
   return { ...folder, repository, components: new Map(components) }
 }
 
-/** What the loading code reads of a layout. */
+/** Everything that the loading code reads through a layout. */
 const read = async (layout: Layout) => {
   const { sources, scheduler, tokenizers } = await readParts(request(layout))
   const networks = await readNetworkHeaders({ sources, options: { dtype: 'q8' }, run: new Run({}) })

@@ -201,7 +201,7 @@ async function checkFilesBeside({ name, files }: ComponentSource, className: str
     )
 }
 
-/** Statistics of an autoencoder's latents that the pipeline does not scale them by. */
+/** The statistics in an autoencoder's config by which the pipeline does not scale the latents. */
 function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = [] }: PipelineSpec): Config {
   const read: readonly string[] = latentStatistics
   return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))

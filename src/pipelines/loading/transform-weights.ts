@@ -97,7 +97,7 @@ class PreparedWeights {
     const known = asTensorRecord(await this.#hub.store.record(await recordKey(this.#recipe, contents)))
     if (known === undefined) return undefined
     const opened = await this.#reopen(known, contents)
-    // The original can be cached still: an earlier load may have kept it, been killed before this line, or fetched parts of it again.
+    // The original may still be cached: an earlier load may have kept it, been killed before this line, or fetched parts of it again.
     await drop?.()
     return opened
   }
@@ -138,7 +138,8 @@ class PreparedWeights {
     const { read, transforms } = this.#request
     const open = async (signal: AbortSignal | undefined) => {
       const table = transformTable(await read(signal), transforms)
-      // Earlier versions of Aquatint also quantized tensors that this version does not read, so it cannot make them again. Without its record, the prepared file is made anew by the next load.
+      // Earlier versions of Aquatint also quantized tensors that this version does not read, so it cannot make them again. Once the record
+      // is deleted, the next load makes a new prepared file.
       const gone = known.tensors.find(([name, , , bytes]) => !hasBytes(table.get(name), bytes))
       if (gone !== undefined) await this.#hub.store.deleteRecord(await recordKey(this.#recipe, keys))
       return table
@@ -183,7 +184,7 @@ function recipeOfRequest({ transforms, choice }: Pick<TransformRequest, 'transfo
   return choice === undefined ? recipe : JSON.stringify([choice, recipe])
 }
 
-/** The store's key of a {@link TensorRecord}. Users have records under it, so it must not change. */
+/** The store's key of a {@link TensorRecord}. Users' caches have records under this key, so it must not change. */
 async function recordKey(recipe: string, contents: readonly string[]): Promise<string> {
   return `quantized ${await sha256Hex(new TextEncoder().encode(JSON.stringify([recipe, contents.toSorted()])))}`
 }
@@ -202,7 +203,7 @@ function lazyTable(known: TensorRecord, open: (signal: AbortSignal | undefined) 
   let opened: Promise<WeightTable> | undefined
   const original = (signal: AbortSignal | undefined) => {
     opened ??= open(signal).catch((error: unknown) => {
-      // The next read opens it again.
+      // The next read tries again to open the original.
       opened = undefined
       throw error
     })

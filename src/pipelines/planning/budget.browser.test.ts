@@ -70,7 +70,7 @@ test('resident: all weights stay, to the byte, within the plan, and none are lef
   expect(offload).toBe('resident')
   const all = needs.reduce((sum, need) => sum + weightBytes(need), 0)
   expect(memory).toMatchObject({ liveWeights: all, peakWeights: all })
-  // Without a budget too, the buffers that are kept for reuse stay within the plan.
+  // Also without a budget, the buffers that are kept for reuse stay within the plan.
   const plan = orThrow(planMemory(needs, { offload, maxMemory: 1e9, heldBytes: held }))
   expect(memory.peak).toBeLessThanOrEqual(plan.peakBytes)
 })
@@ -92,7 +92,7 @@ test.each([
 ])('auto: measured ≤ planned ≤ budget for %d of the weights (%s), with the same bits', async (share, residence) => {
   const { needs, held, image } = whole
   const weights = needs.reduce((sum, need) => sum + weightBytes(need), 0)
-  // The budget is for all buffers, so add the memory of runs beside weights to the share.
+  // The budget is for all buffers, so activations and the tensors that stay beside the networks are added to the share of the weights.
   const maxMemory = held + Math.max(...needs.map(({ ways }) => ways[0]!.activationBytes)) + Math.floor(weights * share)
   const plan = orThrow(planMemory(needs, { offload: 'auto', maxMemory, heldBytes: held }))
   const { width, height } = item
@@ -147,7 +147,7 @@ test('a pipeline loads for a smaller image in a budget that is too small for its
   const small = { width: item.width / 4, height: item.height / 4 }
   const plan = (more: Parameters<typeof planPipeline>[1]) =>
     planPipeline(repository, { device: 'webgpu', ...more }, [stableDiffusionXL])
-  // From the bytes that one component needs, up to those of a plan that is not refused.
+  // Raises the budget, from the bytes that one component needs, until the plan is not refused.
   const refusal = await plan({ ...small, maxMemory: 1 }).catch((error: unknown) => error)
   expect(refusal).toMatchObject({ code: 'does-not-fit' })
   const { needed, offered } = (refusal as { details: { needed: number; offered: number } }).details

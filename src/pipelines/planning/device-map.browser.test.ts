@@ -1,4 +1,4 @@
-/** A pipeline over several devices: text encoders on the CPU, the denoiser on a GPU, parts on a second one, as `deviceMap` says. */
+/** A pipeline over several devices: text encoders on the CPU, the denoiser on a GPU, other components on a second GPU, as `deviceMap` says. */
 
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { loadPipeline, type LoadedPipeline } from '../diffusion-pipeline.js'
@@ -48,7 +48,7 @@ function weightOwners({ components }: MemorySnapshot): string[] {
   return Object.keys(components).filter((component) => components[component]!.peakWeights > 0)
 }
 
-/** Which components have had weights on which device, by the account. */
+/** The components that have had weights on each device, according to the memory account. */
 function held({ devices }: PipelineMemory): Record<string, string[]> {
   return Object.fromEntries(Object.entries(devices).map(([device, memory]) => [device, weightOwners(memory)]))
 }
@@ -65,7 +65,7 @@ test('text encoders on wasm and the rest on webgpu give the image of diffusers',
 })
 
 test('balanced fills the GPU first, beginning with the largest component', async () => {
-  // The UNet takes 1.69 MB of weights and 0.41 of activations; of the others, 0.85 MB of weights, none fits beside it.
+  // The UNet takes 1.69 MB of weights and 0.41 MB of activations. None of the other components, with 0.85 MB of weights together, fits beside it.
   expect(await load({ deviceMap: 'balanced', maxMemory: { webgpu: '2.3MB', wasm: '900kB' } })).toEqual({
     text_encoder: 'wasm',
     text_encoder_2: 'wasm',

@@ -212,7 +212,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
         ...large,
         onProgress: (progress) => {
           if (progress.type === 'warning') warned.push(progress.code)
-          // Denoising needs more than tiles do.
+          // The limit is set only now, because denoising needs more memory than decoding in tiles.
           if (progress.type === 'status' && progress.phase === 'decoding') gpu.limit = inTiles + 2 ** 16
         },
       })
@@ -220,7 +220,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
       expect(imageOf(result)).toEqual(tiled)
       expect(result.warnings).toEqual([
         'vae did not fit into memory; from now on offload is block.',
-        'vae did not fit into memory; from now on fewer of its weights stay.',
+        'vae did not fit into memory; from now on fewer of its weights stay loaded.',
         'The image did not fit into memory as a whole; it is decoded in tiles of 32 latent pixels.',
       ])
       expect(warned).toEqual(['out-of-memory', 'out-of-memory', 'vae-tiled'])

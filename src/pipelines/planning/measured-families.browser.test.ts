@@ -37,7 +37,7 @@ interface Measured {
   readonly dtype?: 'q4'
 }
 
-/** By class, what is measured of a family here, or the file that measures it, or a family with the same networks. */
+/** For each pipeline class, what is measured here, or the file that measures this class or one with the same networks. */
 const measured: Readonly<Record<string, Measured | `${string}.browser.test.ts`>> = {
   StableDiffusionPipeline: 'families.isolated.browser.test.ts',
   LatentConsistencyModelPipeline: {
@@ -70,7 +70,7 @@ const measured: Readonly<Record<string, Measured | `${string}.browser.test.ts`>>
   },
 }
 
-/** Checkpoints of these classes with networks of another structure, or that another file measures in float32. */
+/** More checkpoints of these classes: their networks have another structure, or another file measures them in float32. */
 const alsoMeasured: readonly (readonly [className: string, Measured])[] = [
   [
     'StableDiffusion3Pipeline',

@@ -36,10 +36,10 @@ async function refusal(options: LoadPipelineOptions) {
 }
 
 test.each<[string, LoadPipelineOptions, string, RegExp]>([
-  ['a word that is no map', { deviceMap: 'auto' as 'balanced' }, 'bad-device-map', /must be 'balanced' or an object/],
-  ['a device that is none', { deviceMap: { unet: 'cuda' as 'wasm' } }, 'bad-device-map', /"unet" on "cuda"/],
+  ['a text in place of a map', { deviceMap: 'auto' as 'balanced' }, 'bad-device-map', /must be 'balanced' or an object/],
+  ['an unknown device', { deviceMap: { unet: 'cuda' as 'wasm' } }, 'bad-device-map', /"unet" on "cuda"/],
   [
-    'a component that is none',
+    'an unknown component',
     { deviceMap: { ...all, transformer: 'wasm' } },
     'bad-device-map',
     /names "transformer".*text_encoder, unet, vae/,
@@ -48,12 +48,12 @@ test.each<[string, LoadPipelineOptions, string, RegExp]>([
   ['balanced on one device', { deviceMap: 'balanced', device: 'wasm' }, 'bad-device-map', /device wasm/],
   ['balanced and offload', { deviceMap: 'balanced', offload: 'model' }, 'bad-device-map', /not 'model'/],
   [
-    'a budget for a device that is none',
+    'a budget for an unknown device',
     { maxMemory: { gpu: '1GB' } as LoadPipelineOptions['maxMemory'] },
     'bad-device',
     /maxMemory names "gpu"/,
   ],
-  ['a budget that is no size', { maxMemory: { wasm: 'much' } }, 'bad-memory-size', /maxMemory\["wasm"\] is "much"/],
+  ['an invalid budget', { maxMemory: { wasm: 'much' } }, 'bad-memory-size', /maxMemory\["wasm"\] is "much"/],
   ['a GPU that is not there', { deviceMap: { unet: 'webgpu' }, device: 'wasm' }, 'webgpu-not-available', /no WebGPU adapter/],
   ['a second GPU that is not there', { deviceMap: { ...all, vae: 'webgpu:1' } }, 'no-second-adapter', /no second WebGPU adapter/],
   [
@@ -133,7 +133,7 @@ test('a budget is for all GPUs, or by device', () => {
   const limits = (['webgpu', 'webgpu:1', 'wasm'] as const).map((name) => budgetOn(named, info(name)).limit)
   expect(limits).toEqual([2 ** 31, undefined, 5000])
   expect(offered(named, 'webgpu:1')).toBe(2 ** 32)
-  // A budget that names the CPU limits it; a budget for GPUs only decides whether all its weights stay.
+  // A budget that names the CPU limits it; a budget for GPUs only decides whether all weights stay on the CPU.
   const needs = [needsOfBytes('n0', 600), needsOfBytes('n1', 500)]
   const onCpu = (maxMemory: LoadPipelineOptions['maxMemory'], mode: LoadPipelineOptions['offload'] = 'auto') => {
     const device = info('wasm')
@@ -211,7 +211,7 @@ test('balanced places count the tensors that stay beside the networks: within th
   expect(both.used.map(({ device, offload }) => [device.info.name, offload])).toEqual([['wasm', 'resident']])
 })
 
-/** Whether an image fits, by default of the model's own size; otherwise its needs are refused. */
+/** The residence for an image, by default of the model's own size, or a refusal if it does not fit. */
 const fits = (maxMemory: number, guided: boolean, size = latentSize(networks)) => {
   const request = { device: gpu(), networks, here: () => true, dtype: 'float32', vaeTiling: undefined } as const
   const needs = needsOn({ ...request, size: { ...size, guided } })

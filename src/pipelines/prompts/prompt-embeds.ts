@@ -34,7 +34,7 @@ export interface EncodedPrompt {
   readonly mask?: Embedding | undefined
 }
 
-/** As diffusers' `encode_prompt` gives them for one prompt. Without guidance there is no negative one. */
+/** The embeddings that diffusers' `encode_prompt` gives for one prompt. Without guidance, `negative` is null. */
 export interface EncodedPrompts {
   readonly positive: EncodedPrompt
   readonly negative: EncodedPrompt | null
@@ -46,7 +46,7 @@ export interface EncodedBatch {
   readonly negative: readonly EncodedPrompt[] | null
 }
 
-/** Tensors [1, …, width] side by side. */
+/** Joins tensors [1, …, width] along the last axis. */
 export function sideBySide(tensors: readonly Value[]): Embedding {
   const [, ...first] = tensors[0]?.dims ?? []
   const rows = first.slice(0, -1)
@@ -64,7 +64,7 @@ export function emptyPrompt({ embeds, pooled, mask }: EncodedPrompt): EncodedPro
   return { embeds: { ...embeds, parts: [] }, pooled: pooled === null ? null : { ...pooled, parts: [] }, mask }
 }
 
-/** Embeddings along the batch, each `count` times: the unconditional half first, as the denoiser takes them. */
+/** Places embeddings along the batch, each `count` times, in the order given: for guidance, the unconditional half comes first. */
 export function batchPieces(embeddings: readonly Embedding[], count: number): Piece[] {
   return embeddings.flatMap(({ parts }, index) =>
     Array.from({ length: count }, (_, image) =>

@@ -66,7 +66,7 @@ test('SD3 without T5: its tokenizer is not read, even if it is invalid', async (
 
 test('SDXL without its first text encoder does not read that encoder’s tokenizer', async () => {
   const repository = diskRepository(folder('tiny-sdxl'), { 'tokenizer/vocab.json': null })
-  // This UNet needs the widths of both encoders, which is found out after all parts have been read.
+  // Only after reading all parts does the load find out that this UNet needs the widths of both encoders.
   await expect(loadPipeline(repository, { device: 'wasm', components: { text_encoder: null } })).rejects.toMatchObject({
     code: 'unsupported-config',
     message: expect.stringContaining('cross_attention_dim') as string,

@@ -33,7 +33,7 @@ export interface EncodeTextOptions {
   readonly hiddenStates?: readonly HiddenState[] | undefined
   /** The output with the pooled embedding. Default: the class's `pooledOutput`. */
   readonly pooledOutput?: string | undefined
-  /** Tokens, for tokenizers without a fixed length. */
+  /** The number of tokens, for tokenizers without a fixed length. */
   readonly maxSequenceLength?: number | undefined
   /** The text is padded to a multiple of this, and not to `maxSequenceLength` tokens. */
   readonly lengthMultiple?: number | undefined
@@ -71,7 +71,7 @@ export class LoadedTextEncoder {
     return this.#words.tokenizer
   }
 
-  /** Layers of the network: `clip_skip` must be less. */
+  /** The number of the network's layers: `clip_skip` must be less. */
   get layers(): number {
     return this.#network.model.layers
   }

@@ -1,4 +1,7 @@
-/** The grammars of weights in prompts: compel's parser, and the web UI's rule written in Python, parsed the same texts (fixtures/prompts/grammar.json). */
+/**
+ * Compares both grammars of prompt weights with compel's parser and with the web UI's rule written in Python, which parsed the same texts
+ * (fixtures/prompts/grammar.json).
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

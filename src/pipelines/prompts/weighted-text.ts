@@ -95,7 +95,7 @@ async function encodeBlend(text: string, { words, length, encode, run }: Weighte
     )
   const { inputIds, weights } = chunk
   const whole = await encode(inputIds)
-  // compel pools the text with its signs, as it was written.
+  // compel takes the pooled embedding of the text as it was written, with its signs.
   const written = tokenizer.encodePadded(convertLowered(text, words), length).inputIds
   const isPlain = whole.pooled === null || written.every((id, i) => id === inputIds[i])
   const base = isPlain ? whole : { ...whole, pooled: (await encode(written)).pooled }

@@ -31,7 +31,7 @@ const backtrack = 20
 
 /**
  * Chunks as AUTOMATIC1111's web UI makes them: as many tokens as fit between the special tokens; one that is full ends behind its last comma if that is
- * among its last 20 tokens. BREAK ends a chunk. A learned word has all of its vectors, in one chunk, whatever its case.
+ * among its last 20 tokens. BREAK ends a chunk. All vectors of a learned word are in one chunk; the word is found in any case.
  */
 export function chunkTokens(text: string, words: TokenSource, length: number): readonly TokenChunk[] {
   const { tokenizer } = words
@@ -90,7 +90,7 @@ export function compelTokens(text: string, words: TokenSource, length: number) {
   return { chunk, below, removed: ids.slice(mostIds) }
 }
 
-/** compel looks for learned words with several vectors in what the tokenizer makes of a text, which is in lower case. */
+/** compel looks for learned words with several vectors among the tokens of a text, which its tokenizer has converted to lower case. */
 export function convertLowered(text: string, words: Pick<TokenSource, 'convert'>): string {
   return words.convert(text.toLowerCase())
 }

@@ -94,7 +94,7 @@ export function gpuError(error: GPUError, doing: string): DeviceError {
   return new DeviceError(code, `${what} while ${doing}: ${error.message || 'no message'}`, { doing })
 }
 
-/** A buffer that was requested, and the bytes of all buffers together with it. */
+/** A buffer that was requested, and the bytes of all buffers including it. */
 export interface RefusedBuffer {
   readonly owner: string
   readonly bytes: number

@@ -15,7 +15,7 @@ import { endRun } from './kernels/dispatch-stream.js'
 import { LoraUpload } from './lora-upload.js'
 import { LossWatch } from './loss-watch.js'
 
-/** The user of onnxruntime and its task: `doing` completes "while …". */
+/** Who uses onnxruntime, and for what: `owner` is a name in the memory account, `doing` completes "while …". */
 export interface DeviceUse {
   readonly owner: string
   readonly doing: string

@@ -15,12 +15,12 @@ const mostGroups = 65_535
 
 /** Adds products during one upload. */
 export interface ProductWriter {
-  /** Adds the products of a fused weight to its buffer, which has the weight without them. */
+  /** Adds the products of a fused weight to its buffer, which holds the weight of the checkpoint. */
   add(buffer: GPUBuffer, weight: WeightKey, signal: AbortSignal | undefined): Promise<void>
   destroy(): void
 }
 
-/** Opens the writers of one device, and has the kernel that they share. */
+/** Opens writers for one device. They share a compiled kernel. */
 export class LoraUpload {
   readonly #device: GPUDevice
   readonly #buffers: GpuBuffers
@@ -99,7 +99,8 @@ function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> weight: array<${type}>;
-// A weight [rows, columns]; of a convolution, a column is a pixel of a channel. With channels last it is [pixel, channel, row] in its buffer.
+// A weight is [rows, columns]; in a convolution, each column is one pixel of one input channel. With channels last, its buffer has the
+// order [pixel, channel, row].
 struct Sizes { rows: u32, columns: u32, rank: u32, pixels: u32, channels_last: u32 }
 @group(0) @binding(3) var<uniform> sizes: Sizes;
 

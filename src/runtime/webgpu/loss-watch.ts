@@ -1,6 +1,7 @@
 /**
- * Waiting for work that a device loss ends. A device outlives many thousands of such waits, and a promise keeps all its callbacks until it
- * settles; so waits are registered here, and removed when they are over, rather than attached to `GPUDevice.lost`.
+ * Waiting for work on a GPU device: each wait ends early if the device is lost. A device outlives many thousands of such waits, and a
+ * promise keeps all its callbacks until it settles. So the waits are not attached to `GPUDevice.lost`, but registered here and removed
+ * when they are over.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -15,7 +16,7 @@ export interface LossTimes {
 
 const usual: LossTimes = { toldWithin: 1000, grace: 2000 }
 
-/** The waits for work on one device, which a loss ends. */
+/** The current waits for work on one device. A loss of the device ends them. */
 export class LossWatch {
   readonly #times: LossTimes
   readonly #waiting = new Set<(loss: Error) => void>()
@@ -47,8 +48,8 @@ export class LossWatch {
   }
 
   /**
-   * As {@link race}, but after a loss it waits a moment for `work`: for work that must not be started again while it runs, in code that may
-   * never return from a lost device.
+   * Like {@link race}, but after a loss it waits a moment for `work` to settle. It is for work that must not be started again while it
+   * still runs, and that may never return from a lost device.
    */
   async outlast<T>(work: Promise<T>): Promise<T> {
     try {

@@ -1,4 +1,4 @@
-/** A lost device whose loss is reported late: running calls reject, and nothing waits for it forever. */
+/** A lost device whose loss is reported late: running calls reject, and none waits forever. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'

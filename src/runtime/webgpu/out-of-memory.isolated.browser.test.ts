@@ -1,4 +1,7 @@
-/** A GPU without memory for a buffer: which error reports it, wherever the buffer was created, and that nothing of it is left. */
+/**
+ * What happens when a GPU has no memory for a buffer: which error reports this, wherever the buffer was created, and that no buffers are
+ * left.
+ */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { BoundNetwork } from '../bound-network.js'
 import { openDevice } from '../open-device.js'

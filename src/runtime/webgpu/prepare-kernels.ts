@@ -1,6 +1,6 @@
 /**
- * Compiles programs and their kernels before their weights have arrived: each runs once on buffers of its shapes, whose values do not matter. onnxruntime
- * compiles a kernel when a run needs it for the first time, and not when it makes the session.
+ * Compiles programs and their kernels before their weights have arrived: each program runs once on buffers of the right sizes and with
+ * any contents, because onnxruntime compiles a kernel when a run first needs it, not when it creates the session.
  */
 
 import { valueBytes } from '../../checkpoint/element-types.js'
@@ -14,11 +14,11 @@ import type { GpuRuntime } from './gpu-runtime.js'
 /** The programs to compile, and the network that they are for. */
 export interface KernelRequest {
   readonly programs: Iterable<Program>
-  /** The name in the memory account. */
+  /** The name under which the memory account counts the buffers. */
   readonly owner: string
-  /** The user of the sessions, until it leaves them (SessionCache.leave). */
+  /** Counts as the user of the sessions until SessionCache.leave. */
   readonly user: object
-  /** Bytes that buffers may use. A program that needs more gets a session only. */
+  /** Bytes that may be in use on the device. For a program that would exceed them, only the session is created. */
   readonly maxBytes: number
   readonly signal: AbortSignal
 }

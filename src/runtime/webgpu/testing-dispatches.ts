@@ -4,9 +4,9 @@ import { replaceMethod } from './testing-gpu.js'
 
 /** The counts so far. */
 export interface DispatchCount {
-  /** Dispatches by kernel; '' stands for kernels that were compiled before. `clear()` starts again. */
+  /** Dispatches by kernel; the key '' counts kernels that were compiled before counting began. `dispatches.clear()` resets the counts. */
   readonly dispatches: Map<string, number>
-  /** Ends the counting. */
+  /** Stops counting. */
   readonly end: () => void
 }
 

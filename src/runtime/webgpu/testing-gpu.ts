@@ -1,4 +1,6 @@
-/** For browser tests: a GPU with little memory, and one that reports its losses late. Otherwise, both are the real GPU. Not part of the library. */
+/**
+ * For browser tests: makes the real GPU behave as if it had little memory, or makes it report its losses late. Not part of the library.
+ */
 
 /** GPUTextureUsage.COPY_DST */
 const copyTo = 0x2
@@ -18,7 +20,7 @@ export function replaceMethod<T extends object, K extends keyof T>(
 
 /** Devices that are opened while it exists refuse buffers that would exceed `limit` bytes, until {@link ScarceGpu.end}. */
 export class ScarceGpu {
-  /** The memory in bytes. It needs a limit, because a software adapter uses the machine's memory instead of refusing. */
+  /** The memory in bytes. Tests need this limit, because a software adapter uses the machine's memory and refuses nothing. */
   limit = Number.POSITIVE_INFINITY
   /** Buffers that were refused. */
   refusals = 0
@@ -66,7 +68,7 @@ export class ScarceGpu {
   }
 }
 
-/** Makes the device itself report that it is out of memory: no device has a quarter of a terabyte. */
+/** Makes the device itself report that it is out of memory, by requesting a texture of a quarter of a terabyte. */
 function refuse(device: GPUDevice): void {
   const { maxTextureDimension2D: edge, maxTextureArrayLayers: layers } = device.limits
   device.createTexture({ format: 'rgba32float', usage: copyTo, size: [edge, edge, layers] })

@@ -14,8 +14,9 @@ import { replaceMethod } from './testing-gpu.js'
 const free: GPUDevice[] = []
 
 /**
- * The devices that the tests of this file open are shared with other files: `dispose()` makes the device available to the next test. The uniform buffers that onnxruntime
- * keeps with the kernels, a few kilobytes, count only in the memory account of the test that made them.
+ * Makes the tests of the calling file share their devices with the tests of other files: `dispose()` makes the device available to the
+ * next test. The uniform buffers that onnxruntime keeps with the kernels, a few kilobytes, count only in the memory account of the test
+ * that made them.
  */
 export function shareGpuDevices(): void {
   let end: (() => void) | undefined
@@ -26,7 +27,7 @@ export function shareGpuDevices(): void {
       (request) =>
         async function (this: GPUAdapter, descriptor) {
           const gpu = free.pop() ?? (await keepKernels(await request.call(this, descriptor)))
-          // End the account of the previous test.
+          // Remove the methods by which the previous test's device counted memory and replaced kernels.
           Reflect.deleteProperty(gpu, 'createBuffer')
           Reflect.deleteProperty(gpu, 'createShaderModule')
           Reflect.deleteProperty(gpu.queue, 'submit')
@@ -41,7 +42,7 @@ export function shareGpuDevices(): void {
   afterAll(() => end?.())
 }
 
-/** Opens a session on the device that is never released, which makes onnxruntime keep its kernels. */
+/** Opens a session on the device and never releases it, so that onnxruntime keeps the device's kernels. */
 async function keepKernels(gpu: GPUDevice): Promise<GPUDevice> {
   const runtime = await loadOnnxRuntime('webgpu')
   const graph = new GraphBuilder({ dtype: 'float32', weights: 'input', granularity: 'component' })

@@ -1,4 +1,7 @@
-/** What the kernels that change weights during an upload share: a pipeline for each type of values, a dispatch of its own submission, and the buffers beside the weights. */
+/**
+ * What the kernels that change weights during an upload share: a pipeline for each type of values, a method that submits one dispatch,
+ * and the buffers that are needed besides the weights.
+ */
 
 import type { ElementType } from '../../onnx/types.js'
 import type { GpuBuffers } from './gpu-buffers.js'
@@ -50,7 +53,7 @@ export class UploadKernel {
   }
 }
 
-/** The buffers that one upload needs beside the weights. */
+/** The buffers that one upload needs besides the weights. */
 export interface UploadBuffers {
   /** Storage buffers of the requested sizes. */
   readonly storage: readonly GPUBuffer[]
@@ -59,7 +62,7 @@ export interface UploadBuffers {
   readonly destroy: () => void
 }
 
-/** @throws DeviceError `out-of-memory`; then none of the buffers is left */
+/** @throws DeviceError `out-of-memory`; then all of the buffers are destroyed */
 export async function openUploadBuffers(buffers: GpuBuffers, owner: string, bytes: readonly number[]): Promise<UploadBuffers> {
   const asked = bytes.map((one) => buffers.createStaging(owner, one))
   const sizes = buffers.createStaging(owner, 32, true)

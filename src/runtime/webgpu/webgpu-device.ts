@@ -1,4 +1,4 @@
-/** The WebGPU device: a {@link GpuRuntime} with the operations on tensors that pipelines need beside the networks. */
+/** The WebGPU device: a {@link GpuRuntime} with the operations on tensors that pipelines need besides the networks. */
 
 import type { ComponentGraph, WriteOptions } from '../../onnx/types.js'
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -35,13 +35,16 @@ interface Adapted {
   readonly architecture: string
 }
 
-/** Intel's GPUs for which onnxruntime has another convolution in float16, which reads weights in the checkpoint's order. */
+/**
+ * Intel's GPUs on which onnxruntime computes convolutions in float16 with a different kernel, which reads weights in the checkpoint's
+ * order.
+ */
 const convolvesByColumns = /^xe-[23]/
 
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
   readonly #tally: GpuTally
-  /** The user of the sessions that {@link prepare} made, until networks use them. */
+  /** Counts as the user of the sessions that {@link prepare} created, until networks use them. */
   readonly #preparation = {}
   readonly #channelsLastWeights: boolean
 
@@ -128,7 +131,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
       return copy.buffer
     }
     const encoder = this.gpu.createCommandEncoder()
-    // The buffer may be reused and contain another tensor's values.
+    // The buffer may come from a pool and contain another tensor's values.
     encoder.clearBuffer(buffer)
     for (const { tensor, runs } of copies) {
       const from = bufferOf(tensor)
@@ -145,7 +148,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const bytes = valueBytes(tensor.type, tensor.dims)
     const buffer = this.buffers.createActivations(owner, bytes)
     const { buffer: memory, byteOffset, byteLength } = tensor.data
-    // `writeBuffer` is given a copy of shared memory.
+    // Data in shared memory is copied first, because `buffers.write` takes an ArrayBuffer.
     const view =
       memory instanceof ArrayBuffer ? new Uint8Array(memory, byteOffset, byteLength) : new Uint8Array(tensor.data.slice().buffer)
     this.buffers.write(buffer, 0, view)

@@ -14,7 +14,7 @@ const queuedBytes = 64 * 2 ** 20
 
 /** Options of {@link uploadWeights}. */
 export interface UploadOptions extends LoadOptions {
-  /** Buffers that may be reused for tensors of their size; removed from the list when they are. */
+  /** Buffers that may be reused for tensors of their size. The upload removes all of them from the list. */
   readonly spare?: GPUBuffer[] | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * One network's weights on a GPU: all of them, or, under a budget, some that stay and a ring of buffers for the blocks that each run
- * uploads, the next one while one runs. Which blocks stay is decided by the plan (memory/plan.ts).
+ * One network's weights on a GPU. Without a budget, all of them stay there. Under a budget, some stay, and each run uploads the other
+ * blocks into a ring of buffers, the next block while one runs. The plan (memory/plan.ts) decides which blocks stay.
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -45,7 +45,7 @@ export class WebGpuWeights {
   /** Buffers of the ring that can be overwritten. */
   readonly #spare: GPUBuffer[] = []
   #stop = new AbortController()
-  /** Whether a run followed another run: then more runs are likely to follow. */
+  /** Whether a run has reached its last streamed stage. When the next run reaches it too, further runs are likely to follow. */
   #again = false
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {
@@ -110,7 +110,11 @@ export class WebGpuWeights {
     return stageWeights(stages, this.#table).own.map((keys, index) => (kept.has(stages[index]?.name ?? '') ? [] : keys))
   }
 
-  /** Streams each stage's `own` weights within `bytes`, ahead if that fits. @throws DeviceError `does-not-fit` */
+  /**
+   * Plans how each stage's `own` weights are streamed within `bytes`. If two stages' weights fit, the next stage's are uploaded while a
+   * stage runs.
+   * @throws DeviceError `does-not-fit`
+   */
   #streamWithin(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], bytes: number): Streaming {
     const sizes = own.map(bufferBytes)
     const plan = planStreaming(sizes, bytes, countOnce(stages))
@@ -139,7 +143,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, first, overlaps } = streaming
-    // Frees the weights of a run that did not finish: the budget has no space for them beside this stage's.
+    // Reuse the buffers of a run that did not finish: the budget has no space for them beside this stage's.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
@@ -192,7 +196,7 @@ export class WebGpuWeights {
   }
 }
 
-/** Streams the stages that have weights to upload: `own`, for each stage in order. */
+/** How the stages that have weights to upload are streamed. `own` lists these weights for each of `stages`. */
 function streamed(stages: readonly Stage[], own: readonly (readonly WeightKey[])[], overlaps: boolean): Streaming {
   const found = new Map<Stage, StreamedStage>()
   for (const [index, stage] of stages.entries()) {

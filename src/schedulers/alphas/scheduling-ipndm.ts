@@ -20,7 +20,7 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
   override readonly startsFromImage: boolean = false
-  /** The deviation of the noise at each timestep, and at the end of the run. */
+  /** The standard deviation of the noise at each timestep, and at the end of the run. */
   #betas: readonly number[] = []
 
   constructor(config: SchedulerConfig) {
@@ -29,7 +29,8 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
 
   protected schedule(steps: number | null, options: SetTimestepsOptions): Schedule {
     const count = this.countSteps(steps, options, this.config.num_train_timesteps)
-    // The first step moves all noise to the next level. With one step that level is 0, and diffusers' sample is all zeros.
+    // The first sample is pure noise, and the first step only scales it to the next noise level. With a single step that level is 0, so
+    // diffusers' result is all zeros.
     checkSteps(count, this.config.num_train_timesteps, 2)
     const sines = linspace(1, 0, count + 1).map((step) => fround(sin((fround(step) * PI) / 2)))
     this.#betas = float32(this.config.trained_betas ?? sines.map((value) => value * value))
@@ -37,7 +38,7 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
     return { timesteps: float32(angles.map((angle) => (angle / PI) * 2)).slice(0, -1) }
   }
 
-  /** The factor of the image in a sample whose noise has the deviation `beta`. */
+  /** The factor of the image in a sample whose noise has the standard deviation `beta`. */
   #alpha(beta: number): number {
     return fround(sqrt(fround(1 - fround(beta * beta))))
   }
@@ -48,7 +49,7 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
     const alpha = this.#alpha(beta)
     const names = Array.from({ length: Math.min(4, index + 1) }, (_, i) => `slope ${index - i}`)
     const weights = adamsBashforth(names.length)
-    // The first sample is pure noise and equal to the slope: it contains no image to scale.
+    // The first sample is pure noise, which is also the slope: it contains no image to scale.
     const scale = index === 0 && alpha === 0 ? 0 : this.#alpha(nextBeta) / Math.max(alpha, 1e-8)
     return {
       sums: [

@@ -122,7 +122,10 @@ export class PNDMScheduler extends BaseScheduler<typeof spec> {
     return { sums, keep: call === 0 ? [...names, 'start'] : names }
   }
 
-  /** The names of the model outputs that later calls use, the newest first: at most four. Every fourth of the Runge–Kutta calls is used. */
+  /**
+   * The names of the model outputs that later calls use, the newest first: at most four. Of the Runge–Kutta calls, only the first of each
+   * four is used.
+   */
   #outputsAfter(call: number): readonly string[] {
     const calls = Array.from({ length: call + 1 }, (_, i) => i)
     const counting = calls.filter((i) => (i < this.#prkTimesteps.length ? i % 4 === 0 : i !== 1))

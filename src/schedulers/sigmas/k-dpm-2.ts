@@ -1,7 +1,7 @@
 /**
- * The base of KDPM2 and its ancestral form: between two sigmas of the schedule, the model is called once more at a sigma between them, and its output
- * there moves the sample from the first to the second. Source: algorithm 2 of Karras et al. 2022, arXiv 2206.00364, as Crowson's
- * k-diffusion has it.
+ * The base class of KDPM2 and its ancestral form: between two sigmas of the schedule, the model is called once more at a sigma between
+ * them, and its output there moves the sample from the first to the second. Source: algorithm 2 of Karras et al. 2022, arXiv 2206.00364,
+ * as Crowson's k-diffusion has it.
  */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
@@ -27,7 +27,7 @@ export interface KDPM2Step {
   readonly midpoint: number
   /** The sigma that the sample has after the step, without noise. */
   readonly down: number
-  /** The deviation of the noise that is added after the step; undefined in the class that draws none. */
+  /** The standard deviation of the noise that is added after the step; undefined in KDPM2DiscreteScheduler, which draws none. */
   readonly up?: number
 }
 
@@ -43,7 +43,7 @@ export abstract class KDPM2Scheduler extends BaseScheduler<typeof spec> {
     this.#trainingSigmas = trainingSigmas(alphasCumprod(this.config))
   }
 
-  /** In float32, as torch computes it. */
+  /** Computes a step in float32, as torch does. */
   protected abstract stepBetween(from: number, to: number): KDPM2Step
 
   override get initNoiseSigma(): number {
@@ -100,7 +100,7 @@ export abstract class KDPM2Scheduler extends BaseScheduler<typeof spec> {
           terms: [
             [1, 'start'],
             [fround((first ? midpoint : down) - from), 'derivative'],
-            // Both steps of a pair draw noise, and the first ignores it.
+            // As in diffusers, both steps of a pair draw noise, but the first does not use it.
             ...(up === undefined ? [] : [[first ? 0 : up, 'noise'] as const]),
           ],
         },

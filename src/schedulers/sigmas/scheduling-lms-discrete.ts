@@ -46,7 +46,8 @@ export class LMSDiscreteScheduler extends BaseScheduler<typeof spec> {
     const place = this.place(index)
     const sigma = this.sigma(place)
     const done = this.stepsBefore(index)
-    // In a run that begins in the middle, diffusers computes the weights for more derivatives than there are, and uses the first of them.
+    // In a run that begins in the middle of the schedule, diffusers computes weights for more derivatives than exist yet, and uses only
+    // the first ones.
     const weights = this.#weights(place, Math.min(place + 1, lmsOrder)).slice(0, done + 1)
     return {
       sums: [
@@ -83,7 +84,7 @@ export class LMSDiscreteScheduler extends BaseScheduler<typeof spec> {
   }
 }
 
-/** The integral of Π (x − root) over x, by Gauss and Legendre's rule of two points, which is exact up to the third degree. */
+/** The integral of Π (x − root) over x, by the two-point Gauss–Legendre rule, which is exact up to the third degree. */
 function integrateProduct(roots: readonly number[], from: number, to: number): number {
   const [middle, half] = [(from + to) / 2, (to - from) / 2]
   const value = (x: number) => roots.reduce((product, root) => product * (x - root), 1)

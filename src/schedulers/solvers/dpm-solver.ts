@@ -77,7 +77,7 @@ export interface MultistepStep {
   /** The index of the step, and its position in the schedule. */
   readonly index: number
   readonly place: number
-  /** The number of steps that ran before it, and of the whole schedule. */
+  /** The number of steps that ran before this one, and the number of steps in the whole schedule. */
   readonly before: number
   readonly steps: number
   readonly point: (place: number) => SchedulePoint
@@ -132,8 +132,8 @@ function multistepWeights(
 }
 
 /**
- * The factors of the predictions in a singlestep update, the newest first. `points` are where the last predictions were made, the newest first;
- * the update goes from the oldest one to `next`.
+ * The factors of the predictions in a singlestep update, the newest first. `points` are those of the last predictions, the newest first;
+ * the update goes from the oldest point to `next`.
  */
 export function singlestepWeights(
   { d: [d0, d1, d2] }: DpmFactors,

@@ -59,7 +59,7 @@ export function lastPredictions(index: number, count: number): readonly string[]
   return Array.from({ length: count }, (_, i) => predictionName(index - i))
 }
 
-/** The index in the schedule whose noise a run that begins at `timestep` receives: the last index if no step has that timestep. */
+/** The index of the sigma with which noise is added for a run that begins at `timestep`: the last index if no step has that timestep. */
 export function noisePlace(timesteps: readonly number[], timestep: number, begin: number | null): number {
   if (begin !== null) return begin
   const index = indexForTimestep(timesteps, timestep)

@@ -41,7 +41,7 @@ const spec = {
   flow_shift: onlyWith('use_flow_sigmas', false, number(1, 1e-6, 1e6)),
   final_sigmas_type: choice('zero', ['zero', 'sigma_min']),
   lambda_min_clipped: number(-Infinity, -Infinity, 1e9),
-  // Other values are those of DDPMScheduler's configs, which this class does not read.
+  // Other values come from configs of DDPMScheduler, and have no effect in this class.
   variance_type: except('learned', 'learned_range'),
   ...spacingKeys('linspace'),
   rescale_betas_zero_snr: flag(false),
@@ -109,7 +109,7 @@ export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
         lastTimestep: this.#lastTimestep,
         offset: config.steps_offset,
       })
-    // Of two distributions that a config chooses, Karras' precedes Lu's, and Lu's the others.
+    // If a config chooses two distributions, Karras' takes precedence over Lu's, and Lu's over the others.
     const hasLuSigmas = config.use_lu_lambdas && !config.use_karras_sigmas
     let sigmas = hasLuSigmas
       ? linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))

@@ -1,6 +1,6 @@
 /**
- * DPMSolverSinglestepScheduler: DPM-Solver (arXiv 2206.00927) and DPM-Solver++ (arXiv 2211.01095) of order 1 to 3, in blocks of as many steps:
- * each block starts again from its first sample. Mirrors diffusers' class.
+ * DPMSolverSinglestepScheduler: DPM-Solver (arXiv 2206.00927) and DPM-Solver++ (arXiv 2211.01095) of order 1 to 3. The steps form blocks
+ * of as many steps as the order, and every step of a block updates the block's first sample. Mirrors diffusers' class.
  */
 
 import { CheckpointError, InputError } from '../../errors.js'
@@ -98,7 +98,10 @@ export class DPMSolverSinglestepScheduler extends BaseScheduler<typeof spec> {
     }
   }
 
-  /** diffusers' `get_order_list`: blocks of rising order. If σ ends at 0, the last step has order 1, and with `lower_order_final` also the last step of a whole block. */
+  /**
+   * diffusers' `get_order_list`: blocks of rising order. The last step has order 1 if σ ends at 0, or if `lower_order_final` is true and
+   * the run ends with a whole block.
+   */
   #orderList(steps: number): readonly number[] {
     const { solver_order: order, final_sigmas_type: final } = this.config
     const blocks = Array.from({ length: steps }, (_, i) => (i % order) + 1)

@@ -1,6 +1,7 @@
 /**
- * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint or AUTOMATIC1111's web UI restores its settings, any other becomes the start
- * picture. A dropped folder or checkpoint file becomes the model.
+ * Handles pictures that are dropped or pasted on the page: a picture saved from Aquatint or AUTOMATIC1111's web UI restores its settings,
+ * any other becomes the start picture or a reference picture. A dropped folder or checkpoint file becomes the model; the file of a LoRA
+ * or an embedding is added to the box.
  */
 
 import { isAquatintError, readPngText } from '../../index.js'
@@ -13,11 +14,11 @@ export interface DropActions {
   /** Returns what the page uses the picture for. */
   readonly onPicture: (picture: File) => string
   readonly onFolder: (folder: FileSystemDirectoryHandle) => void
-  /** A LoRA's file. */
+  /** Called with the file of a LoRA. */
   readonly onLora: (file: File) => void
-  /** The file of an embedding, and the word that prompts have for it. */
+  /** Called with the file of an embedding, and the word by which prompts use it. */
   readonly onEmbedding: (file: File, word: string) => void
-  /** A checkpoint in one file. */
+  /** Called with a checkpoint in one file. */
   readonly onCheckpoint: (file: File) => void
   readonly say: (text: string) => void
 }

@@ -16,7 +16,7 @@ test.each([
   ['textual-inversion/a1111', { kind: 'embedding', word: 'mine' }],
   ['textual-inversion/xl', { kind: 'embedding', word: 'mine' }],
   ['tiny-sd15/repo/vae/diffusion_pytorch_model', { kind: 'checkpoint' }],
-])('%s', async (path, expected) => {
+])('%s is recognized: %j', async (path, expected) => {
   expect(await kindOf('Mine.safetensors', fixture(`${path}.safetensors`))).toEqual(expected)
 })
 

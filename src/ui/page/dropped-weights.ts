@@ -1,4 +1,7 @@
-/** Finds out from its header what a dropped file of weights is: a LoRA, an embedding or a checkpoint. The load reports every other fault of the file. */
+/**
+ * Finds out from its name and header what a dropped file of weights is: a LoRA, an embedding or a checkpoint. The load reports every
+ * other fault of the file.
+ */
 
 import { areEmbeddingNames, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'
 

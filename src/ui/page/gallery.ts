@@ -76,7 +76,7 @@ export class Gallery {
     const item = this.#find(id)
     if (item === null) return
     this.#choose(id, undefined)
-    // The image may not have loaded yet, because it was never scrolled into view.
+    // The image may not have loaded, and so not have revoked its URL, because it was never scrolled into view.
     URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
     item.remove()
     this.#drawState()
@@ -152,7 +152,9 @@ export class Gallery {
     })
   }
 
-  /** Shows the comparison only with two or more pictures, and the hint only without any. */
+  /**
+   * Shows the button that compares and its hint only with two or more pictures, and the text of an empty gallery only without pictures.
+   */
   #drawState(): void {
     const count = this.#list.childElementCount
     this.#empty.hidden = count > 0

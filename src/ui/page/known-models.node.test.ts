@@ -5,7 +5,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { families } from '../../pipelines/families.js'
 import { elementCount } from '../../util/element-count.js'
 
-/** Parameters of a published weight table that a network of the pipeline class downloads. */
+/** The number of parameters in a published weight table that the pipeline class's network downloads. */
 function parameters(table: string, pipeline: string): number {
   const {
     tensors,
@@ -26,7 +26,10 @@ function parameters(table: string, pipeline: string): number {
 
 const xlEncoders = ['sdxl-text-encoder', 'sdxl-text-encoder-2', 'sdxl-vae']
 
-/** Tables whose tensors are published in float32: the shards of Z-Image-Turbo's transformer have 24.62 GB. All others have two bytes a parameter. */
+/**
+ * Tables whose tensors are published in float32: the shards of Z-Image-Turbo's transformer have 24.62 GB. All other tables have two bytes
+ * per parameter.
+ */
 const inFloat32 = new Set(['z-image-transformer'])
 
 test.each([
@@ -37,7 +40,7 @@ test.each([
   ['black-forest-labs/FLUX.2-klein-4B', 'Flux2KleinPipeline', ['flux2-klein-4b-transformer', 'qwen3-4b', 'flux2-vae']],
   ['lodestones/Chroma1-HD', 'ChromaPipeline', ['chroma-transformer', 't5-xxl-encoder', 'flux-vae']],
   ['Tongyi-MAI/Z-Image-Turbo', 'ZImagePipeline', ['z-image-transformer', 'qwen3-4b', 'flux-vae']],
-])('%s costs what its tables say', (model, pipeline, tables) => {
+])('the download and the largest component of %s are those of its weight tables', (model, pipeline, tables) => {
   const counts = tables.map((table) => parameters(table, pipeline))
   const bytes = counts.map((count, index) => count * (inFloat32.has(tables[index]!) ? 4 : 2))
   const known = knownModels.find((candidate) => candidate.model === model)

@@ -80,7 +80,7 @@ export function modelLabel(model: string): string {
   return knownModels.find((known) => known.model === model)?.label ?? model
 }
 
-/** The models as options of the prompt box, with a note on the cost, and on whether they fit once the machine is known. */
+/** The models as options of the prompt box, with a note on their cost and, once the machine is known, on whether they fit. */
 export function modelOptions(machine: Machine | undefined): readonly ModelOption[] {
   const published = knownModels.map((known) => ({
     model: known.model,

@@ -13,7 +13,7 @@ const adapters: Readonly<Record<Machine['gpu'], string>> = {
   gpu: 'yes',
 }
 
-/** Whether there is a GPU, and which. Some browsers do not name it, so that sites cannot recognize the user by it. */
+/** Whether there is a GPU, and which. Some browsers hide its name, so that sites cannot recognize the user by it. */
 function describeGpu(gpu: Machine['gpu'], name: string): string {
   if (gpu === 'none' || gpu === 'page-only') return adapters[gpu]
   return `${adapters[gpu]}${name === '' ? ' (not named by this browser)' : `: ${name}`}`
@@ -31,7 +31,10 @@ export async function showUrgentNotes(place: HTMLElement): Promise<Machine> {
   return machine
 }
 
-/** A note of which only the first sentence is shown until the user opens it, so that the notes are low and do not move the rest of the page. */
+/**
+ * Shows only the first sentence of a note until the user opens it, so that the notes take little height and do not move the rest of the
+ * page.
+ */
 function noteElement({ code, text }: MachineNote): HTMLElement {
   const end = text.indexOf('. ') + 1
   if (end === 0) return h('p', { class: 'note', 'data-code': code }, text)

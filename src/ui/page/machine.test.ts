@@ -49,7 +49,7 @@ test.each<[Partial<Machine>, string[]]>([
   [{ rules: { ...good.rules, canAsk: false } }, ['cannot-keep']],
   [{ storage: false, rules: { ...good.rules, isWebKit: true, canAsk: false } }, ['no-storage']],
   [{ thirdPartyFrame: true }, ['third-party-frame']],
-])('%j: %j', (change, expected) => expect(codes(change)).toEqual(expected))
+])('a machine with %j gets the notes %j', (change, expected) => expect(codes(change)).toEqual(expected))
 
 test('without a GPU the notes say what still works', () => {
   for (const change of [{ gpu: 'none' }, { gpu: 'page-only' }, { gpu: 'software' }, { secureContext: false }] as const) {

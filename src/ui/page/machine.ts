@@ -1,4 +1,4 @@
-/** Inspects what this browser and machine can do, and explains in one sentence each what limits the user. */
+/** Inspects what this browser and machine can do, and explains what limits the user. */
 
 import { adapterName, type AdapterWords } from '../../util/adapter-name.js'
 import { formatBytes } from '../../util/format-bytes.js'
@@ -53,7 +53,7 @@ export interface MachineNote {
   readonly urgent: boolean
 }
 
-/** A GPU with smaller buffers refuses some weights of large models: a phone's, or one that the browser limits. */
+/** A GPU with smaller buffers, such as a phone's or one that the browser limits, refuses some weights of large models. */
 const largeBuffer = 2 ** 30
 
 const small = 'The bundled model works here, on the CPU.'
@@ -207,7 +207,7 @@ function workersHaveGpu(): Promise<boolean> {
   })
 }
 
-/** The part of the WebGPU API that is used here; the DOM types of TypeScript have none. */
+/** The part of the WebGPU API that is used here. TypeScript's DOM types do not declare WebGPU. */
 interface Gpu {
   requestAdapter(options: { powerPreference: 'high-performance' }): Promise<{
     readonly info: AdapterWords & { readonly isFallbackAdapter?: boolean }

@@ -4,7 +4,7 @@ import { memoryRows, type MemoryChoice } from './memory-choices.js'
 
 const figures = readFileSync(new URL('../../../docs/memory-figures.md', import.meta.url), 'utf8')
 
-/** The peak of a choice in the document's table. */
+/** The peak of a choice in the table of docs/memory-figures.md. */
 function documented({ label, dtype, residence }: MemoryChoice): string | undefined {
   const start = figures.indexOf(`**${label}**`)
   const lines = figures.slice(start, figures.indexOf('\n\n**', start + 1)).split('\n')
@@ -17,7 +17,7 @@ function documented({ label, dtype, residence }: MemoryChoice): string | undefin
 }
 
 test.each(memoryRows.flatMap(({ memoryGb, choices }) => choices.map((choice) => [memoryGb, choice] as const)))(
-  'in %i GB: %j',
+  'the choice for %i GB has the documented peak: %j',
   (memoryGb, choice) => {
     expect(documented(choice)).toBe(choice.peak)
     expect(choice.peak).toMatch(/ GB$/)

@@ -1,6 +1,6 @@
 /**
- * Keeps what the user has typed when the page is reloaded, or left and reopened with the Back button: in the storage of the tab, which ends
- * with it. A link that is opened again is not affected.
+ * Keeps what the user has typed when the page is reloaded, or left and reopened with the Back button. It is stored in `sessionStorage`,
+ * which the browser deletes with the tab. A link that is opened again does not restore it.
  */
 
 import type { AquatintPrompt, PromptSettings } from '../element.js'
@@ -23,7 +23,10 @@ export function rememberForm(box: AquatintPrompt, navigations: readonly Performa
   return isKept ? read() : undefined
 }
 
-/** The settings, or the prompt alone if a field is invalid. A picked folder cannot be opened again without the user. */
+/**
+ * The settings, or the prompt alone if a field is invalid. A picked folder is left out, because it cannot be opened again without the
+ * user.
+ */
 function settingsOf(box: AquatintPrompt): Partial<PromptSettings> {
   try {
     const { model, ...settings } = box.settings
@@ -37,7 +40,7 @@ function store(settings: Partial<PromptSettings>): void {
   try {
     sessionStorage.setItem(key, JSON.stringify(settings))
   } catch {
-    // Storage is blocked or full: the fields are lost, as without this file.
+    // Storage is blocked or full: the fields are lost.
   }
 }
 

@@ -1,4 +1,4 @@
-/** What decides how long the browser stores what the page has downloaded. */
+/** The rules by which browsers decide how long they store the downloads of the page. */
 
 /** The rules that apply to this page. */
 export interface StorageRules {

@@ -9,7 +9,7 @@ export interface ErrorWords {
   readonly advice: string
 }
 
-// By name, not by class: the error may come from a second copy of the library.
+// Errors are compared by name, not by class, because they may come from a second copy of the library.
 const words: Readonly<Record<string, Omit<ErrorWords, 'message'>>> = {
   InputError: { title: 'Invalid setting', advice: 'Change the setting and try again.' },
   HubError: {

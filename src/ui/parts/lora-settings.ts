@@ -4,7 +4,7 @@ import { parseLoraReference } from '../../util/lora-reference.js'
 
 /** A LoRA of a prompt box. */
 export interface LoraSetting {
-  /** An address that `loadLoraWeights` takes, or the name of a picked file, which means nothing on another computer. */
+  /** An address that `loadLoraWeights` takes, or the name of a picked file, which other computers cannot open. */
   readonly source: string
   /** How strongly the LoRA changes the picture. */
   readonly weight: number
@@ -59,7 +59,7 @@ export function lorasFromAttribute(value: string): readonly LoraSetting[] | unde
   )
 }
 
-/** The form in which other programs write a LoRA into a prompt. Some add a second weight, for the text encoder. */
+/** Matches a LoRA as other programs write it into a prompt. Some add a second weight, for the text encoder. */
 const inPrompt = /<(?:lora|lyco):([^:<>]+):(-?\d*\.?\d+)(?::[^<>]*)?>/g
 
 /** The LoRAs that another program wrote into a prompt: names of files, which Aquatint does not have. */

@@ -1,4 +1,4 @@
-/** Which models and LoRAs bring settings of their own, and how they are recognized. */
+/** Which models and LoRAs have recommended settings, and how they are recognized. */
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
@@ -30,7 +30,7 @@ test.each([
   'sdxl_lightning_4step',
 ])('nothing is assumed of %j', (model) => expect(publishedSettings(model)).toBeUndefined())
 
-/** From the repositories' cards (docs/few-steps.md names them). */
+/** The values are from the model cards of the repositories, which docs/few-steps.md names. */
 const few = { guidanceScale: 0 }
 test.each([
   [
@@ -78,7 +78,7 @@ test.each([
   const { scheduler } = toGenerateOptions({ model: source, prompt: '', ...found?.settings }, 'EulerDiscreteScheduler')
   const { className = 'EulerDiscreteScheduler', config = {} } = scheduler ?? {}
   expect(createScheduler(className, config).unexpectedKeys).toEqual([])
-  // The guide names the repository.
+  // docs/few-steps.md names the repository.
   expect([found?.publishedAs, guide.includes(found?.publishedAs ?? 'nothing')]).toEqual([found?.publishedAs, true])
 })
 

@@ -1,6 +1,7 @@
 /**
- * Settings that published distilled models and LoRAs need: without them their pictures are poor. A row is recognized by the name of the repository or of the
- * file as it was published, never by its tensors, which are those of the model that was distilled. docs/few-steps.md shows this table.
+ * Settings that published distilled models and LoRAs need: without them their pictures are poor. A model or LoRA is recognized by the
+ * published name of its repository or file, never by its tensors, because a distilled model has tensors of the same names and shapes as
+ * the model that it was distilled from. docs/few-steps.md shows this table.
  */
 
 import type { LoraSetting } from './lora-settings.js'
@@ -35,9 +36,9 @@ export interface PublishedSettings {
 }
 
 interface Row extends Omit<PublishedSettings, 'settings'> {
-  /** Repositories that this row is for, in small letters. */
+  /** Repositories that this row is for, in lower case. */
   readonly repositories?: readonly string[]
-  /** Matches the name of a file, in small letters and without its ending. The first group, if any, is the number of steps. */
+  /** Matches the name of a file, in lower case and without its extension. The first group, if any, is the number of steps. */
   readonly file?: RegExp
   readonly settings: ModelSettings | ((steps: number) => ModelSettings)
 }
@@ -51,7 +52,8 @@ const one = { numInferenceSteps: 1, guidanceScale: 0 } as const
 const rows: readonly Row[] = [
   { name: 'SD-Turbo', publishedAs: 'stabilityai/sd-turbo', repositories: ['stabilityai/sd-turbo'], settings: one },
   { name: 'SDXL-Turbo', publishedAs: 'stabilityai/sdxl-turbo', repositories: ['stabilityai/sdxl-turbo'], settings: one },
-  // The single files of SD-Turbo and SDXL-Turbo would otherwise get the scheduler and the size of the model that was distilled.
+  // The single files of SD-Turbo and SDXL-Turbo would otherwise get the scheduler and the size of the models that they were distilled
+  // from.
   {
     name: 'SD-Turbo',
     publishedAs: 'stabilityai/sd-turbo',
@@ -149,14 +151,14 @@ const rows: readonly Row[] = [
     publishedAs: 'Tongyi-MAI/Z-Image-Turbo',
     repositories: ['tongyi-mai/z-image-turbo'],
     file: /^z_image_turbo(?:_bf16)?$/,
-    // The card's first example has 9 steps, for a release of diffusers that left the last one out.
+    // The card's first example has 9 steps, for a release of diffusers that omitted the last step.
     settings: { numInferenceSteps: 8, guidanceScale: 0 },
   },
 ]
 
 /**
- * The row of a model or a LoRA as a user names it: `owner/name`, with a revision, the name of a file, or an address that contains one
- * of these. Undefined for models that the table does not have.
+ * The row of a model or a LoRA as a user names it: `owner/name`, possibly with a revision, the name of a file, or an address that
+ * contains one of these. Undefined for models that the table does not have.
  */
 export function publishedSettings(source: string): PublishedSettings | undefined {
   const path = source

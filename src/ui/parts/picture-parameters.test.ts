@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { readParameters } from './picture-parameters.js'
 import { fromPngText, toPngText, type PromptSettings } from './settings.js'
 
-test('a picture of the web UI restores the prompt, the negative prompt and the numbers', () => {
+test('a picture of AUTOMATIC1111’s web UI restores the prompt, the negative prompt and the numbers', () => {
   const parameters = [
     'a (red:1.3) fox, masterpiece <lora:dogs_v2:0.8>, <lora:cats:1:0.5>',
     'on a hill',
@@ -67,7 +67,7 @@ test.each([
   ['Sampler: Euler a, Schedule type: Align Your Steps', { scheduler: 'EulerAncestralDiscreteScheduler' }],
   ['Sampler: Restart, Schedule type: Karras', {}],
   ['Sampler: toString', {}],
-])('%s is %j', (facts, expected) =>
+])('the text %s gives the settings %j', (facts, expected) =>
   expect(fromPngText({ parameters: `a fox\nSteps: 20, ${facts}, Seed: 1` })).toEqual({
     ...expected,
     promptWeighting: 'a1111',

@@ -1,6 +1,6 @@
 /**
- * The text `parameters` that AUTOMATIC1111's web UI, and programs that follow it, write into their pictures: the prompt, a line with the negative
- * prompt, and a line of facts. Pure; the text is untrusted.
+ * The text `parameters` that AUTOMATIC1111's web UI, and programs that use the same format, write into their pictures: the prompt, a line
+ * with the negative prompt, and a line of facts. Pure; the text is untrusted.
  */
 
 import { lorasFromPrompt, withoutLoras } from './lora-settings.js'
@@ -15,8 +15,8 @@ interface Sampler {
 }
 
 /**
- * The web UI's samplers that are a scheduler of diffusers, by the table in its documentation ("Schedulers", Overview). The web UI computes some of them in
- * another way, so that its own picture can differ.
+ * The web UI's samplers that correspond to a scheduler of diffusers, by the table in its documentation ("Schedulers", Overview). The web
+ * UI computes some of them in another way, so that its own picture can differ.
  */
 const samplers: Readonly<Record<string, Sampler>> = {
   'DPM++ 2M': { scheduler: 'DPMSolverMultistepScheduler', automatic: 'Karras' },
@@ -30,7 +30,7 @@ const samplers: Readonly<Record<string, Sampler>> = {
   ...Object.fromEntries(Object.entries(schedulerNames).map(([scheduler, label]) => [label, { scheduler }])),
 }
 
-/** What the web UI's schedules are in diffusers, by the same table. */
+/** The settings of diffusers that correspond to the web UI's schedules, by the same table. */
 const schedules: Readonly<Record<string, { readonly sigmaSchedule?: string; readonly timestepSpacing?: string }>> = {
   Karras: { sigmaSchedule: 'karras' },
   Exponential: { sigmaSchedule: 'exponential', timestepSpacing: 'linspace' },
@@ -78,7 +78,10 @@ export function readParameters(text: string): Readonly<Record<string, unknown>> 
   return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined))
 }
 
-/** The web UI counts the layer that it uses from the end, diffusers the layers that it leaves out: the web UI's 1 is diffusers' default. */
+/**
+ * The web UI gives the layer that it uses, counted from the end; diffusers gives the number of layers that it leaves out. So the web UI's
+ * 1 is diffusers' default.
+ */
 function clipSkip(fact: string | undefined): string | undefined {
   const layer = Number(fact)
   return layer > 1 ? `${layer - 1}` : undefined

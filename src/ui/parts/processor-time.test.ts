@@ -14,7 +14,7 @@ test.each([
   ['the bundled model', [30e6, 40e6], 128, undefined],
   ['the bundled model, large', [30e6, 40e6], 512, 'minutes'],
   ['Stable Diffusion 1.5', [123e6, 860e6, 84e6], 512, 'hours'],
-  ['nothing', [], 64, undefined],
-] as const)('%s', (_name, parameters, edge, time) => {
+  ['a pipeline without networks', [], 64, undefined],
+] as const)('how long %s takes on the CPU', (_name, parameters, edge, time) => {
   expect(processorTime(networks(...parameters), { width: edge, height: edge })).toBe(time)
 })

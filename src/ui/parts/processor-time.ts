@@ -1,4 +1,4 @@
-/** How long a picture takes on the CPU, roughly, to say it before it is computed. Pure. */
+/** Roughly how long a picture takes on the CPU, to show to the user before it is computed. Pure. */
 
 import type { PipelineInfo } from '../../index.js'
 import type { Size } from './size.js'

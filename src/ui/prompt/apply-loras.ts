@@ -1,4 +1,7 @@
-/** Makes the LoRAs and learned words of a pipeline those of a prompt box: loads what is missing, removes what is not wanted, and sets the weights. */
+/**
+ * Gives a pipeline the LoRAs and learned words of a prompt box: loads those that are missing, removes those that the box does not use,
+ * and sets the LoRAs' weights.
+ */
 
 import type { DiffusionPipeline, LoadLoraCallOptions } from '../../index.js'
 import { Mutex } from '../../util/mutex.js'
@@ -14,7 +17,7 @@ export interface WantedAdapters {
 const fileIds = new WeakMap<File, number>()
 let files = 0
 
-/** Identifies a file: one that is picked again can have changed. */
+/** Identifies a file. A file that is picked again gets a new id, because its contents can have changed. */
 function idOf(file: File): number {
   const id = fileIds.get(file) ?? ++files
   fileIds.set(file, id)
@@ -44,7 +47,10 @@ export function withAdapters<T>(
   }, hooks.signal)
 }
 
-/** For each pipeline, which words this file has loaded. Words that the page itself loads stay, until a box has words of its own. */
+/**
+ * For each pipeline, the words that this module has loaded into it. Words that the page itself loads stay until a box has words of its
+ * own.
+ */
 const loadedWords = new WeakMap<DiffusionPipeline, string>()
 
 async function applyWords(

@@ -1,6 +1,6 @@
 /**
  * `<aquatint-prompt>`: a prompt box that generates pictures with a diffusers checkpoint. Pages set attributes and properties, listen to
- * events, and style it by custom properties and parts. The class only connects the form, the runner, the activity and the picture area.
+ * events, and style it by custom properties and parts. This class only connects the form, the runner, the activity and the picture area.
  */
 
 import {
@@ -368,7 +368,7 @@ export class AquatintPrompt extends FormControl {
     }
   }
 
-  /** Generates for the user, who is asked first if there is no prompt. */
+  /** Generates for the user. If there is no prompt, asks the user first. */
   #start(): void {
     const isDescribed = () => this.prompt.trim() !== ''
     if (isDescribed()) return this.#generate()
@@ -382,7 +382,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.prompt.focus({ preventScroll: true })
   }
 
-  /** Generates for the user, who sees the progress and the error: `#report` has already shown it. */
+  /** Generates for the user, and scrolls to the progress or to the error, which `#report` has already shown. */
   readonly #generate = (): void => {
     this.generate().catch(() => this.#message.element.scrollIntoView({ block: 'nearest' }))
     this.#activity.element.scrollIntoView({ block: 'nearest' })

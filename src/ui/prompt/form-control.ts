@@ -8,7 +8,7 @@ export abstract class FormControl extends HTMLElement {
   readonly #internals = this.attachInternals()
   #value: File | null = null
 
-  /** The first of the last pictures as a PNG file with its settings; a form submits it under `name`. */
+  /** The first picture of the last generation, as a PNG file that contains its settings. A form submits it under `name`. */
   get value(): File | null {
     return this.#value
   }

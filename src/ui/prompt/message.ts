@@ -45,7 +45,7 @@ export class Message {
     if (!this.element.hidden && this.#isSettled()) this.clear()
   }
 
-  /** Lists, behind a summary, what loading ignored, assumed or replaced in a checkpoint. */
+  /** Lists, behind a summary that opens the list, what loading ignored, assumed or replaced in a checkpoint. */
   showNotes(notes: readonly { readonly component: string; readonly message: string }[]): void {
     if (notes.length === 0) return
     this.#isSettled = () => false

@@ -8,11 +8,11 @@ import type { RunnerState } from './runner.js'
 export interface AquatintPromptEvents {
   /** The progress of files and weights, phases, and memory use. */
   progress: ProgressReport
-  /** A denoising step was done; with a preview. */
+  /** A denoising step was done. The detail has a preview. */
   step: StepInfo
-  /** Pictures were generated; with their settings. */
+  /** Pictures were generated. The detail has the pictures and their settings. */
   image: ImageDetail
-  /** A load or a generation failed; with the error, usually an AquatintError. */
+  /** A load or a generation failed. The detail is the error, usually an AquatintError. */
   error: unknown
   /** A model was loaded. */
   load: PipelineInfo

@@ -27,7 +27,7 @@ export function preparedPicture(settings: PlannedSize): PlannedSize {
   return { width, height, numImagesPerPrompt, guidanceScale, trueCfgScale }
 }
 
-/** One object of load options: later values win, and components are collected. */
+/** One object of load options: later values override earlier ones, and their `components` are merged. */
 export function mergeLoadOptions(...all: readonly LoadPipelineOptions[]): LoadPipelineOptions {
   const options: LoadPipelineOptions = Object.assign({}, ...all)
   const components: LoadPipelineOptions['components'] = Object.assign({}, ...all.map((each) => each.components))

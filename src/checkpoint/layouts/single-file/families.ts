@@ -19,8 +19,8 @@ import { zImageNames } from './z-image-names.js'
 const vaeTables: readonly OriginalNames[] = [vaeNames('vae.'), vaeNames('first_stage_model.')]
 
 /**
- * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; without markers, the table with
- * the most tensors in the file, and of equals the first.
+ * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; if no table has a
+ * marker, the table with the most tensors in the file, or the first one of several with equally many.
  */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
@@ -291,7 +291,7 @@ export function refuseScaledWeights(
 /** Kinds of files that people mistake for a checkpoint, or that no supported pipeline runs, with the message for each. */
 const others: readonly { readonly what: string; readonly matches: (tensors: Originals) => boolean }[] = [
   {
-    what: 'is a LoRA: it changes a checkpoint and is none itself',
+    what: 'is a LoRA: it changes a checkpoint and is not a checkpoint itself',
     matches: (tensors) => [...tensors.keys()].some((name) => /\.lora_(?:up|down|A|B)\.|^lora_|\.hada_w1_a$|\.lokr_w1/.test(name)),
   },
   {
@@ -331,7 +331,7 @@ const others: readonly { readonly what: string; readonly matches: (tensors: Orig
       ),
   },
   {
-    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are none themselves",
+    what: "holds an autoencoder or text encoders alone: they replace those of a checkpoint, such as { vae: 'https://…/file.safetensors' }, and are not a checkpoint themselves",
     matches: (tensors) => singleFileComponents.some((component) => namesAlone(component, tensors) !== undefined),
   },
 ]

@@ -162,7 +162,7 @@ describe.each(Object.keys(recipes))('%s as one file', (fixture) => {
   })
 })
 
-it('takes an encoder by most of its tensors, and the autoencoder under vae. before another one, as diffusers does', async () => {
+it('of several prefixes, a text encoder takes the one of most tensors, and an autoencoder takes vae., as in diffusers', async () => {
   const number = { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) } as const
   const left = ['cond_stage_model.transformer.text_model.embeddings.position_ids', 'vae.x'].map((name) =>
     Object.assign({ name }, number),
@@ -198,7 +198,7 @@ describe.each(['tiny-sd15', 'tiny-sdxl', 'tiny-sd3', 'tiny-flux', 'tiny-chroma',
   },
 )
 
-it('names the tensors that no component of the file is read from', async () => {
+it('names the tensors of the file that no component uses', async () => {
   const qwen = { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) } as const
   const names = ['text_encoders.qwen3_4b.transformer.model.norm.weight', 'text_encoders.qwen3_4b.logit_scale']
   const other = names.map((name) => Object.assign({ name }, qwen))

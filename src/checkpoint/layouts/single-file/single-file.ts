@@ -99,7 +99,7 @@ function unreadComponents(tensors: Originals, tables: readonly OriginalNames[]):
   return [...found].slice(0, 10).map((start) => start.slice(0, 100))
 }
 
-/** Whether a path is that of a GGUF file. Such a file mostly holds the denoiser alone. */
+/** Whether a path is that of a GGUF file. Such a file usually holds the denoiser alone. */
 function isGgufName(path: string): boolean {
   return /\.gguf$/i.test(path)
 }

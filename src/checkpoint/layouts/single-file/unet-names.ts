@@ -1,6 +1,6 @@
 /**
  * The names of a UNet's tensors in single files of Stable Diffusion 1, 2 and XL, which are those of CompVis' latent-diffusion: numbered
- * blocks, in which every ResNet and every attention counts. Source: the modules of
+ * blocks, each with one ResNet and perhaps an attention and an upsampler, or with a downsampler alone. Source: the modules of
  * https://github.com/CompVis/latent-diffusion `openaimodel.py`; which tensors diffusers takes: `convert_ldm_unet_checkpoint`.
  */
 

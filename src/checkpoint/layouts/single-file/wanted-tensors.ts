@@ -6,7 +6,7 @@
 import type { TensorFile } from '../../gguf.js'
 import type { OriginalNames } from './tensor-pieces.js'
 
-/** If fewer bytes of a file than these are not needed, the whole file is downloaded, so that it can be compared with its published hash. */
+/** A file with fewer unneeded bytes than this is downloaded whole, so that it can be compared with its published hash. */
 const leastSkipped = 1 << 20
 
 /** Whether a tensor is needed, by its name; undefined where the whole file is downloaded. `networks`: the tables of the networks that are taken from the file. */

@@ -11,7 +11,7 @@ import { openAdapterFile, type AdapterFileRequest, type AdapterSource } from './
 /** A learned word, with its rows for each text encoder. */
 export interface OpenedEmbedding {
   readonly token: string
-  /** By the component's name: its rows. */
+  /** The rows, by the name of the text encoder component. */
   readonly vectors: ReadonlyMap<string, readonly Float32Array<ArrayBuffer>[]>
 }
 

@@ -1,5 +1,5 @@
 /**
- * How exact each operator is on the GPU, at the sizes of published networks: up to 20,480 terms in one sum. Rounding each result to float16 costs
+ * How exact each operator is on the GPU, at the sizes of published networks: up to 23,040 terms in one sum. Rounding each result to float16 costs
  * a relative error of 2.1e-4 (root mean square); onnxruntime's own kernels, which sum in float16, reach 1e-2 to 2e-2. The CPU
  * computes the expected values in float32.
  */
@@ -96,7 +96,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'a modulated LayerNormalization': [modulatedNorm(77, 320, 'layer')],
   'a modulated root-mean-square normalization': [modulatedNorm(61, 1281, 'root-mean-square')],
   'a LayerNormalization that two products read': [normOfTwo(77, 320)],
-  // Two roundings: √2 · 2.1e-4, and a tenth for the places of the numbers between powers of two. PyTorch rounds three times.
+  // Two roundings: √2 · 2.1e-4, and a tenth more because the error depends on where numbers are between powers of two. PyTorch rounds three times.
   'group norm, SiLU, convolution': [groupNorm([2, 96, 12], 'SiLU and convolution'), 3.3e-4],
   'group norm and SiLU': [groupNorm([2, 96, 12], 'SiLU')],
   'group norm of tokens': [groupNorm([2, 320, 8], 'tokens')],
@@ -150,7 +150,7 @@ test.each([30, 200])('norms of numbers around %d are exact', async (mean) => {
     inputs: {
       image: around(mean, [2, 8, 320], 1),
       rows: around(mean, [16, 320], 2),
-      // A sum with this number is exact in float16, because it is nearer to 0.
+      // The sum of this number and a row's number is exact in float16, because it is nearer to 0 than the row's number.
       skip: { ...randomTensor([16, 320], 3), data: Float32Array.from({ length: 16 * 320 }, () => -2) },
       weight: randomTensor([320], 4),
       bias: randomTensor([320], 5),
@@ -188,7 +188,7 @@ for (const [name, [operators, most = 3e-4]] of Object.entries(cases))
     if (gpu.info.shaderF16) expect(relativeError((await compute(gpu, operators, 'float16')).y, expected)).toBeLessThan(most)
   })
 
-/** A product that is read beside its sum: no network of this library has one (models/joint-steps.test.ts). */
+/** A product that two operations read: a sum and another product. No network of this library has one (models/joint-steps.test.ts). */
 const readBesideItsSum: OperatorCase['body'] = (graph, { x0, x1, x2 }) => {
   const product = shape.reshape(graph, network.gemm(graph, required(x0), required(x1)), [2, 8, 64])
   return { y: math.mul(graph, math.add(graph, product, required(x2)), product) }

@@ -78,7 +78,7 @@ export const attentions: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs one thread for each pair of values that an angle turns. It is bound by memory.
+    // onnxruntime runs one thread for each pair of values that an angle turns. The kernel's time is that of its memory accesses.
     label: 'RotaryEmbedding',
     bindings: [['input', 'position_ids', 'cos_cache', 'sin_cache', 'output']],
     edits: [

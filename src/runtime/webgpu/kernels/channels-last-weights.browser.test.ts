@@ -26,7 +26,10 @@ const blocks = 6
 /** The convolutions: three for each block, and `last`. */
 const convolutions = 3 * blocks + 1
 
-/** Three convolutions and a Linear, whose weight takes as many bytes as that of the first convolution. onnxruntime ends a pass after 16 dispatches, so passes end between all kinds of kernels. */
+/**
+ * Each block has three convolutions and a Linear, whose weight takes as many bytes as that of the first convolution. onnxruntime ends a
+ * pass after 16 dispatches, so passes end between all kinds of kernels.
+ */
 const shapes = Object.fromEntries([
   ...Array.from({ length: blocks }, (_, block) => [
     [`blocks.${block}.three.weight`, [8, 8, 3, 3]],
@@ -131,7 +134,7 @@ test('no weight is transposed in a run, and the values are those of onnxruntime�
   expect(gpu.memory.snapshot().live).toBe(0)
 })
 
-test('weights in float16', async ({ skip }) => {
+test('convolutions in float16 read weights with channels last too', async ({ skip }) => {
   if (!gpu.info.shaderF16) return skip()
   const expected = await once({ device: cpu })
   expect(relativeError(await once({ dtype: 'float16' }), expected)).toBeLessThan(2e-3)
@@ -203,7 +206,7 @@ function copy(from: GpuTensor, to: GpuTensor): void {
   gpu.gpu.queue.submit([encoder.finish()])
 }
 
-test('a run fails if a kernel or a copy reads such a weight in the checkpoint’s order, and later runs do not', async () => {
+test('a run fails if a kernel or a copy reads a weight with channels last in the checkpoint’s order, and later runs do not', async () => {
   await expect(sum(() => {})).rejects.toThrow('Add reads a convolution’s weight in the order of the checkpoint')
   await expect(sum((tensor) => copy(tensor, gpu.upload(x, 'target')))).rejects.toThrow(
     'A copy reads a convolution’s weight in the order of the checkpoint',
@@ -211,7 +214,7 @@ test('a run fails if a kernel or a copy reads such a weight in the checkpoint’
   expect(await once({})).toEqual(await once({ device: theirs }))
 })
 
-test('a buffer that something else writes no longer counts as such a weight', async () => {
+test('a buffer into which something else is written no longer counts as a weight with channels last', async () => {
   const doubled = Float32Array.from(x.data as Float32Array, (value) => 2 * value)
   expect(
     await sum((tensor) => gpu.buffers.write(tensor.buffer, 0, new Uint8Array((x.data as Float32Array).slice().buffer))),

@@ -222,7 +222,7 @@ class DispatchStream {
     return { ...dispatch, group }
   }
 
-  /** Records the dispatches that were held back and are decided: all of them if no other follows. */
+  /** Records those of the held-back dispatches about which the sequences have decided: all of them if `isLast`. */
   #reduce(
     held: Dispatch[],
     isLast: boolean,
@@ -281,7 +281,10 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
 /** The stream of each device. A device that is opened again keeps its stream: two streams would each know only a part of the kernels. */
 const streams = new WeakMap<GPUDevice, DispatchStream>()
 
-/** All commands of a run of onnxruntime on this device are recorded. Returns an error if a kernel read something that is not there as it expects it. */
+/**
+ * Ends a run of onnxruntime on this device, of which all commands are recorded. Returns an error if a kernel read values that are missing
+ * or in another order.
+ */
 export function endRun(gpu: GPUDevice): Error | undefined {
   const { weights, results, statistics } = streams.get(gpu) ?? {}
   statistics?.endRun()

@@ -22,7 +22,7 @@ export interface Dispatch {
   /** The uniforms, as a binding and as the values that were written last; undefined if they are not known. */
   readonly uniforms: { readonly binding: GPUBufferBinding; readonly words: Uint32Array } | undefined
   readonly grid: readonly [number, number, number]
-  /** Buffers of onnxruntime's that this dispatch does not write, because it writes one of this library's instead. Absent: none. */
+  /** Buffers of onnxruntime that this dispatch does not write, because it writes one of this library's instead. Absent: none. */
   readonly omitted?: readonly GPUBuffer[] | undefined
 }
 

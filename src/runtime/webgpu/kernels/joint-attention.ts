@@ -136,7 +136,10 @@ function flashText(code: string, isJoined: boolean, isSplit: boolean): string | 
   return texts.get(key)
 }
 
-/** The sizes of copied keys [batch, keys, heads, size] of vectors; undefined if the source has another order, or if the dispatch copies something else. */
+/**
+ * The sizes of the keys that a dispatch copies, [batch, keys, heads, size] in vectors; undefined if its source has another order, or if it
+ * copies something else.
+ */
 function copied({
   kernel,
   uniforms,
@@ -152,7 +155,10 @@ function isReader(copy: Dispatch, attention: Dispatch): boolean {
   return bufferAt(copy, 2) === bufferAt(attention, 1) && bufferAt(copy, 3) === bufferAt(attention, 2)
 }
 
-/** A copy of keys and values, and the attention that reads it; the Concat of queries before and the Split of the result after them. */
+/**
+ * A copy of keys and values, and the attention that reads it; and the Concat of queries before these and the Split of the result after
+ * them, if any.
+ */
 export const jointAttention: Sequence = (held) => {
   const joined = held[0]?.kernel.label === 'Concat' ? held[0] : undefined
   const [copy, attention, next, ...beyond] = joined === undefined ? held : held.slice(1)
@@ -199,7 +205,7 @@ function withFlash(
   const parts = partBindings(joined, split)
   const written = [output, split?.storage[2]].filter((binding) => binding !== undefined)
   const read = [...inputs, joined?.storage[1]].filter((binding) => binding !== undefined)
-  // The joined queries are not written, so the keys must be others.
+  // The joined queries are not written, so no other input may be in their buffer.
   if (overlap(read, written) || read.some(({ buffer }) => buffer === joined?.storage[2]?.buffer)) return { open }
   const omitted = [joined?.storage[2]?.buffer, split === undefined ? undefined : result.buffer].filter(
     (buffer): buffer is GPUBuffer => buffer !== undefined && !written.some((binding) => binding.buffer === buffer),

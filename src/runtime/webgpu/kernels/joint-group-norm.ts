@@ -14,7 +14,7 @@ interface Size {
   readonly pixels: number
 }
 
-/** The beginning of both kernels: reads x, and returns a value with its norm, factor, summand and SiLU, in float32. */
+/** The beginning of both kernels: the bindings, and functions that give a channel's norm, factor and summand and apply SiLU, in float32. */
 function header(type: string, storedX: string, storedY: string, silu: boolean): string {
   return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> x: array<${storedX}>;
 @group(0) @binding(1) var<storage, read> scale_shift: array<vec2<f32>>;

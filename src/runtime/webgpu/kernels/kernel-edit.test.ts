@@ -36,9 +36,9 @@ test('a recognized kernel sums in float32 and stores its own type', () => {
 
 test.each([
   ['another binding', text.replace('read> x:', 'read> z:')],
-  ['a binding more', text.replace('alias', '@group(0) @binding(2) var<storage, read> bias: array<f16>;\nalias')],
-  ['no such constant', text.replace('const tile', 'const other')],
-  ['a sum more', text.replace('  y[0]', '  sum += x[2];\n  y[0]')],
+  ['one more binding', text.replace('alias', '@group(0) @binding(2) var<storage, read> bias: array<f16>;\nalias')],
+  ['another name of a constant', text.replace('const tile', 'const other')],
+  ['one more sum', text.replace('  y[0]', '  sum += x[2];\n  y[0]')],
   ['another result', text.replace('= sum;', '= sum * 2;')],
   ['another type', text.replace('alias value_t = vec4<f16>', 'alias value_t = vec4<f32>')],
 ])('a text with %s is another kernel', (_, other) => {

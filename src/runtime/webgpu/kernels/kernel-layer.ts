@@ -66,8 +66,8 @@ type Outcome = 'kept' | 'replaced' | 'unrecognized'
 const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
 
 /**
- * Changes the kernels that onnxruntime compiles on `gpu` from now on, and returns a report that grows with them. `source`: `onnxruntime` leaves all that
- * compile as they are.
+ * Changes the kernels that onnxruntime compiles on `gpu` from now on, and returns a report that grows with them. With `source`
+ * `onnxruntime`, only kernels that would not compile are changed.
  */
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }

@@ -73,7 +73,7 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
   ]
 }
 
-/** An activation or a factor between the sum and the result, which the edits do not cover. */
+/** Matches an activation or a factor between the sum and the result, which the edits do not cover. */
 const otherResult =
   /\bvalue = (?!valueIn;|value \+ (?:sum_t|vec4<f32>|f32)\(|max\(value, (?:vec4<f32>|f32)\(0\)\);|get_[ab]_by_indices|vec4<output_element_t>\(0\)|output_element_t\(0\))|uniforms\.alpha/
 
@@ -93,7 +93,7 @@ const convolutions = [
   ['x', 'w', 'result'],
 ]
 
-/** Kernels without tiles, for matrices that are smaller than one: a thread computes up to 4 rows of a result alone. */
+/** Kernels without tiles, for matrices that are smaller than a tile: a thread computes up to 4 rows of a result alone. */
 const naive: readonly KernelEdits[] = [
   {
     label: 'MatMulNaive',

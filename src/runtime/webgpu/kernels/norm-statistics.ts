@@ -3,13 +3,16 @@
  * ComputeChannelScaleShift and InstanceNorm. A shift is the mean divided by the standard deviation: where that is 30, rounding it costs up to 8e-3 in each value. Both kernels are
  * changed (normalizations.ts), and here they get a buffer of twice the size in place of onnxruntime's.
  *
- * onnxruntime dispatches the two kernels in direct succession, but a pass may end between them. One buffer serves all norms of a run in turn. A kernel that
- * reads onnxruntime's own buffer is an error of the run (omitted-results.ts).
+ * onnxruntime dispatches the two kernels in direct succession, but a pass may end between them. One buffer serves all norms of a run in
+ * turn. If a kernel reads onnxruntime's own buffer, the run fails (omitted-results.ts).
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
 
-/** The GPUBufferUsage of a storage buffer. onnxruntime's buffers have more, so the pool of buffers (gpu-buffers.ts) never has one for both. */
+/**
+ * The GPUBufferUsage of a storage buffer. onnxruntime's buffers have more usages, so the pool (gpu-buffers.ts) never reuses a buffer of one
+ * kind as the other.
+ */
 const storageUsage = 0x80
 
 function writesStatistics({ label, code }: CompiledKernel): boolean {
@@ -50,7 +53,7 @@ export class NormStatistics {
     return dispatch
   }
 
-  /** All commands of a run of onnxruntime are recorded. */
+  /** Ends a run of onnxruntime, of which all commands are recorded. */
   endRun(): void {
     for (const buffer of this.#buffers) buffer.destroy()
     this.#buffers = []

@@ -7,11 +7,13 @@ import type { Dispatch } from './dispatch.js'
 
 /** The omitted results of one device. */
 export class OmittedResults {
-  /** Buffers whose values a replaced sequence would have written. */
+  /** Buffers that a replaced dispatch would have written. */
   #buffers = new WeakSet<GPUBuffer>()
   #error: Error | undefined
 
-  /** Notes that these dispatches are recorded, or that one dispatch replaces them, which does not write the buffers `omitted`. */
+  /**
+   * Called when these dispatches are recorded, or when one dispatch is recorded that replaces them without writing the buffers `omitted`.
+   */
   record(dispatches: readonly Dispatch[], omitted: readonly GPUBuffer[] = []): void {
     for (const { kernel, storage } of dispatches) {
       for (const [index, { buffer }] of storage.entries()) if (kernel.writes[index] !== true) this.read(buffer, kernel.label)
@@ -20,12 +22,12 @@ export class OmittedResults {
     for (const buffer of omitted) this.#buffers.add(buffer)
   }
 
-  /** Notes that something writes the buffer. */
+  /** Called when a command writes the buffer. */
   wrote(buffer: GPUBuffer): void {
     this.#buffers.delete(buffer)
   }
 
-  /** Notes that something reads the buffer. */
+  /** Called when a command reads the buffer. */
   read(buffer: GPUBuffer, reader: string): void {
     if (!this.#buffers.has(buffer)) return
     this.#error ??= new Error(
@@ -33,7 +35,7 @@ export class OmittedResults {
     )
   }
 
-  /** All commands of a run of onnxruntime are recorded. Returns an error if something read such a result. */
+  /** Called when onnxruntime has recorded all commands of a run. Returns an error if one of them reads an omitted result. */
   endRun(): Error | undefined {
     const error = this.#error
     this.#error = undefined

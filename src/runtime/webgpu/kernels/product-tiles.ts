@@ -1,15 +1,18 @@
 /**
- * Larger tiles for onnxruntime's Gemm. There, each of a workgroup's 8 × 8 threads computes 4 × 4 results: for each 64 products it reads 8 vectors from workgroup memory, some of
- * which lie in the same bank for all threads that read at once. These bank conflicts take most of the time. Here each thread computes {@link rowsOfThread} × {@link columnsOfThread}, and the vectors that
- * threads read at once lie in different banks. Each result is the same sum in the same order, so its bits are those of the smaller tile.
+ * Larger tiles for onnxruntime's Gemm. In onnxruntime's tiles, each of a workgroup's 8 × 8 threads computes 4 × 4 results: for every 64
+ * multiplications it reads 8 vectors from workgroup memory, and threads that read at the same time read some of these vectors from the
+ * same memory bank. These bank conflicts take most of the time. In the larger tiles, each thread computes {@link rowsOfThread} ×
+ * {@link columnsOfThread} results, and the vectors that threads read at the same time are in different banks. Each result is the same sum
+ * in the same order, so its bits are the same as with the smaller tiles.
  *
- * The code that reads the operands and writes the results is not changed: it is onnxruntime's, or that of a sequence of kernels such as joint-steps.ts.
+ * The code that reads the operands and writes the results is not changed: it comes from onnxruntime, or from a file such as
+ * joint-steps.ts, which replaces a sequence of kernels.
  */
 
 import type { Dispatch, Launch, Sequence } from './dispatch.js'
 
 const rowsOfThread = 8
-/** A multiple of 4: results are written as vectors. */
+/** A multiple of 4, because results are written as vectors of 4 values. */
 const columnsOfThread = 4
 
 /** Threads along each side of a workgroup. */
@@ -23,7 +26,10 @@ const [depth, pitch] = [4, 5] as const
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index)
 
-/** The loop over the inner axis, and the results. Columns 4 · x … 4 · x + 3 of each 32 belong to thread x, and lie `side` rows apart in workgroup memory. */
+/**
+ * WGSL of the loop over the inner axis, and of the code that writes the results. Of every 32 columns, thread x computes the columns 4 · x
+ * … 4 · x + 3, which are `side` rows apart in workgroup memory.
+ */
 function mainText(): string {
   const groups = range(columnsOfThread / 4)
   const parts = ['x', 'y', 'z', 'w'] as const
@@ -106,7 +112,10 @@ export function sizeOf({ uniforms: { words } }: Product): { readonly rows: numbe
 /** The fewest workgroups for which larger tiles are used. With fewer, the smaller tiles give more workgroups, which fill a GPU better. */
 const leastWorkgroups = 64
 
-/** The source and the grid of a product, or of `count` products of the same size, which are along the third axis. It has larger tiles if these are enough to fill a GPU. */
+/**
+ * The source and the grid of a product, or of `count` products of the same size along the grid's third axis. Larger tiles are used if
+ * there are enough of them to fill a GPU.
+ */
 export function inTiles(product: Product, code: string, count = 1): Pick<Launch, 'code' | 'grid'> {
   const { rows, columns } = sizeOf(product)
   const [x, y] = [Math.ceil(columns / productTile.columns), Math.ceil(rows / productTile.rows)]
@@ -116,7 +125,7 @@ export function inTiles(product: Product, code: string, count = 1): Pick<Launch,
     : { code: larger, grid: [x, y, count] }
 }
 
-/** A Gemm alone, in larger tiles. */
+/** Replaces a single Gemm by one with larger tiles, if these are enough to fill a GPU. */
 export const largerProduct: Sequence = ([product, ...others]) => {
   if (!isProduct(product) || others.length > 0) return undefined
   const { code, grid } = inTiles(product, product.kernel.code)

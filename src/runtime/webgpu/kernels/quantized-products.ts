@@ -1,10 +1,10 @@
 /**
  * MatMulNBits of onnxruntime 1.30.0 with dequantized weights and sums in float32.
  *
- * `MatMulNBitsWideTile`: a workgroup of 128 threads computes 32 rows × 128 columns, each thread one column of 32 results; the left operand
- * passes through workgroup memory in blocks of 32 values. `MatMulNBits`, for few rows: 128 threads compute 8 results of one row, each
- * from 32 partial sums in workgroup memory. Both read each weight once for each tile of rows, and are bound by reading them when there are few
- * rows. onnxruntime dequantizes and sums in float16: its `output_element_t` is the type of all arithmetic. Here it is float32, and
+ * `MatMulNBitsWideTile`: a workgroup of 128 threads computes 32 rows × 128 columns, each thread one column of 32 results; the left
+ * operand passes through workgroup memory in blocks of 32 values. `MatMulNBits`, for few rows: 128 threads compute 8 results of one row,
+ * each from 32 partial sums in workgroup memory. Both read each weight once for each tile of rows; with few rows, these reads take most
+ * of the time. onnxruntime dequantizes and sums in float16: its `output_element_t` is the type of all arithmetic. Here it is float32, and
  * activations, scales and results are converted where they are read and stored.
  */
 

@@ -58,7 +58,7 @@ export function convAndRelu(inputs: number, outputs: number): OperatorCase {
   )
 }
 
-/** Heads of a size whose pairs of values are turned by angles. */
+/** Rotary position embedding: pairs of values in each head are rotated. */
 export function rotary(tokens: number, heads: number, size: number, interleaved: boolean): OperatorCase {
   const tensors = random([1, tokens, heads * size], [tokens, size / 2], [tokens, size / 2])
   return operator(tensors, (graph, [x, cos, sin]) =>
@@ -73,7 +73,7 @@ export function attention(heads: number, size: number, tokens: number, keys: num
   )
 }
 
-/** An attention to the tokens of two parts together, as in SD3. The result has the parts in the other order. */
+/** An attention over the joined tokens of two parts, as of the image and the text in SD3. The result has the parts in reverse order. */
 export function attentionOfTwo(heads: number, size: number, tokens: readonly [number, number]): OperatorCase {
   const parts = tokens.map((count) => [2, count, heads * size])
   return operator(random(...parts, ...parts, ...parts), (graph, given) => {
@@ -83,7 +83,7 @@ export function attentionOfTwo(heads: number, size: number, tokens: readonly [nu
   })
 }
 
-/** Three products of one input, as queries, keys and values are, side by side. */
+/** Three products of one input, as for queries, keys and values, concatenated along the columns. */
 export function threeProducts(rows: number, width: number, withBias: boolean): OperatorCase {
   const weights = [0, 1, 2].map(() => [width, width])
   const biases = withBias ? [0, 1, 2].map(() => [width]) : []
@@ -93,7 +93,7 @@ export function threeProducts(rows: number, width: number, withBias: boolean): O
   })
 }
 
-/** A product and the sum of its result with another value, as after a feed-forward. */
+/** A product that is added to a residual, as at the end of a feed-forward. */
 export function productAndSum(rows: number, columns: number, outputs: number, withBias: boolean): OperatorCase {
   const tensors = random([2 * rows, columns], [outputs, columns], [2, rows, outputs], ...(withBias ? [[outputs]] : []))
   return operator(tensors, (graph, [x, weight, residual, bias]) => {
@@ -102,12 +102,12 @@ export function productAndSum(rows: number, columns: number, outputs: number, wi
   })
 }
 
-/** A value in float32, as residual streams and what is added to them are. */
+/** Casts a value to float32, the type of residual streams and of what is added to them. */
 function wide(graph: GraphBuilder, value: ValueInfo | undefined): ValueInfo {
   return shape.cast(graph, required(value), 'float32')
 }
 
-/** A product of two rows of a batch, its gate and the residual sum in float32, as after an attention. */
+/** A product for a batch of two. In float32, its result is multiplied by a gate and added to the residual, as after an attention. */
 export function gatedProduct(rows: number, columns: number, outputs: number): OperatorCase {
   const tensors = random([2 * rows, columns], [outputs, columns], [outputs], [2, 1, outputs], [2, rows, outputs])
   return operator(tensors, (graph, [x, weight, bias, gate, residual]) => {
@@ -116,7 +116,10 @@ export function gatedProduct(rows: number, columns: number, outputs: number): Op
   })
 }
 
-/** Products, whose inputs and results are scaled, with Gelu and a bias that is added later, as in a feed-forward whose results are large. */
+/**
+ * Two products with Gelu between them. The second product's input and result are scaled and its bias is added afterwards, as in a
+ * feed-forward whose results are large.
+ */
 export function scaledFeedForward(rows: number, width: number, inner: number): OperatorCase {
   const tensors = random([rows, width], [inner, width], [inner], [width, inner], [width])
   return operator(tensors, (graph, [x, first, bias, second, added]) => {
@@ -126,7 +129,7 @@ export function scaledFeedForward(rows: number, width: number, inner: number): O
   })
 }
 
-/** A norm of a residual stream in float32, and for each row of a batch a factor and a summand. */
+/** A norm of a residual stream in float32. Each entry of the batch has its own factor and shift, which are applied to the result. */
 export function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root-mean-square'): OperatorCase {
   const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
   return operator(tensors, (graph, [x, weight, factor, shift]) => {
@@ -139,7 +142,7 @@ export function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root
   })
 }
 
-/** A norm that two products read: as their second operand, so that it is written. */
+/** A norm that two products read as their second operand, so that the kernel must write the norm's result. */
 export function normOfTwo(rows: number, width: number): OperatorCase {
   const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
   return operator(tensors, (graph, [x, weight, one, two]) => {

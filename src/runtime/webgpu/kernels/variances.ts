@@ -1,21 +1,24 @@
 /**
- * The variance in onnxruntime 1.30.0's normalizations, in float32 and float16. onnxruntime subtracts the square of the mean from the mean of the squares, both
- * rounded: where the mean is n times the standard deviation, the error of the variance is about n² roundings, and a row of nearly equal values may get a negative variance, whose
- * root is NaN. PyTorch sums squared distances from the mean. So do these kernels, without reading the values again: each thread sums distances from its first value,
- * and moves its sum of squares to the mean when that is known.
+ * The variance in onnxruntime 1.30.0's normalizations, in float32 and float16. onnxruntime subtracts the square of the mean from the mean
+ * of the squares, both rounded: where the mean is n times the standard deviation, the error of the variance is about n² roundings, and a
+ * row of nearly equal values may get a negative variance, whose root is NaN. PyTorch sums squared distances from the mean. So do the
+ * edited kernels, without reading the values again: each thread sums squared distances from its first value, and converts this sum to
+ * distances from the mean when the mean is known.
  *
- * The kernel of InstanceNormalization takes its epsilon from its bias. onnxruntime writes the epsilon into the text, but finds compiled kernels by a key without
- * it, so a network with two epsilons (a UNet's resnets have 1e-5, its transformers 1e-6) would compute all norms with the one that came first.
+ * The edited kernel of InstanceNormalization reads its epsilon from its bias. onnxruntime writes the epsilon into the WGSL source, but
+ * caches compiled kernels under a key without it, so a network with two epsilons (a UNet's resnets have 1e-5, its transformers 1e-6)
+ * would compute all norms with the one that came first.
  */
 
 import type { Edit, KernelEdits } from './kernel-edit.js'
 
 /**
- * The epsilon in the place of a bias is multiplied by this: float16 has few digits for numbers as small as 1e-6, and a GPU may round them to 0.
+ * The epsilon that is passed as the bias is multiplied by this, because float16 has few digits for numbers as small as 1e-6, and a GPU
+ * may round them to 0.
  */
 export const epsilonScale = 4096
 
-/** Matches a text that computes the variance as a difference of squares. */
+/** Matches WGSL source that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
 
 /** The WGSL of the sum of the squared distances from `mean`, given those from `origin`, for `count` values. */

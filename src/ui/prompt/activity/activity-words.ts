@@ -59,7 +59,7 @@ function downloadDetails(activity: Activity): string {
   return parts.join(' · ')
 }
 
-/** The state of a file: the bytes while it downloads, else its size and a word. */
+/** The state of a file: the bytes so far while it downloads, otherwise its size and a word such as `cached`. */
 export function fileState({ phase, loaded, total, cached }: FileActivity): string {
   if (phase === 'queued') return `${formatBytes(total)}, queued`
   if (phase === 'verifying') return `${formatBytes(total)}, verifying`
@@ -89,12 +89,12 @@ export function memoryNumbers({ memory, device }: Activity): string {
 /** What an idle box shows: a headline and a second line. */
 export type IdleWords = readonly [headline: string, more: string]
 
-/** A touch screen has no keys for these commands. */
+/** Devices with a touch screen have no keys for these commands. */
 const isTouched = 'matchMedia' in globalThis && matchMedia('(pointer: coarse)').matches
 const keys = isTouched ? '' : 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]
 export const readyWords: IdleWords = ['Ready', keys]
-/** What the second line says before a picture that takes long on the CPU; empty before any other. */
+/** What the second line says before a picture that takes long on the CPU; empty for other pictures. */
 export function waitWords({ device, components }: PipelineInfo, size: Size | undefined): string {
   if (device.kind !== 'wasm' || size === undefined) return ''
   const time = processorTime(components, size)

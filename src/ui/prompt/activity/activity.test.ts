@@ -13,7 +13,7 @@ const state = (progress: Partial<FileProgress>) =>
   fileState({ component: 'unet', path: 'a', loaded: 0, total: 5000, cached: 0, phase: 'queued', ...progress })
 const weights = (loaded: number): PipelineProgress => ({ type: 'weights', component: 'text_encoder_2', loaded, total: 8 })
 
-/** The activity after events, one each 500 ms. */
+/** The activity after events, one every 500 ms. */
 function after(...events: readonly PipelineProgress[]): Activity {
   let now = 1000
   let activity = start(idle(), now, false)

@@ -130,7 +130,7 @@ export function downloadTotals(files: Activity['files']): {
   return sums
 }
 
-/** The download speed in bytes per second, or undefined without two samples or while no data arrives. */
+/** The download speed in bytes per second, or undefined without two samples that are at least 250 ms apart, or while no data arrives. */
 export function downloadSpeed({ samples }: Activity): number | undefined {
   const first = samples[0]
   const last = samples.at(-1)

@@ -1,7 +1,7 @@
 /**
- * The four stages of the bar, and how far a load or a generation has come. Pure. The bar never goes back: weights that are loaded within a stage
- * are a part of it, a file that is found later or a damaged chunk that is downloaded again does not shorten the bar, and neither does the
- * recovery of a lost GPU, which repeats earlier stages.
+ * The four stages of the bar, and how far a load or a generation has come. Pure. The bar never goes back. Weights that are loaded during
+ * a stage are a part of that stage's bar. A file that is found later, a damaged chunk that is downloaded again, and the recovery of a
+ * lost GPU, which repeats earlier stages, do not shorten the bar.
  */
 
 import type { PipelinePhase } from '../../../index.js'
@@ -18,7 +18,7 @@ export const stages = [
 export interface Reached {
   /** The index in {@link stages}; -1 before the first, and the number of stages after the last. */
   readonly stage: number
-  /** From 0 to 1 of the stage; undefined while it is not known. */
+  /** The fraction of the stage that is done, 0 to 1; undefined while it is not known. */
   readonly fraction: number | undefined
   /** How many loads of weights the stage has finished. */
   readonly loads: number
@@ -74,7 +74,7 @@ export function reachSteps(reached: Reached, part: number): Reached {
   return denoising.stage === stageOfPhase.denoising ? further(denoising, 1 - left(denoising) * (1 - part)) : denoising
 }
 
-/** The part of the current stage that its finished loads of weights leave. */
+/** The part of the current stage's bar that its finished loads of weights have not filled. */
 function left({ stage, loads }: Reached): number {
   return (1 - (stages[stage]?.weights ?? 0)) ** loads
 }

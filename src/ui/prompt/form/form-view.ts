@@ -15,11 +15,11 @@ import { asDType, asWeighting, dtypeNames, weightingNames, type PromptSettings }
 
 /** What a form reports when the user changes something. */
 export interface FormListeners {
-  /** Any field changed. */
+  /** Called when any field has changed. */
   readonly onEdit: () => void
-  /** Another model was chosen. */
+  /** Called when another model was chosen. */
   readonly onModelChange: () => void
-  /** Another type of weights, or another preview decoder, was chosen. */
+  /** Called when another type of weights or another preview decoder was chosen. */
   readonly onLoadingChange: () => void
 }
 
@@ -62,12 +62,14 @@ export class FormView {
     'Keep',
   )
   readonly #summary = h('span', { class: 'summary-text' })
-  /** Says which settings a distilled model or LoRA brings. */
+  /** Says which settings a distilled model or LoRA recommends. */
   readonly #published = h('p', { class: 'note', 'aria-live': 'polite' })
   readonly #settings: HTMLDetailsElement
   #info: PipelineInfo | undefined
   #lastSeed: number | undefined
-  /** The timesteps of a restored picture: they have no field. Other steps or another scheduler replace them. */
+  /**
+   * The timesteps of a restored picture, for which there is no field. They are cleared when the user changes the steps or the scheduler.
+   */
   #timesteps: readonly number[] | undefined
 
   constructor({ onEdit, onModelChange, onLoadingChange }: FormListeners) {
@@ -163,8 +165,8 @@ export class FormView {
   }
 
   /**
-   * The settings in the fields, or undefined if one is invalid. Those that the loaded model does not have are left out, and those that a distilled
-   * model needs take the place of empty fields.
+   * The settings in the fields, or undefined if one is invalid. Settings that the loaded model does not have are left out, and settings
+   * that a distilled model needs replace empty fields.
    */
   read(): PromptSettings | undefined {
     if (this.invalid.length > 0) return undefined
@@ -173,7 +175,7 @@ export class FormView {
     const { timesteps: usual, ...card } = this.#card
     const { guidanceScale, trueCfgScale, clipSkip, ...others } = { ...card, ...typed }
     const trueCfg = this.#trueCfgRow.hidden ? undefined : trueCfgScale
-    // The timesteps of a card belong to its number of steps and its scheduler.
+    // The recommended timesteps apply only to the recommended number of steps and scheduler.
     const isUsual = typed.numInferenceSteps === undefined && typed.scheduler === undefined
     const timesteps = this.#timesteps ?? (isUsual ? usual : undefined)
     const { strength } = this.startPicture
@@ -234,7 +236,7 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** Shows the defaults of the loaded model in the empty fields, and hides the fields that it does not have. */
+  /** Shows the defaults of the loaded model in the empty fields, and hides the fields that the model does not have. */
   setDefaults(info: PipelineInfo | undefined): void {
     this.#info = info
     this.startPicture.supported = info?.imageToImage ?? true
@@ -247,7 +249,9 @@ export class FormView {
     this.#drawSummary()
   }
 
-  /** Shows the negative prompt where it counts, and the true CFG scale to models that have it; before a model is loaded, only a scale that is set. */
+  /**
+   * Shows the negative prompt if it has an effect, and the true CFG scale if the model has it or, before a model is loaded, if it is set.
+   */
   #showGuidance(): void {
     const scale = this.#numbers.input('trueCfgScale').value.trim()
     const { takesNegativePrompt = true, guidance } = this.#info ?? {}
@@ -273,7 +277,7 @@ export class FormView {
    * says what it cancels.
    */
   setBusy(busy: boolean, wanted: boolean): void {
-    // The focus would be lost with the button that is hidden.
+    // If the focused button is hidden, the focus moves to the other button instead of being lost.
     const root = this.element.getRootNode()
     const focused = root instanceof ShadowRoot ? root.activeElement : null
     this.cancel.hidden = !busy
@@ -325,7 +329,7 @@ export class FormView {
     return written === '' ? this.#default(name) : written
   }
 
-  /** What the card of a distilled model, or of a LoRA that needs few steps, sets. */
+  /** The settings that the model card of a distilled model, or of a LoRA that needs few steps, recommends. */
   get #card(): ModelSettings {
     return settingsFor(this.model.value, this.loras.settings)?.settings ?? {}
   }
@@ -349,7 +353,7 @@ export class FormView {
     this.#published.hidden = published === undefined
   }
 
-  /** Writes the settings in one line, visible while the section is closed. */
+  /** Writes the settings in one line, which is visible while the section is closed. */
   #drawSummary(): void {
     this.#drawDefaults()
     this.#showGuidance()

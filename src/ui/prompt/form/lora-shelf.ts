@@ -13,7 +13,7 @@ export interface ListedLora extends LoraSetting {
 /** What a shelf reports. */
 export interface ShelfListeners {
   readonly onChange: () => void
-  /** A trigger word was chosen. */
+  /** Called when the user has chosen a trigger word. */
   readonly onWord: (word: string) => void
 }
 

@@ -27,7 +27,7 @@ export class ModelField {
   readonly #note = h('p', { class: 'note', id: 'model-note', 'aria-live': 'polite' })
   readonly #folder = h('button', { type: 'button' }, 'Folder…')
   readonly #file = h('button', { type: 'button', title: 'A checkpoint in one file: .safetensors or .gguf' }, 'File…')
-  /** Stays in memory: no field, link, picture or storage gets it. */
+  /** The access token. It stays in memory, and is not written to links, pictures or storage. */
   readonly #token = h('input', {
     id: 'model-token',
     type: 'password',
@@ -48,7 +48,7 @@ export class ModelField {
     ),
   )
   #options: readonly ModelOption[] = []
-  /** The plan of a model that is not listed, or loaded with other options. */
+  /** The plan of a model that is not in the list, or that is loaded with other options. */
   #planPreview = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 

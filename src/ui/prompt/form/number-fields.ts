@@ -92,7 +92,7 @@ export class NumberFields {
     this.#mark(name, 'error' in parsed ? parsed.error : '')
   }
 
-  /** Marks the fields that an error of the library is about: its details hold their values. */
+  /** Marks the fields that an error of the library is about: those whose names are keys of the error's details. */
   markFor(error: unknown): void {
     if (!isAquatintError(error)) return
     for (const name of fieldNames) if (Object.hasOwn(error.details, name)) this.#mark(name, error.message)

@@ -37,7 +37,7 @@ export function planWords({
   return `${download} ${picture} needs ${takes.join('; ')}.`
 }
 
-/** The bytes that stay on the disk, and the bytes that the load needs there, if they are not the downloaded ones. */
+/** The bytes that stay on the disk, and the bytes that the load needs there, if these numbers differ from the downloaded bytes. */
 function storageWords(downloadBytes: number, keptBytes: number, diskBytes: number): string {
   const [download, kept, disk] = [downloadBytes, keptBytes, diskBytes].map((bytes) => formatBytes(bytes))
   if (kept === download && disk === kept) return ''

@@ -57,13 +57,13 @@ export class ReferencePictures {
     this.#draw()
   }
 
-  /** The pictures in their order; none where the model takes none. */
+  /** The pictures in their order; none if the model takes none. */
   get value(): readonly Blob[] {
     return this.#supported === false ? [] : this.#pictures.map(({ file }) => file)
   }
 
   set value(files: readonly Blob[]) {
-    // Each thumbnail is used once, also where a picture is in the list twice.
+    // Use each thumbnail once, even if a picture is in the list twice.
     const left = [...this.#pictures]
     this.#pictures = files.slice(0, mostPictures).map((file) => {
       const at = left.findIndex((one) => one.file === file)
@@ -74,7 +74,10 @@ export class ReferencePictures {
     this.#onChange()
   }
 
-  /** Whether the model takes reference pictures; undefined until it is loaded. If not, they are kept for the next model that does. */
+  /**
+   * Whether the model takes reference pictures; undefined until it is loaded. If it takes none, the pictures are kept for the next model
+   * that does.
+   */
   set supported(supported: boolean | undefined) {
     this.#supported = supported
     this.#draw()

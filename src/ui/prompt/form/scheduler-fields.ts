@@ -1,4 +1,4 @@
-/** The fields for the scheduler: its class, and behind a summary the values of its config. */
+/** The fields for the scheduler: its class and, behind a summary that opens them, the values of its config. */
 
 import { h, setText } from '../../parts/dom.js'
 import {
@@ -69,7 +69,7 @@ export class SchedulerFields {
     for (const [name, field] of this.#choices) if (name in settings) field.value = settings[name] ?? ''
   }
 
-  /** Shows which values the fields have that are left at their default. */
+  /** Shows which values are used for the fields that the user leaves at their default. */
   showDefaults({ scheduler, ...config }: SchedulerSettings): void {
     showDefault(this.#scheduler, scheduler === undefined ? undefined : (schedulerNames[scheduler] ?? scheduler))
     for (const [name, field] of this.#choices) {

@@ -115,7 +115,7 @@ export class StartPicture {
     this.#draw()
   }
 
-  /** Whether the model can start from a picture. If not, a picture is kept for the next model that can. */
+  /** Whether the model can start from a picture. If it cannot, the picture is kept for the next model that can. */
   set supported(supported: boolean) {
     this.#supported = supported
     this.#draw()

@@ -66,7 +66,7 @@ async function startPixels(file: Blob, width: number, height: number): Promise<P
   const picture = await decodePicture(file)
   try {
     const context = new OffscreenCanvas(width, height).getContext('2d')
-    if (context === null) throw new InputError('image', 'The browser gives no canvas to draw the picture on.', { width, height })
+    if (context === null) throw new InputError('image', 'The browser has no 2d canvas to draw the picture on.', { width, height })
     drawCover(context, picture)
     const { data } = context.getImageData(0, 0, width, height)
     return { width, height, data }

@@ -11,7 +11,7 @@ export interface ListedWord {
 /** What a shelf reports. */
 export interface WordListeners {
   readonly onChange: () => void
-  /** A word was chosen. */
+  /** Called when the user has chosen a word. */
   readonly onWord: (word: string) => void
 }
 
