@@ -49,20 +49,22 @@ test.each<readonly [string, FamilyCase]>([
     const { pipeline, before, after } = await load(fixture, planned)
     const { imageToImage, ...options } = planned
     const { width = 0, height = 0 } = options
-    await pipeline.generate(item.prompt, {
-      ...caseOptions(item, pipeline.info.scheduler.className),
-      ...options,
-      // Skip-layer guidance runs in the first step too.
-      skipLayerGuidanceStart: -1,
-      ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
-    })
+    const generate = () =>
+      pipeline.generate(item.prompt, {
+        ...caseOptions(item, pipeline.info.scheduler.className),
+        ...options,
+        // Skip-layer guidance runs in the first step too.
+        skipLayerGuidanceStart: -1,
+        ...(imageToImage ? { image: imageOf(width, height), strength: 1 } : {}),
+      })
+    await generate()
     expect(after).toEqual([])
     const count = before.length
     expect(count).toBeGreaterThan(30)
 
     if (lora === undefined) return
     await pipeline.loadLoraWeights(servedAt(`lora/${lora}.safetensors`))
-    await pipeline.generate(item.prompt, caseOptions(item, pipeline.info.scheduler.className))
+    await generate()
     expect(after).toEqual([])
     expect(before.length).toBeGreaterThan(count)
   },
