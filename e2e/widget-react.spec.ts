@@ -63,7 +63,7 @@ test.describe('in a React page', () => {
     for (const [label, value] of Object.entries({ Width: size, Height: size, Steps: 2, Seed: 7 })) {
       await page.getByLabel(label, { exact: true }).fill(String(value))
     }
-    // The Cancel button of the guide's component, not of the box.
+    // The output of the guide's component, not one of the box's own.
     const said = page.locator('output:not([for])')
     const steps = page.evaluate(
       () =>

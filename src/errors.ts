@@ -46,7 +46,9 @@ export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
   override readonly name: string = 'AquatintError'
   /** The exact case, such as `shape-mismatch`. docs/errors.md lists every code. */
   readonly code: Code
-  /** The values involved, for programs; the message states the same in words. {@link DetailsByCode} has the names for some codes. */
+  /**
+   * The values involved, for programs; the message states the same in words. {@link DetailsByCode} lists the values' names for some codes.
+   */
   readonly details: DetailsOf<Code>
 
   static {

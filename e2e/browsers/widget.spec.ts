@@ -57,7 +57,7 @@ test('one script tag on another origin, under a strict policy, generates a pictu
         .replace(/^img-src .*\/favicon\.ico$/m, '')
         .trim()
     expect(await violations()).toBe('')
-    // The list of violations works: the policy refuses a picture of another site.
+    // The list of violations is not empty by accident: an image from another site, which the policy refuses, appears in it.
     await tab.evaluate((src) => document.body.append(Object.assign(new Image(), { src })), `${other.url}/plain`)
     await expect.poll(violations).toContain('img-src')
     const { isolated, adopted, sheets } = await tab.evaluate(

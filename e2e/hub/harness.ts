@@ -13,7 +13,7 @@ import type { HubServer, HubServerOptions } from '../hub-server/types.js'
 import type { FileProgress } from '../../src/hub/types.js'
 import type { Answer, Argument, HubMethods } from './methods.js'
 
-/** The hub in the worker of a page in some browser. */
+/** Calls the hub that runs in a page's worker, in any browser. */
 export interface HubCalls {
   call<M extends keyof HubMethods>(method: M, ...args: Argument<M>): Promise<Answer<M>>
   /** The error that a call fails with. */

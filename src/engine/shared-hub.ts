@@ -3,7 +3,7 @@
 import type { StorageError } from '../errors.js'
 import { Hub } from '../hub/hub.js'
 
-/** Opens the hub once, and reports failures of its storage to the current listeners. */
+/** Opens the hub once, and reports failures of its storage to the current listeners, and the last failure to later ones. */
 export class SharedHub {
   #hub: Promise<Hub> | undefined
   /** The last storage failure, for listeners that are added later. */

@@ -1,4 +1,7 @@
-/** For this folder's tests, in Node only: reads the calls of each component that the fixtures recorded, with inputs for this folder's graphs. */
+/**
+ * For this folder's tests, in Node only: reads the recorded calls of components from the fixtures, and converts their inputs to those of
+ * this folder's graphs.
+ */
 
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'

@@ -163,7 +163,11 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   readonly pooledOutput: string | null
   /** The width of the pooled prompt embeddings; null for encoders that have none. */
   readonly pooledWidth: number | null
-  /** Inputs besides `inputs_embeds` that the host computes from token ids, flat [batch, tokens]. @throws InputError `invalid-shape` */
+  /**
+   * The graph's inputs besides `inputs_embeds`. The host computes them from `inputIds`, the token ids of all texts in one flat list
+   * [batch · tokens].
+   * @throws InputError `invalid-shape`
+   */
   readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>
 }
 

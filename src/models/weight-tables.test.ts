@@ -66,7 +66,7 @@ describe.each(readdirSync(folder))('%s', (file) => {
             !/token_embedding|position_ids|^shared|embed_tokens|^lm_head|^x_pad_token|^pos_embed|^bn\.num_batches/.test(name),
         ),
     ).toEqual([])
-    // Both parts of an autoencoder may use a tensor.
+    // An autoencoder's encoder and decoder may use the same tensor, which counts once.
     const used = new Set(matched.graphs.flatMap((graph) => graph.stages.flatMap((stage) => Object.values(stage.weights))))
     expect(used.size + matched.unused.length).toBe(table.size)
   })

@@ -81,7 +81,10 @@ export interface WriteOptions {
   readonly sumsInParts?: boolean | undefined
   /** `component`: one program for everything; `block`: one stage for each block, and equal blocks share a program. */
   readonly granularity: 'component' | 'block'
-  /** Says, by parameter name, which Linear weights are quantized; if absent, none is. Their graphs use MatMulNBits. */
+  /**
+   * Says, by parameter name, which Linear weights are quantized; if absent, none is. A Linear with a quantized weight is written as
+   * MatMulNBits.
+   */
   readonly quantized?: QuantizedWeights | undefined
   /** The branches of adapters (LoRA and its relatives) beside each Linear and convolution; if absent, there are none. */
   readonly adapters?: Adapters | undefined

@@ -32,7 +32,7 @@ export interface FuseLoraOptions {
 
 /** Options of `loadTextualInversion`. */
 export interface LoadEmbeddingOptions {
-  /** The word for prompts. Default: the file's own; if it names none, the file's name. */
+  /** The word that stands for the embedding in prompts. Default: the file's own; if it names none, the file's name. */
   readonly token?: string | undefined
   /** The file in a repository. Default: `learned_embeds.safetensors`, or else its first safetensors file. */
   readonly weightName?: string | undefined

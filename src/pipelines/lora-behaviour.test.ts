@@ -1,4 +1,4 @@
-/** What loading, weighing and removing LoRAs does to a pipeline, besides the image. */
+/** What loading, weighting and removing LoRAs changes in a pipeline, apart from the images that it generates. */
 
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'

@@ -55,7 +55,7 @@ export interface Device {
 
 /** Options of {@link Device.prepare}. */
 export interface PrepareOptions {
-  /** The name in the memory account and in messages. */
+  /** The name under which the memory account and messages list it. */
   readonly owner: string
   /** The most bytes of buffers on the device while it compiles. */
   readonly maxBytes: number

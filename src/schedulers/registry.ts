@@ -85,7 +85,9 @@ export interface CreatedScheduler {
   readonly scheduler: Scheduler
   /** Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} has those without an effect. */
   readonly unexpectedKeys: readonly string[]
-  /** Config keys of other schedulers that this class does not have, with values that would change something in those. */
+  /**
+   * Config keys that this class does not have but other schedulers do, where the given value would change how those schedulers behave.
+   */
   readonly otherClassKeys: readonly string[]
 }
 

@@ -61,7 +61,7 @@ export interface TokenizerDefinition {
   readonly classNames: readonly string[]
   /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
   readonly readsSentencePiece: boolean
-  /** Whether the class has chats. Their template may be in `chat_template.jinja`. */
+  /** Whether the class has a chat template, which may be in `chat_template.jinja`. */
   readonly hasChats?: boolean
   /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
   new (files: TokenizerFiles): Tokenizer

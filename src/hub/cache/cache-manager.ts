@@ -158,7 +158,10 @@ export class CacheManager {
     return { chunks, bad }
   }
 
-  /** A model's complete files as Blobs, to save them elsewhere. No bytes are read until a Blob is. Files that are stored in part, and files made here, are left out. */
+  /**
+   * A model's complete files as Blobs, to save them elsewhere. Bytes are only read when a Blob is read. Files that are stored in part, and
+   * files made here, are left out.
+   */
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
     const files: { path: string; blob: Blob }[] = []
     for (const file of model.files) {

@@ -49,7 +49,7 @@ export class CachedSource implements ByteSource {
     return bytes
   }
 
-  /** Drops all Blobs, so that the browser can free the disk space of deleted chunks. Later reads get them from the store again. */
+  /** Drops all Blobs, so that the browser can free the disk space of deleted chunks. Later reads get Blobs from the store again. */
   releaseBlobs(): void {
     this.#keepsBlobs = false
     this.#blobs.fill(undefined)

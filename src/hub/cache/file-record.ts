@@ -52,7 +52,7 @@ export function asFileRecord(value: unknown): FileRecord | undefined {
   return record as FileRecord
 }
 
-/** Whether the whole file, or every chunk that callers chose of it, was stored. */
+/** Whether the whole file was stored, or all chunks of it that callers chose. */
 export function wasOpened(record: FileRecord | undefined): record is FileRecord {
   return record?.state === 'complete' || record?.chosen !== undefined
 }

@@ -132,7 +132,10 @@ export class ChunkWriter {
     return (await restoreRanges(joined, ranges, target, begin)) ? ranges : []
   }
 
-  /** Stores what has arrived of chunks when a download is aborted, for the next download. Does nothing if the browser cannot store the file. */
+  /**
+   * After a download was aborted or its connection failed, stores the parts of unfinished chunks that have arrived, so that the next
+   * download need not fetch them again. Does nothing during a repair, or if the browser cannot store the file.
+   */
   async keepParts(parts: readonly (ChunkPart & { readonly bytes: Uint8Array })[]): Promise<void> {
     const { key, size } = this.#file
     if (this.isRepairing || this.#store.isInMemory(key)) return

@@ -27,7 +27,7 @@ export function mayLackRanges(error: unknown, { location }: RemoteFile): boolean
 /** The piece is whole, and the rest of the answer is not needed. */
 class PieceReceived extends PassOn {}
 
-/** The most bytes before a piece that are received and dropped. */
+/** If an answer begins before the requested piece: the most bytes to receive and drop until the piece begins. */
 const mostSkipped = 1 << 20
 
 /** A request that the browser may queue may be silent for this many times `stallMs` before its first byte. */

@@ -128,7 +128,7 @@ function resnet(component: ComponentBuilder, name: string, hidden: ValueInfo, ch
   })).hidden
 }
 
-/** UNetMidBlock2D: resnet, attention, resnet. */
+/** UNetMidBlock2D: resnet, attention (if the config has it), resnet. */
 function midBlock(component: ComponentBuilder, name: string, hidden: ValueInfo, vae: KlSettings): ValueInfo {
   const channels = dimension(hidden, 1)
   const first = resnet(component, `${name}.resnets.0`, hidden, channels, vae)

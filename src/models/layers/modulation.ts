@@ -24,8 +24,8 @@ export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, fa
 }
 
 /**
- * {@link modulate} of a value that other operators read too. The value is the second operand of the product, so that a GPU writes it: a GPU may compute a first
- * operand and the product in one kernel, which writes the product alone (runtime/webgpu/kernels/joint-steps.ts).
+ * Like {@link modulate}, for a value that other operators read too. A GPU may compute a product and its first operand in one kernel, which
+ * writes only the product to memory (runtime/webgpu/kernels/joint-steps.ts). So the value is the second operand here.
  */
 export function modulateShared(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
   return add(graph, mul(graph, factor, x), shift)

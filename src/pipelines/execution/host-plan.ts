@@ -144,7 +144,7 @@ export class HostPlan {
     }
   }
 
-  /** Plans with less memory, as a step of the recovery says, after a network ran out of memory on `device`. */
+  /** Carries out a recovery step after a network ran out of memory on `device`: from now on, plans use less memory. */
   lower(step: RecoveryStep, error: unknown, network: Network, part: VaePart | undefined, device: Device, run: Run): void {
     if (isAquatintError(error)) this.#learn(error)
     if (step.action === 'tighten') {

@@ -110,7 +110,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     const steps = reference(options, captured)
     expect(data).toEqual(captured[`latents_${steps.length - 1}`]?.data)
     for (const [index, expected] of steps.entries()) {
-      // The bound is far below the values, so the comparison with it can fail.
+      // The permitted error is far below the values; otherwise the comparison on the next line could not fail.
       expect(Math.max(...expected.error)).toBeLessThan(1e-3 * Math.max(...expected.value.map(Math.abs)))
       expect(worstOf(captured[`latents_${index}`]!.data, expected)).toBeLessThanOrEqual(1)
     }

@@ -22,7 +22,10 @@ export function hasEnded({ end }: NonNullable<Guidance>, timestep: number): bool
   return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end
 }
 
-/** uncond + scale · (text − uncond) as a sum for a scheduler's step. `prediction` holds the unconditional half first, of `size` values. */
+/**
+ * uncond + scale · (text − uncond) as a sum for a scheduler's step. `prediction` holds two halves of `size` values each: first the
+ * unconditional one, then the text's.
+ */
 export function guidedParts(prediction: DeviceTensor, size: number, scale: number): readonly Part<DeviceTensor>[] {
   return [
     { value: prediction, scale: 1 - scale },

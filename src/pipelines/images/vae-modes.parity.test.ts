@@ -1,4 +1,7 @@
-/** Compares whole pipelines on the CPU, whose autoencoder works in tiles or image by image, with diffusers' `enable_tiling` and `enable_slicing`. */
+/**
+ * Compares pipelines whose autoencoder works in tiles or image by image with diffusers' `enable_tiling` and `enable_slicing`: whole
+ * pipelines, on the CPU.
+ */
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'

@@ -100,7 +100,7 @@ export async function findPipeline<T, Spec extends PipelineSpec>(
     }
     return await work({ layout, spec, placing, run, open, store, hub, close, onClose, onPreparation })
   } catch (error) {
-    // The pipeline cannot run without this part, so the downloads of the others end too.
+    // The pipeline cannot run without the part that failed, so this also ends the downloads of the other parts.
     failing.abort(error)
     // The cached listing of a broken repository must not be used after its author has repaired it.
     if (blamesRepository(error)) await Promise.all(opened.map((repository) => repository.revalidateOnNextOpen()))

@@ -158,8 +158,9 @@ export function weightsOnly(needs: ComponentNeeds, way: RunNeeds | undefined = n
 }
 
 /**
- * Bytes that stay on a device besides the network that runs: {@link heldBytes} on the denoiser's device, the latents on a device with the
- * autoencoder alone, nothing on the CPU, whose account counts weights only. `needs` are those of the networks on the device.
+ * Bytes that stay on a device besides the network that runs: {@link heldBytes} on the denoiser's device; two copies of the latents on a
+ * device that has the autoencoder's decoder but not the denoiser; otherwise nothing. Also nothing on the CPU, whose account counts weights
+ * only. `needs` are those of the networks on the device.
  */
 export function heldOn(
   { device, networks, size }: Pick<NeedsRequest, 'device' | 'networks' | 'size'>,

@@ -49,8 +49,8 @@ export function checkChunks(chunks: number): void {
 }
 
 /**
- * AUTOMATIC1111's rule: a token's hidden state is multiplied by its weight, then the whole chunk by one factor, so that its mean stays. A text
- * shorter than others in the call is filled up with chunks without text.
+ * AUTOMATIC1111's rule: a token's hidden state is multiplied by its weight, then the whole chunk by one factor, so that the chunk's mean
+ * stays the same. A text shorter than others in the call is filled up with chunks without text.
  */
 async function encodeChunks(text: string, { words, length, encode, weighting }: WeightedCall): Promise<Encoded> {
   const own = chunkTokens(text, words, length)

@@ -56,7 +56,8 @@ export class TCDScheduler extends BaseScheduler<typeof spec> {
     const previous = this.timesteps[place + 1] ?? 0
     const alpha = at(this.#alphas, this.timesteps[index] ?? 0)
     const alphaPrevious = at(this.#alphas, previous)
-    // The step goes to timestep s without noise, and from there back to the previous timestep by adding noise.
+    // Without adding noise, the step goes to timestep floor((1 − eta) · previous), the paper's s. From there it goes back to the previous
+    // timestep by adding noise.
     const alphaNoised = at(this.#alphas, Math.floor(fround(fround(1 - eta) * previous)))
     const rootAlpha = fround(sqrt(alpha))
     const rootBeta = fround(sqrt(fround(1 - alpha)))

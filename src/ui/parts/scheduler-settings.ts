@@ -102,7 +102,7 @@ export type SchedulerSettings = { readonly scheduler?: string | undefined } & {
 /** The config that each choice sets, by diffusers' keys. */
 const configs: Readonly<Record<ChoiceName, (value: string) => Readonly<Record<string, unknown>>>> = {
   timestepSpacing: (value) => ({ timestep_spacing: value }),
-  // At most one of the three may be true, and the model's own config can have one.
+  // Sets all three keys, because at most one may be true and the model's own config may already set another.
   sigmaSchedule: (value) =>
     Object.fromEntries(['karras', 'exponential', 'beta'].map((name) => [`use_${name}_sigmas`, name === value])),
   algorithm: (value) => ({ algorithm_type: value }),

@@ -31,7 +31,11 @@ function adapterName({ source, file }: ListedLora): string {
 /** Boxes that share a pipeline take turns: the LoRAs of one must stay until its picture has been generated. */
 const turns = new WeakMap<DiffusionPipeline, Mutex>()
 
-/** Runs a task while the pipeline has exactly these LoRAs and words. @throws as `DiffusionPipeline.loadLoraWeights`, `loadTextualInversion`, and what the task throws */
+/**
+ * Runs a task while the pipeline has exactly these LoRAs and words; words that the page itself loaded stay until a box has words of its
+ * own.
+ * @throws as `DiffusionPipeline.loadLoraWeights`, `loadTextualInversion`, and what the task throws
+ */
 export function withAdapters<T>(
   pipeline: DiffusionPipeline,
   { loras, words }: WantedAdapters,

@@ -150,7 +150,8 @@ test.each([30, 200])('norms of numbers around %d are exact', async (mean) => {
     inputs: {
       image: around(mean, [2, 8, 320], 1),
       rows: around(mean, [16, 320], 2),
-      // The sum of this number and a row's number is exact in float16, because it is nearer to 0 than the row's number.
+      // Adding −2 to a row's number is exact in float16: the sum is nearer to 0 than the row's number, and float16 is at least as fine
+      // there.
       skip: { ...randomTensor([16, 320], 3), data: Float32Array.from({ length: 16 * 320 }, () => -2) },
       weight: randomTensor([320], 4),
       bias: randomTensor([320], 5),

@@ -36,7 +36,7 @@ export const normalizations: readonly KernelEdits[] = [
     /y\[global_idx\]=(0\.5 \* a \* \(1\.0 \+ erf_v\(.+\)\)|a \* \(0\.5 \+ 0\.5 \* tanh_v\(.+\)\));/g,
   ),
   {
-    // onnxruntime runs one thread for 4 elements of the result.
+    // In onnxruntime, each thread computes 4 elements of the result.
     label: 'BiasSplitGelu',
     bindings: [['x', 'bias', 'output']],
     edits: [
@@ -103,7 +103,8 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs one thread for 1, 2 or 4 elements. NormStatistics binds the float32 buffer that ComputeChannelScaleShift has filled.
+    // In onnxruntime, each thread computes 1, 2 or 4 elements. As `channel_scale_shift`, NormStatistics binds the float32 buffer that
+    // ComputeChannelScaleShift has filled.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
     edits: [
