@@ -1,6 +1,6 @@
 /**
- * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), and as a ratio to one denoising step
- * on the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator that is running.
+ * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), in milliseconds and in denoising
+ * steps of the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator that is running.
  */
 
 import { chromium, type Page } from '@playwright/test'
@@ -11,7 +11,7 @@ import { startFolder } from '../e2e/ui/site-server.js'
 const model = 'fixtures/tiny-sd15'
 const rounds = 5
 
-/** The phases in which a generation is cancelled: those that `status` events name, and `weights`, while weights are read. */
+/** The phases in which a generation is cancelled. In `weights`, weights are read; `status` events name the other phases. */
 const moments = ['encoding', 'weights', 'denoising', 'decoding'] as const
 
 export async function main(): Promise<void> {
@@ -72,7 +72,7 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
 
 /** Milliseconds from the call of `cancel()`. */
 interface Times {
-  /** Until the box is ready. */
+  /** Milliseconds until the box is ready. */
   readonly ready: number
   /** Milliseconds until the worker, which has left the cancelled generation, begins the next one. */
   readonly next: number

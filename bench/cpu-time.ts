@@ -1,6 +1,6 @@
 /**
- * Measures the CPU seconds of the processes that this process has started. On a software adapter they show what a run costs, even while
- * other programs use the machine. Linux only.
+ * Measures the CPU seconds of the processes that this process has started. On a software adapter, CPU seconds show what a
+ * run costs, even while other programs use the machine. Linux only.
  */
 
 import { readdirSync, readFileSync } from 'node:fs'

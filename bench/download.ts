@@ -1,9 +1,10 @@
 /**
- * `npm run bench:download [-- --mebibytes N --cap MB/s --line MB/s]`: downloads one file from one server with Aquatint and with other
- * libraries, in one run: with a server that caps each stream, over a line that all streams share, and without a limit. Only Aquatint verifies and stores what it downloads; the others' bytes go to memory
- * (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a limit, two more rows show what bounds Aquatint in
- * this browser: fetching and storing the same chunks without verifying them, and only hashing as many bytes. On Linux, the benchmark also reports the browser's CPU
- * seconds, which depend less on other work of the machine than elapsed time does.
+ * `npm run bench:download [-- --mebibytes N --cap MB/s --line MB/s]`: compares Aquatint's download of one file with those by other tools.
+ * The server caps each stream, or all streams share a line, or there is no limit. Only Aquatint verifies and stores what it
+ * downloads; the other tools write to memory (fetch, @huggingface/hub), the Cache API (transformers.js) or a file (curl). Without a limit,
+ * two more rows show what bounds Aquatint in this browser: the first fetches and stores the same chunks without verifying them, and the second
+ * only hashes the same number of bytes. On Linux, the benchmark also reports the browser's CPU seconds. Other work of the machine changes
+ * CPU seconds less than elapsed time.
  */
 
 import { spawn } from 'node:child_process'

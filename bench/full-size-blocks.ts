@@ -2,9 +2,9 @@
  * `node scripts/run.mjs bench/full-size-blocks.ts [--model t5-xxl|qwen3-4b|flux2-klein-4b] [--blocks N] [--dtype q8|q4] [--max-memory SIZE] [--tokens N] [--runs N]`
  *
  * Runs a published network of many blocks at its real dimensions, with random float16 weights in shards, in headless Chromium, block by
- * block within a budget. The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. It
- * runs the 35 layers of Qwen3-4B that Z-Image uses, or with `--blocks 27` those that FLUX.2-klein uses. Takes minutes and up to 13 GB of
- * disk; it is not part of `npm test`.
+ * block within a budget. The shards are downloaded from the Hub look-alike and quantized while they stream through the browser's cache. Of
+ * Qwen3-4B it runs the 35 layers that Z-Image uses; `--blocks 27` runs the 27 layers that FLUX.2-klein uses. Takes minutes and up to 13 GB
+ * of disk; it is not part of `npm test`.
  */
 
 import { parseArgs } from 'node:util'
@@ -18,12 +18,12 @@ import { virtualCheckpoint } from './quantize/virtual-checkpoint.js'
 
 interface Model {
   readonly table: string
-  /** The component's name, and the file name that its library uses. */
+  /** The component's name, and the beginning of its weight files' names. */
   readonly name: string
   readonly base: 'model' | 'diffusion_pytorch_model'
   /** The prefixes of the blocks' names, each with the keys of the config that say how many such blocks there are. */
   readonly blocks: Readonly<Record<string, readonly string[]>>
-  /** The most blocks of a kind that the pipeline runs. */
+  /** The pipeline runs at most this many blocks of each kind. */
   readonly most: number
   /** Tensors that the graph does not read. */
   readonly left?: RegExp

@@ -2,10 +2,12 @@
  * `npm run bench:gpu [-- --pack-only] [-- --tiny] [-- --accuracy] [-- --minutes N] [-- --python PATH]`
  * `npm run bench:gpu -- --accuracy --browser firefox [--latents N] [--tokens N] [--only NAME]`
  *
- * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a Vulkan driver.
- * The folder runs elsewhere with `sh run.sh`; without `--pack-only`, it runs here afterwards with the other options. bench/gpu/run.ts lists them.
- * With `--browser`, nothing is packed: a browser compares float16 with PyTorch, also on a machine without a GPU. Rounding depends on the widths of a network and not on the size of
- * its picture, so few latents and tokens are enough: with `--latents 8 --tokens 16`, each network takes minutes on two idle cores.
+ * Packs the GPU benchmark into dist/gpu-bench: the library, onnxruntime-web, WebGPU for Node and Node itself, for any Linux on x86-64 with a
+ * Vulkan driver. `sh run.sh` in this folder runs the benchmark on any such machine. Without `--pack-only`, the benchmark also runs here, with
+ * the other options, which bench/gpu/run.ts lists.
+ * With `--browser`, nothing is packed: a browser compares float16 with PyTorch, also on a machine without a GPU. Rounding depends on the widths
+ * of a network and not on the size of its picture, so few latents and tokens are enough: with `--latents 8 --tokens 16`, each network takes
+ * minutes on two idle cores.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -46,7 +48,7 @@ export async function packLibrary(folder: string): Promise<void> {
     root,
     configFile: false,
     logLevel: 'error',
-    // Where the script runs, nothing else is installed.
+    // Other packages are bundled, because nothing is installed where the script runs.
     ssr: { noExternal: true, external: ['onnxruntime-web'] },
     build: {
       outDir: `${folder}/bench/gpu`,

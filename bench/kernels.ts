@@ -1,9 +1,11 @@
 /**
- * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--times] [--lora] [--browser firefox]`: counts the kernels that a run dispatches on the GPU device,
- * and the bytes of the buffers bound to them, by kernel, for Aquatint's graphs and for an ONNX file of the network that is named (bench/kernels/export.py writes one).
- * Then both run in turn, every other round in reverse order, for the seconds and the browser's CPU seconds of a run on the software adapter of headless Chromium or Firefox. `--empty` counts only: the
- * kernels do nothing, which takes seconds instead of minutes. `--times` gives each dispatch a pass with timestamps of the device, for the time of each kernel.
- * `--lora` counts the dispatches of a step without a LoRA, with one of rank 32 for all Linear layers as branches, and with it fused into the weights.
+ * `npm run bench:kernels [-- --network NAME] [--export FILE.onnx] [--rounds N] [--empty] [--times] [--lora] [--browser firefox]`: counts the
+ * kernels that a run dispatches on the GPU device, and the bytes of the buffers bound to them, by kernel. Counts them for Aquatint's graphs and
+ * for an ONNX file of the network that is named (bench/kernels/export.py writes one). With such a file, it then measures the seconds and the
+ * browser's CPU seconds of a run, on the software adapter of headless Chromium or Firefox. For this the graph and the file run in turn, every
+ * other round in reverse order. `--empty` counts only: the kernels do nothing, which takes seconds instead of minutes. `--times` measures the
+ * time of each kernel: each dispatch gets a pass with timestamps of the device. `--lora` counts the dispatches of a step in three forms: without
+ * a LoRA, with branches for a LoRA of rank 32 on all Linear layers, and with this LoRA fused into the weights.
  */
 
 import { createReadStream, readFileSync } from 'node:fs'
@@ -89,7 +91,7 @@ function call<Result>(page: Tab, name: string, of: CountedNetwork | string | nul
   )
 }
 
-/** Runs Aquatint's graph and the ONNX file in turn, for the seconds of a run and the CPU seconds that the browser takes for it. */
+/** Runs Aquatint's graph and the ONNX file in turn, and prints the seconds and the browser's CPU seconds of their runs. */
 async function time(page: Tab, rounds: number): Promise<void> {
   const times = { own: [] as Times[], export: [] as Times[] }
   for (let round = 0; round < rounds; round++)

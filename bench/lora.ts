@@ -1,7 +1,8 @@
 /**
- * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 beside all Linear layers of a UNet adds to a run, what the same branches with DoRA's magnitudes
- * add, and what the LoRA costs if it is fused into the weights. Four networks run alternately in one process on `wasm`; the figures are milliseconds of CPU time, the least of the rounds, so that other processes
- * disturb them little. Also counts the operators of the graphs. `npm run bench:kernels -- --lora` counts the dispatches on a GPU.
+ * `npm run bench:lora [-- --rounds N]`: what a LoRA of rank 32 adds to a run of a UNet. Compares the UNet without a LoRA, with branches for a
+ * LoRA beside all Linear layers, with branches that also have DoRA's magnitudes, and with the LoRA fused into the weights. The four networks
+ * run alternately in one process on `wasm`. The figures are milliseconds of CPU time, the least of the rounds, so that other processes disturb
+ * them little. Also counts the operators of the graphs. `npm run bench:kernels -- --lora` counts the dispatches on a GPU.
  */
 
 import { parseArgs } from 'node:util'
@@ -105,7 +106,7 @@ function fields(bytes: Uint8Array): { readonly field: number; readonly bytes: Ui
   return found
 }
 
-/** A row of the table: what is counted, the network without branches, and the others with their ratios. */
+/** A row of the table: the quantity, its value without a LoRA, and for each other network the value and its ratio to the first. */
 function row(what: string, base: number, values: readonly number[]): string {
   const cells = values.flatMap((value) => [value.toFixed(0), (value / base).toFixed(2)])
   return `| ${[what, base.toFixed(0), ...cells].join(' | ')} |`

@@ -1,8 +1,8 @@
 /**
- * Measures the error of q8 and q4. First, for every fixture, compares the images and the first noise predictions of its cases with those of
- * float16 weights, on the CPU, which computes in float32: in q8, in an earlier q4 (with scales from the range of each block, and no list of
- * sensitive weights for each class), and in q4. Then measures the error of each quantized tensor of full-size models, with random weights
- * in the published shapes. `--write` writes the first table to docs/quantization.md.
+ * Measures the error of q8 and q4. First runs the cases of every fixture on the CPU, which computes in float32, with weights in float16, q8,
+ * an earlier q4 and q4. Compares the images and the first noise predictions with the results of float16 weights. The earlier q4 took scales
+ * from the range of each block, and had no list of sensitive weights for each class. Then measures the error of each quantized tensor of
+ * full-size models, with random weights in the published shapes. `--write` writes the first table to docs/quantization.md.
  *
  *     node scripts/run.mjs bench/quantization-quality.ts [--fixtures [--write] | --weights]
  */
@@ -177,7 +177,7 @@ async function results(
 interface Compared {
   /** The mean PSNR of the images, in dB. */
   readonly image: number
-  /** The root mean square error of the first noise prediction, relative to its root mean square: the mean of the cases. */
+  /** The root mean square error of the first noise prediction, divided by the prediction's root mean square: the mean of the cases. */
   readonly noise: number
 }
 

@@ -177,7 +177,7 @@ export async function main(args: readonly string[]): Promise<void> {
   const { className, shapes } = readTable(file)
   const { sensitive } = networkDefinition(className)
   const linear = shapes.filter(([name, shape]) => isQuantizable({ name, shape, dtype: 'F16' }, { bits: 4, sensitive }))
-  // The Linear weights of about one block: the first 200 million.
+  // About one block: the first Linear weights that have at most 200 million parameters together.
   let count = 0
   const block = linear.filter(([, shape]) => (count += elementCount(shape)) <= 2e8)
   const type = 'F16'

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:step [-- --rounds N]`: compares a denoising step whose latents stay on the device with one that reads the prediction back, guides
- * and steps on the host, and uploads the result. Both run on WebGPU in headless Chromium, in one run. Also reports the bytes that each reads back.
+ * `npm run bench:step [-- --rounds N]`: compares two kinds of denoising steps. In the first, the latents stay on the device. The second reads
+ * the prediction back, applies guidance and the scheduler on the host, and uploads the result. Both run on WebGPU in headless Chromium, in one
+ * run. Also reports the bytes that each kind reads back.
  */
 
 import { parseArgs } from 'node:util'

@@ -50,7 +50,7 @@ async function measure(forms: Readonly<Record<string, Timed>>): Promise<string[]
   return Object.entries(least).map(([name, time]) => `${name} ${time.toFixed(2)}`)
 }
 
-/** Makes the tokens of each head rows: [batch, tokens, heads · size] → [batch, heads, tokens, size], or with `keys` [batch, heads, size, tokens]. */
+/** Splits tokens into heads: [batch, tokens, heads · size] → [batch, heads, tokens, size], or with `keys` [batch, heads, size, tokens]. */
 function heads(graph: GraphBuilder, x: ValueInfo, count: number, keys = false): ValueInfo {
   const [batch = 1, tokens = 1, width = 1] = x.dims
   return transpose(graph, reshape(graph, x, [batch, tokens, count, width / count]), keys ? [0, 2, 3, 1] : [0, 2, 1, 3])

@@ -19,9 +19,9 @@ export interface ComponentContents {
   readonly library: string
   readonly files: ComponentFiles
   readonly config: JsonObject | null
-  /** The library whose names for weight files the component uses. */
+  /** The library that saved the component. It decides the names of the weight files. */
   readonly weightLibrary: WeightLibrary
-  /** Null for components without weights (schedulers, tokenizers), and where `faults` say why they cannot be read. */
+  /** Null for components without weights (schedulers, tokenizers), and if the weight files cannot be chosen (`faults` say why). */
   readonly weights: ComponentWeights | null
   /** The faults of its config and its weight files. The other components are listed in spite of a faulty one. */
   readonly faults: readonly AquatintError[]
@@ -42,7 +42,7 @@ export function isWeightFile(path: string): boolean {
   )
 }
 
-/** Returns the error where the files of a component caused it; throws every other error (of the network, an abort). */
+/** Returns an error that the files of a component caused; throws every other error, such as a network error or an abort. */
 export function faultOf(error: unknown): AquatintError {
   const ofItsFiles =
     isAquatintError(error) && (error.name !== 'HubError' || error.code === 'file-not-found' || error.code === 'file-too-large')
@@ -99,7 +99,8 @@ async function readComponent(
         return null
       })
     : null
-  // For a class of a pipeline's own module (the safety checker), the config, or else the file names, show which library saved it.
+  // For a class of a pipeline's own module (the safety checker), the config shows which library saved it. Without a config, the names of the
+  // weight files show it.
   const known = library === 'diffusers' || library === 'transformers' ? library : null
   const isNamedByDiffusers = config === null && paths.some((path) => path.startsWith(`${prefix}diffusion_pytorch_model.`))
   const weightLibrary: WeightLibrary =

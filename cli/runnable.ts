@@ -60,7 +60,7 @@ export interface Verdict {
 }
 
 /**
- * Loads a checkpoint of one of the classes `known` as `fromPretrained` does, but only the headers of its weights, and continues after
+ * Loads a checkpoint of one of the classes `known` as `fromPretrained` does, but reads only the headers of its weights, and continues after
  * errors.
  * @throws HubError of the network, AbortError
  */

@@ -1,7 +1,7 @@
 /**
  * The bundled model draws in the browser what it draws in diffusers: for the same prompts and seeds, the same judge names the same
- * subjects and backgrounds. Without options this runs one prompt of the evaluation, because Node tests compare the tensors of this model's pictures.
- * `npm run evaluate` runs all 255 prompts, and prints the shares.
+ * subjects and backgrounds. By default this runs only one prompt of the evaluation. This is enough, because Node tests compare the tensors of
+ * this model's pictures. `npm run evaluate` runs all 255 prompts, and prints the shares.
  */
 import { readFileSync } from 'node:fs'
 import { expect, test, type Page } from '@playwright/test'

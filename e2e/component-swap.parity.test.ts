@@ -1,4 +1,7 @@
-/** Components taken from other repositories, over HTTP from the Hub look-alike in Node on the CPU, a sharded UNet among them (docs/models.md). */
+/**
+ * Loads pipelines with components from other repositories, such as a sharded UNet (docs/models.md), over HTTP from the Hub look-alike. Runs in
+ * Node on the CPU.
+ */
 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

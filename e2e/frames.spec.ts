@@ -33,7 +33,7 @@ test('a frame that is sandboxed without allow-forms makes a picture by a click a
 
 /** Policies of a page with the tag, and the words that the tag shows after Generate is pressed. */
 const policies = [
-  // This policy is the first, before a model is cached: a cached model is loaded without any request that the policy could refuse.
+  // This policy is tested first. Later the model is cached, and its load makes no request that the policy could refuse.
   [`connect-src ${site}`, /Content-Security-Policy of the page does not allow connections to http:.*connect-src/],
   ["require-trusted-types-for 'script'; trusted-types aquatint", /^Done in /],
   // This policy trusts scripts by a nonce, and the scripts that they load. The page is cross-origin isolated, too.

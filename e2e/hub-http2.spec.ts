@@ -1,6 +1,6 @@
 /**
- * Promises 1 and 4 of docs/downloads.md over HTTP/2: if it is faster, more requests run at once than a browser opens HTTP/1.1 connections;
- * and a tab that dies still has at most six chunks in flight.
+ * Promises 1 and 4 of docs/downloads.md over HTTP/2. If it makes the download faster, more than six requests run at once; over HTTP/1.1, a
+ * browser opens at most six connections. A tab that dies still has at most six chunks in flight.
  */
 
 import { execFileSync } from 'node:child_process'

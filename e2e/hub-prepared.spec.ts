@@ -30,7 +30,7 @@ for (const [from, to] of [
     server,
     hub,
   }) => {
-    // Every upper half is combined with every lower half (65,536 times 12 values of four bytes), and half of the values follow once more.
+    // A file in F32 has every upper half with every lower half (65,536 × 12 values), and then the first half of these values again.
     const bytes = everyPattern(from === 'F32' ? 4 : 2, 4.5 * mebibyte)
     const expected = referenceCast(bytes, from, to)
     const name = `prepared ${to}`

@@ -160,7 +160,7 @@ test('nothing is animated for users who prefer reduced motion', async ({ page, s
   await expect.poll(moving).toBe(0)
 })
 
-/** Records the layout shifts of the page, whose notes about the machine arrive late, as on a slow machine. */
+/** Records the layout shifts of the page. Delays the adapter, so that the notes about the machine appear late, as on a slow machine. */
 function recordShifts(): void {
   const shifts: { value: number; what: string }[] = []
   Object.assign(window, { shifts })
@@ -199,7 +199,8 @@ test('nothing jumps through two pictures, and nothing is wider than the window',
       await generate(page, 'a blue boat')
       await expect(page.getByRole('button', { name: 'Open: a blue boat' })).toBeVisible()
       const shifts = await page.evaluate(() => Reflect.get(window, 'shifts') as { value: number; what: string }[])
-      // Layout shifts of 0.001 are allowed, a hundredth of what counts as good: the text of a button whose width changes moves as much.
+      // A button whose width changes moves its text. This is a layout shift of up to 0.001, a hundredth of what counts as good, so it is
+      // allowed.
       expect(shifts.filter(({ value }) => value > 0.001)).toEqual([])
       expect(await overflow(page)).toBeLessThanOrEqual(0)
       // The storage is cleared, so the next visit finds neither pictures nor models.

@@ -55,7 +55,7 @@ test('invalid fields are marked when they are left and named in the message, whi
   await page.getByLabel('Prompt', { exact: true }).fill('')
   await generate.click()
   const made = nextEvent(page, 'image')
-  /** For each task in which steps reached the page, their number. */
+  /** The number of `step` events in each task that had any. */
   const together = page.evaluate(
     () =>
       new Promise<readonly number[]>((resolve) => {

@@ -94,7 +94,7 @@ test('the page and its panel describe each kind of machine', async ({ context })
   await machine('with WebGPU in pages but not in workers, where models run, the page says so', async (page) => {
     await withAdapter(page, ['shader-f16'])
     await page.addInitScript(() => {
-      // Only the worker that the page asks for WebGPU has a blob as its script; the test replaces its answer.
+      // The page asks a worker whether workers have WebGPU. No other worker has a blob as its script; the test replaces this worker's answer.
       const answer = URL.createObjectURL(new Blob(['postMessage(false)'], { type: 'text/javascript' }))
       const { Worker } = window
       window.Worker = class extends Worker {

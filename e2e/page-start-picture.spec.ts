@@ -60,7 +60,7 @@ test('a run starts from a picked picture, the strength changes the result, and R
   await page.getByRole('button', { name: 'Remove the picture to start from' }).click()
   await generate(page, 'a red apple')
   expect(await pixels(page)).toEqual(fromWords)
-  // The gallery shows a picture once it has stored it, the newest first.
+  // The gallery shows pictures that are stored, the newest first.
   const kept = page.getByRole('button', { name: 'Open: a red apple' })
   await expect(kept).toHaveCount(5)
   await kept.nth(1).click()
@@ -71,7 +71,7 @@ test('a run starts from a picked picture, the strength changes the result, and R
   expect(await pixels(page)).toEqual(half)
 
   await test.step('a strength that leaves no step is rejected with a message', async () => {
-    // The model's own scheduler, PNDM, has one timestep more, which runs at any strength.
+    // PNDM, the model's own scheduler, has one timestep more, which runs at any strength. So this test uses DDIM.
     await page.evaluate(() => {
       const box = document.querySelector('aquatint-prompt')
       if (box !== null) box.settings = { ...box.settings, scheduler: 'DDIMScheduler' }

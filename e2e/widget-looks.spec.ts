@@ -1,7 +1,7 @@
 /**
  * The prompt box looks the same in every built form: the site, the tag that loads the site's `element.js`, the package in the build of a
- * consumer, and the frame (docs/embedding.md). Compared are the computed colours, borders, fonts and sizes of its parts, in light and in
- * dark, in pages with and without `color-scheme`.
+ * consumer, and the frame (docs/embedding.md). The test compares the computed colours, borders, fonts and sizes of the box's parts, in light
+ * and in dark, in pages with and without `color-scheme`.
  */
 
 import type { Frame, Page } from '@playwright/test'

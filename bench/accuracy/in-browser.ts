@@ -1,4 +1,7 @@
-/** Compares float16 with PyTorch in a browser, for machines without a GPU: Firefox on Mesa's lavapipe has float16, and Dawn needs a newer Mesa. */
+/**
+ * Compares float16 with PyTorch in a browser, for machines without a GPU. By default this is Firefox: it has float16 on Mesa's lavapipe,
+ * where Dawn needs a newer Mesa.
+ */
 
 import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +13,7 @@ import { accuracyOptions, compareWithPyTorch } from '../gpu/accuracy.js'
 import type { PageRequest } from './page.js'
 import { judgedPath } from './served-folder.js'
 
-/** Compares the networks that the options choose. Returns 1 if one of them was not measured, or is outside the bound. */
+/** Compares the networks that the options choose. Returns 1 if a network was not measured, or its error is outside the bound. */
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],

@@ -1,6 +1,6 @@
 /**
- * The page of `npm run bench:gpu -- --accuracy --browser firefox`: runs the network in a folder of the server, and compares its result with
- * PyTorch's.
+ * The page of `npm run bench:gpu -- --accuracy --browser firefox`: runs a network whose files the server has, and compares the network's
+ * result with PyTorch's.
  */
 
 import type { ByteRange, ByteSource, Repository } from '../../src/hub/types.js'

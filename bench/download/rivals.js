@@ -4,7 +4,7 @@ import { downloadFile } from 'virtual:hub'
 import { env } from 'virtual:transformers-env'
 import { getModelFile } from 'virtual:transformers'
 
-/** Reads a body to its end and counts it. */
+/** Reads a body to its end and counts its bytes. */
 async function drain(stream) {
   const reader = stream.getReader()
   let bytes = 0

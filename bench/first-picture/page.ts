@@ -12,7 +12,7 @@ export interface StartRequest {
 
 /** Milliseconds that the first step waits for, and the kernels that were compiled. */
 export interface Start {
-  /** Milliseconds until the pipeline is loaded, with its weights in the cache. */
+  /** Milliseconds until the pipeline is loaded and its weights are in the cache. */
   readonly download: number
   /** Milliseconds to upload the networks that the first step needs from the cache to the GPU. */
   readonly upload: number

@@ -13,7 +13,10 @@ import { benchBrowser, withBenchPage, type BenchBrowser } from '../browser-page.
 import type { Start, StartRequest } from './page.js'
 
 const id = 'owner/model'
-/** The default model. It is small and has three text encoders: a start takes seconds on a software adapter, and minutes for a model with larger pictures. */
+/**
+ * The default model. It has three text encoders, but is small: on a software adapter a start takes seconds. With a model for larger pictures, it
+ * takes minutes.
+ */
 const tiny = 'fixtures/tiny-sd3/repo'
 
 const options = {
@@ -53,7 +56,7 @@ export async function main(args: readonly string[]): Promise<void> {
   print(starts)
 }
 
-/** A start with an empty cache, and one after the page was loaded again. */
+/** A start with an empty cache, and a second start after a reload of the page. */
 async function bothStarts(browser: BenchBrowser, { url }: HubServer, prepares: boolean): Promise<readonly [Start, Start]> {
   const made: Start[] = []
   await withBenchPage({ path: 'bench/first-picture/index.html', ready: 'start', browser }, async (tab) => {

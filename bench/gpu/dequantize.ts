@@ -13,7 +13,10 @@ import type { QuantizationName } from '../../src/pipelines/types.js'
 import { float16ToFloat32 } from '../../src/util/half.js'
 import { readNetwork } from './read-network.js'
 
-/** Writes `dequantized-….safetensors`: the weights of the folder's network that are quantized, as the float32 numbers that their codes stand for. */
+/**
+ * Quantizes the network in the folder and writes `dequantized-….safetensors`: the quantized weights, as the float32 numbers that their codes
+ * stand for.
+ */
 export async function writeDequantized(folder: string, quantization: QuantizationName): Promise<void> {
   const repository = new DiskRepository(folder)
   const file = await open(`${folder}/dequantized-${quantization}.safetensors`, 'w')

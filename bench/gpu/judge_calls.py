@@ -1,8 +1,8 @@
 """The calls that judge.py makes: one for each class of diffusers and transformers.
 
 Each function gets the class's config, the module, the edge of the latents and the tokens of the prompt. It returns a function that runs a
-module in the module's own type, and the inputs by the names of Aquatint's graph. The inputs that the host computes are not among them, but
-the arguments from which it computes them: `timestep`, `guidance`, `text_lengths` and `input_ids`.
+module in the module's own type, and the inputs by the names of Aquatint's graph. Aquatint's host computes some inputs of the graph. Instead
+of these inputs, the function returns the arguments that the host needs: `timestep`, `guidance`, `text_lengths` and `input_ids`.
 """
 
 import torch
@@ -76,7 +76,7 @@ def _unet(config, model, edge, tokens):
 
 
 def _flux(config, _model, edge, tokens):
-    """FLUX.1, and Chroma, which has a mask instead of the pooled prompt and guidance."""
+    """FLUX.1, with the pooled prompt and (in dev) guidance, or Chroma, with a mask."""
     from diffusers import FluxPipeline
 
     channels = config["in_channels"] // 4

@@ -24,7 +24,7 @@ export interface Measurement {
   readonly firstSeconds: number
   /** Seconds of a later run: the mean of runs that were submitted one after the other. */
   readonly seconds: number
-  /** The most bytes of GPU buffers, and those of weights among them. */
+  /** The most bytes of all GPU buffers, and of the buffers with weights. */
   readonly peakBytes: number
   readonly weightBytes: number
 }

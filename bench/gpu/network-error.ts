@@ -23,8 +23,8 @@ export interface ErrorForm {
 /** A call of a network and its result in float32, which judge.py wrote. */
 interface Reference {
   /**
-   * Tensors by the names of the graph's inputs. Instead of the inputs that the host computes, there are the arguments of diffusers' module
-   * from which it computes them.
+   * Tensors by the names of the graph's inputs. The inputs that the host computes are missing; the arguments of diffusers' module, from which
+   * the host computes these inputs, are there instead.
    */
   readonly inputs: ReadonlyMap<string, Named>
   readonly output: string

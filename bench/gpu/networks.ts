@@ -44,7 +44,10 @@ interface Groups {
   readonly 'judged-tiny': readonly JudgedNetwork[]
 }
 
-/** Returns networks.json: `full` of published sizes and `tiny` of the fixtures are timed; the others are compared with PyTorch. */
+/**
+ * Returns networks.json. The networks in `full` (published sizes) and `tiny` (fixtures) are timed; the networks in `judged` and `judged-tiny`
+ * are compared with PyTorch.
+ */
 export async function readGroups(): Promise<Groups> {
   return JSON.parse(await readFile(new URL('networks.json', import.meta.url), 'utf8')) as Groups
 }

@@ -1,8 +1,9 @@
 """The networks of networks.json as diffusers' own modules.
 
-`python pytorch.py time full|tiny [SECONDS]` prints one JSON object a line for the benchmark: seconds of a matrix product and of each network in float16 on the
-GPU, as far as PyTorch and diffusers are installed, until SECONDS have passed. `python pytorch.py count` writes the number of floating-point operations of each
-network into networks.json; it runs on the meta device and needs no GPU.
+`python pytorch.py time full|tiny [SECONDS]` times a matrix product and each network in float16 on the GPU, and prints one JSON object a line
+for the benchmark. Without diffusers, it times the matrix product alone. When SECONDS have passed, it starts no other network.
+`python pytorch.py count` writes the number of floating-point operations of each network into networks.json; it runs on the meta device and
+needs no GPU.
 """
 
 import json
@@ -83,7 +84,7 @@ def wait():
 
 
 def measure(group, limit):
-    """Times the group's networks on the GPU, or on the CPU if they are tiny."""
+    """Times a matrix product and the group's networks on the GPU. Without a GPU, the group `tiny` is timed on the CPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and group != "tiny":
         return print(json.dumps({"note": "PyTorch has no GPU here, so it was not timed."}))

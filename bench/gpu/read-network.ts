@@ -34,7 +34,7 @@ export async function readNetwork(repository: Repository, quantization?: Quantiz
   return networkOf({ className, config, table, repo: repository.id }, quantization)
 }
 
-/** The network of a class. `quantization`: its weights are quantized when they are read. */
+/** The network of a class. With `quantization`, its weights are quantized when they are read. */
 export function networkOf({ className, config, table, repo }: Found, quantization?: QuantizationName): Network {
   const model = networkDefinition(className).fromConfig(config)
   const stored = quantization === undefined ? table : transformTable(table, quantizingTransforms(quantization, model.sensitive))

@@ -20,7 +20,7 @@ export interface Row {
   readonly result: Measurement | string
 }
 
-/** The name of the rows with a plain matrix product, which all others are compared with. */
+/** The name of the rows that time a plain matrix product. The speed of every row is compared with the fastest of these rows. */
 export const product = 'matrix product'
 
 /** Returns the words for a form: the type of the weights, and whose kernels run. */

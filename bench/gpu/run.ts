@@ -1,7 +1,7 @@
 /**
- * The script of the packed benchmark (bench/gpu.ts packs it): networks of published sizes on this machine's GPU, in Node on Dawn, beside PyTorch where that is
- * installed. Prints a line for each measurement when it is done, and a table at the end. With `--accuracy` it compares float16 with PyTorch instead:
- * networks whose names have `--only` in them, with `--latents` and `--tokens`.
+ * The script of the packed benchmark (bench/gpu.ts packs it): times networks of published sizes on this machine's GPU, in Node on Dawn. Times
+ * the same networks in PyTorch, if PyTorch is installed. Prints a line after each measurement, and a table at the end. With `--accuracy` it
+ * compares float16 with PyTorch instead: `--only` selects networks by a part of their names, and `--latents` and `--tokens` set their sizes.
  */
 
 import { parseArgs } from 'node:util'
@@ -34,7 +34,7 @@ const ends = performance.now() + Number(values.minutes) * 60_000
 const secondsLeft = () => (ends - performance.now()) / 1000
 const rows: Row[] = []
 
-/** Seconds that each network took in the last form in which it was measured, including its load. */
+/** Seconds that the latest measurement of each network took, including the load. The next measurement probably takes as long. */
 const took = new Map<string, number>()
 
 if (kind === 'webgpu') await installWebGpu()
@@ -49,7 +49,7 @@ async function timeNetworks(): Promise<boolean> {
   await measureForm(forms[0] ?? { kernels: 'aquatint' })
   // PyTorch comes before the other forms, because the comparison with it matters most.
   const torch = await timePyTorch(values.python, group, Math.round(Math.min(90, Math.max(1, secondsLeft() / 2))))
-  // On the CPU the option `kernels` has no effect, so only the forms with one value of it run.
+  // On the CPU the option `kernels` has no effect, so only the forms with Aquatint's kernels run.
   const others = kind === 'wasm' ? forms.filter(({ kernels }) => kernels === 'aquatint') : forms
   for (const form of others.slice(1)) await measureForm(form)
   for (const line of [...torch.notes, '', ...tableOf(rows, torch.seconds)]) console.log(line)
@@ -100,7 +100,10 @@ async function measureForm(form: Form): Promise<void> {
   }
 }
 
-/** Adds a row. If the time is up, or would be before the end of the measurement, or if the measurement fails, the row says so, and the others are still measured. */
+/**
+ * Measures and adds a row. Does not measure if too little time is left. The row then gives this reason, or the error if the measurement fails;
+ * other rows are still measured.
+ */
 async function add(name: string, flops: number, form: Form, measure: () => Promise<Measurement>): Promise<void> {
   let result: Measurement | string = `not measured, because the limit of ${values.minutes} min was reached`
   const expected = took.get(name) ?? 0

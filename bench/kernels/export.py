@@ -42,7 +42,7 @@ def main(name, target):
     # The type under which onnxruntime.transformers knows the network.
     kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
     if kind == "unet":
-        # onnxruntime.transformers fuses the attention of this processor, but not that of the default one.
+        # onnxruntime.transformers fuses the attention that this processor exports, but not the attention of the default processor.
         plain.unet.set_attn_processor(AttnProcessor())
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "network.onnx")

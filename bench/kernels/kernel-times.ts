@@ -21,7 +21,7 @@ const most = 4096
 /** WebGPU's usages: `QUERY_RESOLVE`, `COPY_SRC`, `COPY_DST`, `MAP_READ`. */
 const usages = { resolve: 0x200, source: 0x04, target: 0x08, map: 0x01 } as const
 
-/** Replaces the pass that the caller records: each of its dispatches goes to a pass of its own. */
+/** Replaces the pass that the caller records: every dispatch is recorded in a separate pass. */
 class DividedPass {
   pipeline: GPUComputePipeline | undefined
   group: GPUBindGroup | undefined
@@ -32,7 +32,7 @@ class DividedPass {
   }
 }
 
-/** Times the dispatches of all devices from its creation on. Only one run at a time may be recorded. */
+/** Times all dispatches of all devices after the creation of this object. Only one run at a time may be recorded. */
 export class KernelTimes {
   #queries: GPUQuerySet | undefined
   #labels: string[] = []
@@ -64,7 +64,7 @@ export class KernelTimes {
     replaceMethod(GPUCommandEncoder.prototype, 'beginComputePass', (begin) => {
       beginPass = begin
       return function (this: GPUCommandEncoder) {
-        // The pass has the methods of the prototype, which are replaced below.
+        // This object gets the methods of the pass's prototype. The methods are replaced below.
         const pass = Object.create(GPUComputePassEncoder.prototype) as GPUComputePassEncoder
         passes.set(pass, new DividedPass(this))
         return pass

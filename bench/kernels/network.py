@@ -1,6 +1,6 @@
 """
-Builds the network of a benchmark with random weights, and arguments for one run: batch 2, and a prompt of 77 tokens, to which SD3's
-transformer adds T5's 256.
+Builds the network of a benchmark with random weights, and arguments for one run: batch 2, and a prompt of 77 tokens. SD3's prompt has 256
+more tokens, from T5.
 """
 
 import json

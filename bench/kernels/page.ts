@@ -51,7 +51,7 @@ const labels = new WeakMap<GPUComputePipeline, string>()
 const boundBytes = new WeakMap<GPUBindGroup, number>()
 const now = new WeakMap<GPUComputePassEncoder, { kernel: string; bytes: number }>()
 
-/** Replaces a method of a prototype by one that calls it and then `after`. */
+/** Replaces a method of a prototype: the new method calls the original one, and then `after`. */
 function watch<Target extends object>(
   prototype: Target,
   key: keyof Target,

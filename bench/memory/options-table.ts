@@ -39,12 +39,12 @@ const pipelines: readonly PublishedPipeline[] = [
   zImageTurbo,
 ]
 
-/** Budgets in gigabytes, the edges of images, and the models of the table of budgets. */
+/** The table of budgets: the budgets in gigabytes, the edges of the images, and the models. */
 const budgets = [8, 6, 4, 2]
 const edges = [512, 1024]
 const budgeted = [klein, zImageTurbo]
 
-/** Gigabytes of a GPU's memory, and how many of them are left for the page, the browser and the screen. */
+/** Gigabytes of a GPU's memory, and how many gigabytes are reserved for the page, the browser and the screen. */
 const sizes = [4, 6, 8, 12, 16]
 const reserved = 1
 

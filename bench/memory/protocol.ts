@@ -25,7 +25,7 @@ export interface ImageRequest {
 
 export interface ImageResult {
   readonly device: string
-  /** The image's plan for its device: which weights stay on it, the peak, and the bytes of weights that runs upload repeatedly. */
+  /** The image's plan for its device: which weights stay on the device, the peak, and the bytes of weights that runs upload repeatedly. */
   readonly planned: { readonly residence: Residence; readonly peakBytes: number; readonly streamedBytes: number }
   /** The type in which the denoiser computes. */
   readonly computes: string

@@ -21,15 +21,15 @@ export function publishedModel(table: string): Published {
   return JSON.parse(readFileSync(path, 'utf8')) as Published
 }
 
-/** The network class that a pipeline class uses for a component: with a language model, it may be one with fewer layers. */
+/** The network class that a pipeline class uses for a component. For a language model, this may be a class that runs fewer layers. */
 function definitionIn(pipeline: string | undefined, component: string, className: string): NetworkDefinition {
   const networks: PipelineSpec['networks'] = families.find((family) => family.className === pipeline)?.networks ?? {}
   return networks[component]?.find((definition) => definition.className === className) ?? networkDefinition(className)
 }
 
 /**
- * Returns the model as a network whose tensors have no bytes, for plans. `pipeline`: the pipeline class that it is a component of, if this class decides
- * which of its tensors are used.
+ * Returns the model as a network whose tensors have no bytes, for plans. `pipeline`: the class of the pipeline that uses the model, if this
+ * class decides which of the model's tensors are used.
  */
 export function publishedNetwork(name: string, table: string, dtype: SafetensorsDType, pipeline?: string): Network {
   const { _class_name: className, config, tensors } = publishedModel(table)

@@ -18,7 +18,10 @@ const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => pro
 
 const digits = (n: number) => String(n).padStart(5, '0')
 
-/** A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index. `base` is the file name that its library uses. */
+/**
+ * A component's files by name: float16 tensors of these shapes in shards of at most `shardBytes`, and the index if there are several shards.
+ * `base` is the beginning of the files' names.
+ */
 export function virtualCheckpoint(
   tensors: Shapes,
   shardBytes: number,

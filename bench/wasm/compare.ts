@@ -20,8 +20,8 @@ export interface Comparison {
 }
 
 /**
- * Makes V8 optimize the runtime's code before the first run. Otherwise it does so in threads beside the runs, function by function: on a
- * busy machine, one contestant would already run optimized code while another did not.
+ * Makes V8 optimize the runtime's code before the first run. Otherwise V8 optimizes function by function in other threads during the runs: on
+ * a busy machine, one contestant would already run optimized code while another did not.
  */
 const optimized = '--no-liftoff'
 const warmUp = 3

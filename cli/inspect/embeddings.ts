@@ -22,7 +22,7 @@ export interface NamedEmbedding {
 export type InspectedEmbedding = { readonly source: string; readonly token: string } & (
   | {
       readonly fits: true
-      /** The text encoders for which the embedding is. */
+      /** The text encoders that the embedding belongs to. */
       readonly components: readonly string[]
       /** How many tokens the embedding's word becomes. */
       readonly vectors: number

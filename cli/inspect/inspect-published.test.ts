@@ -45,7 +45,7 @@ function headerOf(model: Published): { readonly head: Uint8Array; readonly size:
   return { head, size: head.byteLength + end }
 }
 
-/** The repository of a fixture, whose networks are replaced by published ones. */
+/** The repository of a fixture, with a published network for each component in `networks`. */
 function repositoryOf(id: string, fixture: string, networks: Readonly<Record<string, string>>): Repository {
   const folder = join(fixtures, fixture, 'repo')
   const paths = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
@@ -123,7 +123,7 @@ test.each([
   const inspection = await inspectRepository(repository, null, null, new AbortController().signal)
   expect(inspection.runs.problems).toEqual([])
   expect(inspection.runs.ok).toBe(true)
-  // There would be a warning for tensors that no graph uses without a known reason.
+  // A tensor that no graph uses causes a warning, unless the reason is known.
   expect(inspection.runs.warnings).toEqual([])
   for (const { name, weights } of inspection.components) {
     const table = networks[name as keyof typeof networks]

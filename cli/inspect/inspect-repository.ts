@@ -83,7 +83,7 @@ export async function inspectRepository(
     for (const fault of verdict.faults.get('') ?? []) findings.problem('', fault)
   }
   // The error about an unsupported pipeline is listed first. Errors about a supported pipeline as a whole, such as missing components, are
-  // listed after those of its components.
+  // listed after the errors of single components.
   if (verdict.spec === undefined && contents.layout !== null) addWhole()
   const variants = new Set<string>()
   const inspected: InspectedComponent[] = []
@@ -99,7 +99,7 @@ export async function inspectRepository(
     inspected.push({ name, className, library, role: verdict.networks.get(name)?.model.role ?? null, weights })
   }
   if (verdict.spec !== undefined) addWhole()
-  // Findings on the checkpoint as a whole, and on components without a row of their own.
+  // Warnings about the checkpoint as a whole, and about components that have no row.
   const rows = new Set(inspected.map(({ name }) => name).filter((name) => name !== ''))
   for (const note of verdict.notes) if (!rows.has(note.component)) findings.warning(note)
   const ok = findings.problems.length === 0

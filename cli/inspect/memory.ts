@@ -125,10 +125,13 @@ function describeDevice(name: DeviceName): PlannedDevice {
   }
 }
 
-/** The planned image has guidance if the pipeline's class has it, even if the default scale of the checkpoint turns it off. */
+/** The planned image has guidance if the pipeline's class supports guidance, even if the checkpoint's default scale turns guidance off. */
 const defaults = { numInferenceSteps: 1, guidanceScale: 2 }
 
-/** Plans the networks of a pipeline for one image, with guidance if its class has it. @throws InputError `bad-device-map`, `dtype`, `size` */
+/**
+ * Plans the networks of a pipeline for one image, with guidance if the pipeline's class supports it.
+ * @throws InputError `bad-device-map`, `dtype`, `size`
+ */
 export async function planMemoryOf(
   sources: readonly NetworkSource[],
   variant: string | null,

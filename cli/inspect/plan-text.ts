@@ -31,8 +31,8 @@ const timeOf: Readonly<Record<NetworkRole | 'encoder', RunTime>> = {
 }
 
 /**
- * The plan for one image: a row for each component, the blocks of components that are streamed, and a line for each device. `roleOf` returns the role
- * of a component's network.
+ * The plan for one image: a row for each component, lists of blocks for each component that is streamed, and a line for each device. `roleOf`
+ * returns the role of a component's network.
  */
 export function planText({ devices }: Pick<PlacedPlan, 'devices'>, roleOf: (component: string) => NetworkRole): string[] {
   const plans = Object.entries(devices) as [DeviceName, NonNullable<PlacedPlan['devices'][DeviceName]>][]

@@ -1,4 +1,4 @@
-/** When the system refuses a write, `aquatint shard` says so in its own words, ends with exit code 1, and can be run again. */
+/** When the system refuses a write, `aquatint shard` explains this in its own words, ends with exit code 1, and can be run again. */
 
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'

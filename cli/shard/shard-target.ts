@@ -1,6 +1,6 @@
 /**
- * Chooses the folder for a result: `<out>.incomplete`, which is renamed to `<out>` at the end, so that a folder of that name is complete. Only
- * a folder that cannot be replaced (a mount point, the current folder) is filled in place. Every check is made before any work.
+ * Chooses the folder for a result: `<out>.incomplete`, which is renamed to `<out>` when it is complete. An `<out>` that cannot be replaced
+ * (a mount point, the current folder) is filled in place instead. Every check is made before any work.
  */
 
 import { lstat, realpath, rmdir, statfs } from 'node:fs/promises'

@@ -25,8 +25,9 @@ async function shard(folder: string, ...options: string[]): Promise<string> {
 }
 
 /**
- * The shard sizes that fixtures/generator used for the components of diffusers that it split. Those of transformers are in save-pretrained.test.ts,
- * because transformers 5 puts the tensors of a new model, as the generator saves it, into shards in another order than those of a loaded model.
+ * The shard sizes with which fixtures/generator split components of diffusers. Components of transformers are compared in
+ * save-pretrained.test.ts instead: the generator saves new models, and transformers 5 orders the tensors of a new model in another way than
+ * the tensors of a loaded model.
  */
 const published = [
   ['tiny-sdxl/repo/unet', 680_000, 3],

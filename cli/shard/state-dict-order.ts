@@ -19,7 +19,10 @@ export function knowsOrder(className: string): boolean {
   return Object.hasOwn(classes, className)
 }
 
-/** Sorts tensor names as the class is saved. Unknown names come after their siblings, and unknown classes keep the given order. */
+/**
+ * Sorts tensor names into the order in which the class is saved. Unknown names come after their siblings, and unknown classes keep the given
+ * order.
+ */
 export function stateDictOrder(className: string, names: readonly string[]): string[] {
   const tree = knowsOrder(className) ? classes[className] : undefined
   if (tree === undefined) return [...names]

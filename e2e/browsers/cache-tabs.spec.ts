@@ -59,7 +59,7 @@ test('promise 8: the second tab takes over when the first one dies', async ({ se
   expect(await other.call('hash', weightsPath)).toBe(await sha256Of(file))
   // The first tab's requests were cut off. The server may notice this only after the second tab is done.
   await expect.poll(() => server.log.some(({ aborted, end }) => aborted && end !== undefined)).toBe(true)
-  // Then the second tab requested the file's address.
+  // After the first tab was closed, the second tab requested the file's address.
   const resumed = server.log.findIndex((entry, k) => k >= asked && entry.kind === 'resolve')
   expect(resumed).toBeGreaterThanOrEqual(asked)
   expect(server.log.slice(asked).filter((entry) => entry.kind === 'resolve')).toHaveLength(1)

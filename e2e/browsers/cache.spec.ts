@@ -14,7 +14,7 @@ import { expect, test } from './harness.js'
 
 const file = syntheticFile(20 * mebibyte, 2)
 
-/** The type of a stored chunk. The driver of WebKitGTK opens private windows only, and Safari's private windows store no Blobs. */
+/** The type of a stored chunk. The driver of WebKitGTK opens private windows only. Private windows store no Blobs in WebKit. */
 const kinds: Readonly<Record<EngineName, string>> = { chromium: 'Blob', firefox: 'Blob', webkit: 'ArrayBuffer' }
 
 /** The types of the stored chunks. */

@@ -1,7 +1,8 @@
 /**
- * Finds the training picture that is nearest to a generated one, with the same distance as training/evaluate.py: mean squared error of sRGB in
- * 32×32 thumbnails against every subject, plain and mirrored, on every background colour, the least over shifts by one pixel; the
- * background is the palette colour nearest to the median of the four corners. Pure.
+ * Finds the training picture that is nearest to a generated one, with the same distance as training/evaluate.py: the squared error of sRGB
+ * between 32×32 thumbnails. The training pictures are all subjects, plain and mirrored, on every background colour. The generated
+ * thumbnail is also shifted by one pixel, and the least distance counts. The background of the generated picture is the palette colour nearest
+ * to the median of its four corners. Pure.
  */
 import { gunzipSync } from 'node:zlib'
 
@@ -30,7 +31,7 @@ export interface Picture {
 export class Judge {
   readonly #evaluation: Evaluation
   readonly #size: number
-  /** For each colour, plain and mirrored, each subject: RGB in 0…1. */
+  /** Every subject, plain and mirrored, on every background colour: RGB in 0…1. */
   readonly #references: { readonly subject: number; readonly pixels: Float32Array }[] = []
 
   constructor(evaluation: Evaluation) {

@@ -222,7 +222,7 @@ describe('files', () => {
 describe('faults', () => {
   it('throttle each connection', async () => {
     const hub = await start({ faults: { bytesPerSecond: 500_000 } })
-    // 100,000 bytes take 200 ms, but the server does not wait the 50 ms of the last piece, after which it ends the response.
+    // 100,000 bytes take 200 ms. The server ends the response with the last piece, and does not wait for the 50 ms of this piece.
     expect(await clockOf(hub, 1)).toBeCloseTo(150, 6)
   })
 

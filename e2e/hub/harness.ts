@@ -24,7 +24,7 @@ export interface HubCalls {
   progress(path: string): Promise<FileProgress>
   /** Terminates the worker. */
   terminate(): Promise<void>
-  /** Opens the folder that was dropped on the page or picked in it, once the page has it. */
+  /** Waits until a folder is dropped on the page or picked in it, and opens the folder. */
   openGiven(): Promise<Answer<'openReference'>>
 }
 
@@ -38,7 +38,7 @@ const brokenBrowsers = {
   absent: `Object.defineProperty(globalThis, 'indexedDB', { value: undefined })`,
   refused: `IDBFactory.prototype.open = () => { throw new DOMException('The operation is insecure.', 'SecurityError') }`,
   blocked: `IDBFactory.prototype.open = () => new EventTarget()`,
-  /** Chromium sometimes rejects a Blob: here it does so twice. */
+  /** Chromium sometimes rejects a Blob. Here it rejects the first two that are larger than one byte. */
   blobs: `
     let failures = 2
     const put = IDBObjectStore.prototype.put

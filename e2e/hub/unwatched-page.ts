@@ -1,6 +1,6 @@
 /**
- * A page with a worker in a browser without DevTools, for measuring memory. While the DevTools protocol is attached to a page, as Playwright
- * does, the page's process keeps up to 200 MB of downloaded bytes for the inspector. Calls and answers use HTTP instead.
+ * A page with a worker in a browser without DevTools, for measuring memory. Playwright attaches the DevTools protocol to its pages, and the
+ * process of such a page keeps up to 200 MB of downloaded bytes for the inspector. Here, calls and answers use HTTP instead.
  */
 
 import { spawn } from 'node:child_process'

@@ -138,7 +138,8 @@ class WebKitTab implements Tab {
   }
 
   async screenshot(): Promise<Uint8Array> {
-    // The screenshot is of the whole window, whose upper left corner the frame fills, because the driver's pictures of single elements have black bands.
+    // The driver's pictures of single elements have black bands, so the screenshot shows the whole window. A frame fills only the upper left
+    // corner of the window.
     return Buffer.from(await this.#send<string>('GET', 'screenshot'), 'base64')
   }
 
