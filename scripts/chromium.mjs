@@ -44,7 +44,7 @@ export function chromiumLaunchOptions() {
   return { args: chromiumFlags, ...(executablePath === undefined ? {} : { executablePath }) }
 }
 
-/** Installs a Chromium when none is there: Debian's package where apt can, else Playwright's own download. */
+/** Installs a Chromium when none is there: Debian's package if apt can install it, else Playwright's own download. */
 export function ensureChromium() {
   if (systemChromium() !== undefined) return
   if (process.platform === 'linux' && process.getuid?.() === 0 && spawnSync('which', ['apt-get']).status === 0) {

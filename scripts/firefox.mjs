@@ -62,9 +62,9 @@ function versionOf(path) {
   return existsSync(about) ? Number(/^Version=(\d+)/m.exec(readFileSync(about, 'utf8'))?.[1] ?? 0) : 0
 }
 
-/** Installs Debian's Firefox and Mesa where one is missing and apt can. Without them the tests run in Chromium. */
+/** Installs Debian's Firefox and Mesa if one is missing and apt can install it. Without them the tests run in Chromium. */
 export function ensureFirefox() {
-  // A Firefox that is too old is not replaced, because each later run would call apt without effect.
+  // A Firefox that is too old is not replaced: if apt has no newer one, each run would call apt in vain.
   if (lavapipe() !== undefined && ['firefox-esr', 'firefox'].some((name) => which(name) !== undefined)) return
   if (process.platform === 'linux' && process.getuid?.() === 0 && which('apt-get') !== undefined) {
     console.log('No Firefox with a software GPU found: installing the system packages.')

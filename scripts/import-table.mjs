@@ -160,7 +160,8 @@ function override(folder, row, isFile, name = folder) {
     ]),
   ]
   const types = specifiers(folder, row.types ?? [])
-  // A file may import the other files of its folder, except for the worker's script, which is started, not imported.
+  // A file may import the other files of its folder, except for the worker's script, which is started, not imported. `errors` and its parts
+  // may import only what their rows name.
   const anything = ['../**', './*/**', ...(name === 'engine' || name === 'errors' || underErrors.has(name) ? ['./*'] : [])]
   const own = name === 'engine' ? ['!./*', './engine.worker.js'] : []
   const allowed = values.map((path) => `!${path}`)

@@ -27,7 +27,7 @@ function onPath(name) {
   return (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(join(folder, name)))
 }
 
-/** Installs Debian's WebKitGTK where it is missing and apt can. Without it the specs of WebKit are skipped. */
+/** Installs Debian's WebKitGTK if it is missing and apt can install it. Without it the specs of WebKit are skipped. */
 export function ensureWebKit() {
   if (systemWebKit() !== undefined) return
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || !onPath('apt-get')) return

@@ -1,7 +1,7 @@
 /**
  * Mutated headers, indexes, configs and listings: parsing each ends with a value or with an error that has a code, within 25 MB of memory,
- * and no read requests more than the header's limit. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS, FUZZ_SEED),
- * and limits each to a second of processor time. The largest files are in size-limits.test.ts.
+ * and no read asks for more bytes than a header may have. `npm run fuzz` runs many more mutations than `npm test` (FUZZ_MUTATIONS,
+ * FUZZ_SEED), and limits each to a second of processor time. The largest files are in size-limits.test.ts.
  */
 
 import { expect, test } from 'vitest'
@@ -115,7 +115,7 @@ const header = safetensorsFile(
 )
 const text = (value: object) => new TextEncoder().encode(JSON.stringify(value))
 
-/** The most memory that one input may take beyond the bytes that were read of it. */
+/** The most memory that parsing one input may take, in addition to the bytes that were read. */
 const allowedBytes = 25_000_000
 
 /** A file that claims to be very long, and returns every requested range: after its first bytes, zeros. Counts the returned bytes. */

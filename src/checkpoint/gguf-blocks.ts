@@ -61,7 +61,7 @@ function nibbles(
   }
 }
 
-/** Scale and minimum `index` of 8 in the 12 bytes of Q4_K and Q5_K, 6 bits each. */
+/** The scale and the minimum of one of 8 groups, 6 bits each. Q4_K and Q5_K pack those of all groups in 12 bytes. */
 function scaleAndMinimum(bytes: Uint8Array, at: number, index: number): readonly [number, number] {
   if (index < 4) return [byte(bytes, at + index) & 63, byte(bytes, at + index + 4) & 63]
   const both = byte(bytes, at + index + 4)
@@ -197,7 +197,7 @@ const blockTypes: Readonly<Record<number, BlockType>> = {
   },
 }
 
-/** The block type with this number in GGUF files; undefined for a number of no block type, or of one that Aquatint does not read. */
+/** The block type with this number in GGUF files; undefined if no block type has the number, or Aquatint does not read it. */
 export function blockType(number: number): BlockType | undefined {
   return Object.hasOwn(blockTypes, number) ? blockTypes[number] : undefined
 }

@@ -30,7 +30,7 @@ export async function readConfig(files: OpensFiles, path: string, options: ReadO
 
 /**
  * Applies `_use_default_values` to the config of a diffusers class: the returned `config` lacks the keys in this list, and `defaulted` has
- * their values. diffusers creates the list in memory, but also obeys one in a file.
+ * their values. diffusers creates this list in memory, but also obeys a list in a file.
  */
 export function withoutDefaulted(config: JsonObject): { readonly config: JsonObject; readonly defaulted: JsonObject } {
   const { _use_default_values: listed = [], ...given } = config

@@ -11,7 +11,7 @@ import type { WeightLibrary } from './types.js'
 export interface WeightFiles {
   readonly kind: 'single' | 'index'
   readonly path: string
-  /** The variant found: null also if one was requested and this component has none. */
+  /** The variant of the chosen files; null for files without a variant, even if the request names one. */
   readonly variant: string | null
 }
 
@@ -22,8 +22,8 @@ export interface WeightFilesRequest {
   readonly library: WeightLibrary
   readonly variant?: string | null | undefined
   /**
-   * `fallback`: take the files without a variant where there are none with it, as `DiffusionPipeline` does for its components.
-   * `strict`: an error, as loading one model does.
+   * What to do if no file has the variant. `fallback`: take the files without a variant, as `DiffusionPipeline` does for its components.
+   * `strict`: throw an error, as diffusers does if a single model is loaded.
    */
   readonly missingVariant: 'fallback' | 'strict'
 }

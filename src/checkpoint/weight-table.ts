@@ -23,7 +23,7 @@ import { elementCount } from '../util/element-count.js'
 export interface ReadWeightsOptions {
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: FileProgress) => void) | undefined
-  /** Whether a tensor will be read, by its name in the file. Other tensors may be fetched only once they are read. Default: all will be read. */
+  /** Whether a tensor will be read, by its name in the file. Other tensors may be fetched later, when they are read. Default: all will be read. */
   readonly isWanted?: ((name: string) => boolean) | undefined
   /** Called with a note about an oddity of the files that does not prevent reading them. */
   readonly onNote?: ((note: CheckpointNote) => void) | undefined
@@ -46,8 +46,8 @@ export interface ArrivingTable {
 }
 
 /**
- * Returns the same table as soon as the headers have arrived; reads of its tensors wait for their bytes. Nothing is verified before `verified`
- * resolves, so damaged bytes may cause an error before that. @throws as {@link readWeightTable}
+ * Returns the table of {@link readWeightTable} as soon as the headers have arrived; reads of its tensors wait for their bytes. Nothing is
+ * verified before `verified` resolves, so damaged bytes may cause an error before that. @throws as {@link readWeightTable}
  */
 export async function readArrivingTable(
   repository: Repository,

@@ -25,9 +25,9 @@ export interface Layout {
   readonly className: string
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Notes about entries of the checkpoint's list of components that a load ignores. */
+  /** Notes about entries that a load ignores in the checkpoint's list of components. */
   readonly notes: readonly CheckpointNote[]
-  /** Component name, such as `unet` → the component; null for a component that the pipeline can have and this checkpoint does not. */
+  /** Component name, such as `unet` → the component; null for an optional component that this checkpoint lacks. */
   readonly components: ReadonlyMap<string, LayoutComponent | null>
 }
 
@@ -64,7 +64,7 @@ export type WeightChoice = Omit<WeightFilesRequest, 'folder'>
 
 /** The chosen weights of a component. */
 export interface ComponentWeights {
-  /** The variant found: null also where one was requested that this component does not have. */
+  /** The variant of the chosen files; null for files without a variant, even if the request names one. */
   readonly variant: string | null
   /** The path of the index that names the shards; null where the weights are in one file. */
   readonly index: string | null

@@ -15,7 +15,7 @@ const maxComponents = 100
 export interface ModelIndex {
   /** The pipeline's class, such as `StableDiffusionXLPipeline`. */
   readonly className: string
-  /** Component name, which is also the name of its folder → its class; null for a component that the pipeline can have and this one does not. */
+  /** Component name, which is also the name of its folder → its class; null for an optional component that the pipeline lacks. */
   readonly components: ReadonlyMap<string, ComponentClass | null>
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config

@@ -20,7 +20,8 @@ const resnet: Readonly<Record<string, string>> = {
 }
 
 /**
- * The names of a layer in latent-diffusion: two for an upsampler, whose place depends on the attentions beside it; none for a layer that it does not have.
+ * The names of a layer in latent-diffusion: two for an upsampler, whose place depends on the attentions beside it; none if latent-diffusion
+ * lacks the layer.
  * @param layersPerBlock diffusers' `layers_per_block`
  */
 export function ldmLayers(layer: string, layersPerBlock: number): readonly string[] {

@@ -23,7 +23,7 @@ export interface LoraModule extends ReadBranch {
 export interface LoraFile {
   readonly modules: readonly LoraModule[]
   readonly metadata: ReadonlyMap<string, string>
-  /** DoRA's magnitudes that Aquatint ignores because diffusers does: those in LyCORIS' form, and some of text encoders. */
+  /** DoRA's magnitudes that Aquatint ignores because diffusers ignores them: those in LyCORIS' form, and some of text encoders. */
   readonly ignoredDora: readonly string[]
   /** Changes of biases and norms. diffusers ignores them for FLUX.1, and refuses them for other models. */
   readonly ignored: readonly string[]

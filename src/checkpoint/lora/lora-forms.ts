@@ -11,7 +11,7 @@ import type { BranchTensor } from './lora-keys.js'
 /** The tensors of a branch by name. */
 export type BranchTensors = ReadonlyMap<BranchTensor, TensorHeader>
 
-/** A branch, and how many rows and columns the matrix has that it adds to a layer's weight. A convolution's columns are those of all its pixels. */
+/** A branch, and the size of the matrix that it adds to a layer's weight. A convolution's columns are those of all its pixels. */
 export interface ReadBranch {
   readonly form: AdapterForm
   readonly tensors: BranchTensors

@@ -82,7 +82,7 @@ export function parseLoraKey(name: string): LoraKey | undefined {
   return { component, layer: path.replace(prefix, ''), part: end.part }
 }
 
-/** A layer's name with underscores in place of dots: kohya's scripts write underscores for both. */
+/** A layer's name with underscores in place of dots, as kohya's scripts write it. */
 export function flatName(layer: string): string {
   return layer.replaceAll('.', '_')
 }

@@ -8,7 +8,7 @@ type Metadata = ReadonlyMap<string, string>
 /** The most trigger words that are reported. */
 const mostWords = 20
 
-/** The factor with which peft trained the branch of a layer, for a file without alphas: alpha / rank, or alpha / √rank. Without a config: 1. */
+/** The factor with which peft trained a branch without an alpha in the file: alpha / rank, or alpha / √rank; 1 if the config has no alpha. */
 export function trainedScaling(metadata: Metadata, component: LoraComponent, layer: string, rank: number): number {
   const config = parseObject(metadata.get('lora_adapter_metadata'))
   const names = component === 'denoiser' ? ['unet', 'transformer'] : [component]

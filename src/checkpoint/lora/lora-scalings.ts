@@ -16,10 +16,11 @@ export interface LoraScalings {
 }
 
 /**
- * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common one of its
- * component; so does a branch whose alpha diffusers 0.42 looks for under a wrong name. In a file for FLUX.1 with diffusers' names such a
- * branch gets the first alpha in the file's data, because diffusers counts the alphas there as tensor objects, and no two of these are
- * equal. If a file has no alphas, or diffusers drops all of them ({@link hasMixedNames}), peft's config decides.
+ * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common
+ * alpha of its component. So does a branch of a LoRA whose alpha diffusers 0.42 looks for under a wrong name ({@link isMissed}). In a file
+ * for FLUX.1 with diffusers' names, branches without an alpha and branches under an old path ({@link hasOldPath}) get their component's
+ * first alpha in the file's data: diffusers counts the alphas there as tensor objects, and no two of these are equal. For other branches
+ * without an alpha, and for all branches if diffusers drops the alphas ({@link hasMixedNames}), peft's config decides.
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
@@ -79,8 +80,9 @@ function firstNumber(bytes: Uint8Array<ArrayBuffer>, dtype: SafetensorsDType): n
 }
 
 /**
- * Whether diffusers 0.42 misses the alpha of a layer in a file for a pipeline with a UNet. It misses those of attention layers, whose names it changes, and all those of the first
- * text encoder, a CLIPTextModel, whose layers have no `text_model` before their names since transformers 5. The second one is a CLIPTextModelWithProjection.
+ * Whether diffusers 0.42 misses the alpha of a layer in a file for a pipeline with a UNet. It misses the alphas of attention layers,
+ * because it changes the names of these layers. It misses all alphas of the first text encoder, a CLIPTextModel: since transformers 5, the
+ * names of its layers do not begin with `text_model`. The second text encoder, a CLIPTextModelWithProjection, still has these names.
  */
 function isMissed({ component, layer }: LoraModule): boolean {
   const name = flatName(layer)

@@ -9,7 +9,7 @@ import { flatName, layerNames, type LoraComponent } from './lora-keys.js'
 import { originalLayers } from './transformer-layers.js'
 import { hasMixedNames, isOtherOriginal, isUnread, networkKind, repeatedBlocks } from './unread-layers.js'
 
-/** The layers of a network that can have branches, by name, with the shapes of their weights: [out, in, …]. */
+/** All layers that can have branches in a network, by name, with the shapes of their weights: [out, in, …]. */
 export type AdaptableLayers = ReadonlyMap<string, readonly number[]>
 
 /** The rows of a branch that are for one layer. All of them, unless the file has several layers as one matrix. */

@@ -19,7 +19,10 @@ export function networkKind(layers: { readonly has: (layer: string) => boolean }
   return layers.has('conv_in') && layers.has('time_embedding.linear_1') ? 'unet' : 'other'
 }
 
-/** Whether a layer is one of an original code whose names diffusers never reads: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of Stable Diffusion 3. */
+/**
+ * Whether diffusers never reads a layer's name in the original code: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of Stable
+ * Diffusion 3.
+ */
 export function isOtherOriginal(layer: string): boolean {
   return /^(?:joint_blocks_\d|final_layer_)/.test(flatName(layer))
 }

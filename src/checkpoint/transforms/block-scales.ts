@@ -9,8 +9,8 @@
 import { float16ToFloat32, float32ToFloat16 } from '../../util/half.js'
 
 /**
- * With the two other tried scales, the codes before rounding are these multiples of the codes with the scale that gives the weight of
- * largest magnitude the code −8.
+ * The first of the three scales gives the weight of largest magnitude the code −8. With the two others, each code before rounding is
+ * multiplied by one of these factors.
  */
 const wider = 7.2 / 8
 const narrower = 8.8 / 8

@@ -101,9 +101,10 @@ describe.each(cases.map((options) => [title(options), options] as const))('%s', 
     const codes = 2 ** options.bits
     for (const [i, weight] of weights.entries()) {
       const scale = Math.abs(scales[Math.floor(i / layout.blockSize)]!)
-      // A weight moves by at most half a step where no code is clipped. Without zero points the side opposite to the extreme lacks one code: a whole step. With
-      // them the zero point is rounded too, which moves the range by up to half a step: again a whole step at its ends. Rounding the
-      // scale to float16 changes the range by `codes` · 2^-11 of a step, or by 2^-25 for each code where the scale is subnormal.
+      // A weight whose code is not clipped moves by at most half a step. Without zero points, the side opposite to the extreme lacks one
+      // code, so a weight there moves by up to a whole step. With zero points, rounding the zero point moves the range by up to half a
+      // step, so a weight at its ends moves by up to a whole step too. Rounding the scale to float16 changes the range by `codes` · 2^-11
+      // of a step, or by 2^-25 for each code where the scale is subnormal.
       const bound = scale * (1 + codes * 2 ** -11) + codes * 2 ** -25
       expect(Math.abs(weight - back[i]!)).toBeLessThanOrEqual(bound)
     }

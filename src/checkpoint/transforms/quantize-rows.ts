@@ -27,8 +27,9 @@ export interface QuantizeOptions {
   /** Whether each block has a zero point: more exact for asymmetric blocks, for `bits` more bits per block. Default false. */
   readonly zeroPoints?: boolean | undefined
   /**
-   * Whether the codes are symmetric about their middle: the weight of largest magnitude gets the code 1 or 255, and blocks of Q8_0 keep their values.
-   * Only without zero points. Default false: this weight gets the code 0, and the scale gets its sign.
+   * Whether the codes are symmetric about their middle: the weight of largest magnitude gets the code 1 or 2^bits − 1, and blocks of Q8_0
+   * keep their values. Only without zero points. Default false: the weight of largest magnitude gets the code 0, so the scale can be
+   * negative.
    */
   readonly symmetric?: boolean | undefined
   /** Tensors that are kept, or have 8 bits, by their names. Absent: none. */
@@ -129,10 +130,10 @@ export interface QuantizedRows {
 }
 
 /**
- * Quantizes whole rows. Without zero points the weight of largest magnitude gets the lowest code exactly, so all 2^bits codes are used
- * and a scale can be negative. With 4 bits, a block gets another scale if that has a smaller squared error (block-scales.ts). With zero points
- * the block's range, zero included, is spread over the codes. Scales are rounded to float16 first and the codes are computed with the rounded
- * scales, so rounding a scale adds no error.
+ * Quantizes whole rows. Without zero points (and without `symmetric`), the scale by range gives the weight of largest magnitude the lowest
+ * code, so all 2^bits codes are used and a scale can be negative. In 4 bits, a block gets another scale by default if its squared error is
+ * smaller (block-scales.ts). With zero points the block's range, zero included, is spread over the codes. Scales are rounded to float16
+ * first and the codes are computed with the rounded scales, so rounding a scale adds no error.
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`
  */
 export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {

@@ -20,10 +20,10 @@ interface Kept {
 
 /**
  * Keeps the scales of the weights whose codes were read last, so that reading the scales next does not read the weight again. Each table has
- * one, of bounded size.
+ * one such memory, of bounded size.
  */
 export class ScaleMemory {
-  /** What is kept of each weight, in the order in which their first rows were quantized. */
+  /** The scales and zero points that are kept, by weight, in the order in which the first rows were quantized. */
   readonly #kept = new Map<QuantizedTensor, Kept>()
   readonly #most: number
   #bytes = 0

@@ -19,8 +19,8 @@ import { zImageNames } from './z-image-names.js'
 const vaeTables: readonly OriginalNames[] = [vaeNames('vae.'), vaeNames('first_stage_model.')]
 
 /**
- * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used; if no table has a
- * marker, the table with the most tensors in the file, or the first one of several with equally many.
+ * For each component, the tables of names that its tensors may have. The first table whose marker is in the file is used. If the file has
+ * none of the markers, the table with the most tensors in the file is used, or the first of several tables with equally many.
  */
 const componentNames: Readonly<Record<string, readonly OriginalNames[]>> = {
   unet: [unetNames('model.diffusion_model.'), unetNames('')],
@@ -44,7 +44,7 @@ const xlComponentNames: typeof componentNames = {
   text_encoder_2: [openClipNames('conditioner.embedders.1.model.'), convertedOpenClipNames('cond_stage_model.1.transformer.')],
 }
 
-/** The tables for files of FLUX.1, whose second text encoder differs. */
+/** The tables for files of FLUX.1, whose second text encoder is T5. */
 const fluxComponentNames: typeof componentNames = {
   transformer: [fluxNames('model.diffusion_model.'), fluxNames('')],
   vae: vaeTables,

@@ -174,7 +174,7 @@ it('of several prefixes, a text encoder takes the one of most tensors, and an au
   const both = new Map(tensors)
   for (const [name, entry] of tensors) both.set(name.replace('first_stage_model.', 'vae.'), entry)
   expect(namesOf('vae', both)?.prefix).toBe('vae.')
-  // diffusers does not compare how many tensors the two have.
+  // diffusers does not compare how many tensors each prefix has.
   const more = new Map(both).set('first_stage_model.model_ema.decay', tensors.get('vae.x') as TensorEntry)
   expect(namesOf('vae', more)?.prefix).toBe('vae.')
 })

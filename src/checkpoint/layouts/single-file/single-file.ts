@@ -129,7 +129,10 @@ function storedBits(tensors: TensorFile['tensors'], prefix: string): 4 | 8 | und
   return bytes[4] > bytes[8] ? 4 : 8
 }
 
-/** A file says that its network predicts velocity by an empty tensor `v_pred`, or in its metadata. As in diffusers, this has no effect. */
+/**
+ * Warns if a file says how its network was trained: as in diffusers, such a note has no effect. A tensor `v_pred` or the metadata says that
+ * the network predicts velocity; a tensor `ztsnr` says that the network was trained with zero terminal SNR.
+ */
 function warnOfPrediction(tensors: Originals, metadata: ReadonlyMap<string, string>, warn: SingleFileRequest['warn']): void {
   const prediction = metadata.get('modelspec.prediction_type')
   if (tensors.has('v_pred') || prediction === 'v')
