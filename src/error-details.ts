@@ -1,6 +1,6 @@
 /**
- * The `details` of the error codes that programs act on. A constructor of such an error takes no other details, so what this file says is
- * what is thrown; the details of all other codes are values for a log.
+ * The `details` of the error codes that programs act on. The constructor of such an error requires these details and accepts further ones.
+ * The details of all other codes are values for a log.
  */
 
 import type { ErrorCode } from './error-codes.js'
@@ -21,8 +21,8 @@ export interface DetailsByCode {
     readonly component?: string
   }
   /**
-   * A component needs at least `needed` bytes; `offered` are available: each a number or, where several devices were tried, a number for
-   * each device's name. `residence`: the offload mode to which these numbers apply.
+   * A component needs at least `needed` bytes, and `offered` bytes are available. Each is a number, or, where several devices were tried,
+   * an object with a number for each device's name. `residence`: the offload mode to which these numbers apply.
    */
   readonly 'does-not-fit': {
     readonly component: string

@@ -26,7 +26,7 @@ import { EventRelay } from './event-relay.js'
 import type { CachedModelReference, CallId, EngineApi, EventSink, ExportedFile, PipelineId, PlanRequest } from './protocol.js'
 import { transferPreviews, transferResult } from './transfers.js'
 
-/** The hooks that the engine passes with every call; both are always set. */
+/** The hooks that the engine passes with every call. The engine always sets `signal` and `onProgress`. */
 interface EngineCallHooks extends CallHooks {
   readonly signal: AbortSignal
   readonly onProgress: (progress: PipelineProgress) => void

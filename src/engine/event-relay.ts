@@ -69,7 +69,7 @@ export class EventRelay {
     try {
       await this.#send(batch)
     } catch {
-      // The receiver is gone or broken. The call itself will report that; drop its events.
+      // The receiver is gone or broken, which the call itself will report: drop the events.
       this.#finished = true
       this.#waiting = new Map()
     }

@@ -28,7 +28,7 @@ export function pipelinePlanner(shared: SharedHub): PipelinePlanner {
   }
 }
 
-/** Opens a folder. Names and single files are passed on, because the pipeline opens them together with other repositories. */
+/** Opens a folder. A name or a single file is returned as it is, because the pipeline opens it together with other repositories. */
 async function repositoryOf(hub: Hub, reference: CheckpointReference, signal: AbortSignal) {
   const only = Array.isArray(reference) && reference.length === 1 ? (reference[0] as File) : undefined
   if (only !== undefined && /\.(?:safetensors|gguf|ckpt)$/i.test(only.name)) return { singleFile: only }

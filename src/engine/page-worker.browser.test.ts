@@ -56,7 +56,7 @@ test('the page ends a worker that is terminated, and every worker of an engine t
   const first = await start('first')
   await start('second')
   first.terminate()
-  // The browser gives a worker's lock to the next one when the worker is gone.
+  // The browser grants this request once the worker that holds the lock is gone.
   await navigator.locks.request(`${name}first`, () => undefined)
   expect((await navigator.locks.query()).held?.some((lock) => lock.name === `${name}second`)).toBe(true)
   helpers.terminate()

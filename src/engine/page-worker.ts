@@ -27,7 +27,10 @@ interface Unanswered {
   readonly transfers: boolean
 }
 
-/** Replaces this thread's `Worker` by one whose workers the page starts. @param pagePort the page listens at its other end (client/helper-workers.ts) */
+/**
+ * Replaces this thread's class `Worker` by one that lets the page start the workers.
+ * @param pagePort the port to the page, which receives the requests in client/helper-workers.ts
+ */
 export function installPageWorkers(pagePort: MessagePort, scope: { Worker?: unknown } = globalThis): void {
   const OwnWorker = scope.Worker as typeof Worker
   scope.Worker = class extends PageWorker {
@@ -38,8 +41,8 @@ export function installPageWorkers(pagePort: MessagePort, scope: { Worker?: unkn
 }
 
 /**
- * A `Worker` that the page starts. A page's Content-Security-Policy or an opaque origin may forbid what this thread may do: if the page cannot start the
- * worker, this thread starts it.
+ * A `Worker` that the page starts. A Content-Security-Policy or an opaque origin may forbid the page to start a worker, but not this
+ * thread: if the page cannot start the worker, this thread does.
  */
 class PageWorker extends EventTarget {
   onmessage: ((event: MessageEvent) => void) | null = null
@@ -48,7 +51,7 @@ class PageWorker extends EventTarget {
   readonly #url: string
   readonly #options: WorkerOptions
   readonly #port: MessagePort
-  /** Aborted when the worker is terminated: it sends nothing afterwards. */
+  /** Aborted when the worker is terminated. Messages of the worker that arrive later are ignored. */
   readonly #end = new AbortController()
   readonly #OwnWorker: typeof Worker
   /** The messages sent before the worker's first answer. Undefined afterwards. */

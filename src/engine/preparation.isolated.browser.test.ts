@@ -1,6 +1,7 @@
 /**
- * Aquatint compiles the kernels of a generation while its weights download or when a LoRA is loaded, and none afterwards. The tests use the public API and its worker, so each pipeline has a GPU
- * device of its own, on which nothing was compiled before. Each family that can start from an image makes two images from one: this runs the encoder, the decoder and a larger batch.
+ * Aquatint compiles the kernels of a generation while its weights download or when a LoRA is loaded, and none afterwards. The tests use the
+ * public API and its worker, so each pipeline has a GPU device of its own, on which nothing was compiled before. If a family can start from
+ * an image, the test makes two images from a start image, which runs the encoder, the decoder and a larger batch.
  */
 import { expect, onTestFinished, test } from 'vitest'
 import { caseOptions } from '../pipelines/testing-cases.js'
@@ -26,7 +27,7 @@ async function load(fixture: string, prepareFor: PlannedSize) {
 const servedAt = (path: string) => new URL(`/fixtures/${path}`, location.href).href
 
 interface FamilyCase extends PlannedSize {
-  /** A LoRA that is loaded after the generation, for another one. */
+  /** A LoRA that is loaded after the first generation. A second generation then runs with it. */
   readonly lora?: string
 }
 

@@ -29,11 +29,11 @@ export interface HubOptions {
   readonly store?: ChunkStore | null | undefined
   /** Sends the requests. Default: the global `fetch`. */
   readonly fetch?: Fetch | undefined
-  /** Receives the errors of the browser's storage: what is downloaded from then on may be in memory only. */
+  /** Receives the errors of the browser's storage. After an error, what is downloaded may be in memory only. */
   readonly onStorageTrouble?: ((error: StorageError) => void) | undefined
 }
 
-/** A worker's cache and downloads. Open one per worker: its files share connections and memory limits. */
+/** A worker's cache and downloads. Open one hub per worker: the files of a hub share connections and memory limits. */
 export class Hub {
   readonly store: LayeredStore
   readonly transport: Transport

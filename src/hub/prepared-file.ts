@@ -36,7 +36,10 @@ export interface PreparedFileSpec {
   /** The `contentKey` of every file that is read. */
   readonly contents: readonly string[]
   readonly parts: readonly PreparedPart[]
-  /** Resolves when every file that is read is verified; absent if they are already. Until it resolves, no later run uses the prepared file. */
+  /**
+   * Resolves when every file that is read is verified; absent if all of them are verified already. Until then no later run uses the
+   * prepared file.
+   */
   readonly verified?: ((options: ReadOptions) => Promise<void>) | undefined
 }
 
@@ -101,7 +104,10 @@ function layOut(parts: readonly PreparedPart[]): Map<string, ByteRange> {
   return ranges
 }
 
-/** Yields each index once its bytes have arrived; of those that have arrived, the lowest first. Waiting claims no memory. */
+/**
+ * Yields each index once its bytes have arrived. If several indexes are ready, the lowest one comes first. No memory is claimed while it
+ * waits.
+ */
 async function* inOrderOfArrival(
   indexes: readonly number[],
   arrived: (index: number) => Promise<void>,

@@ -17,7 +17,7 @@ export interface TransferSettings {
    * that a killed tab downloads again.
    */
   readonly memoryBytes: number
-  /** The most of these bytes that are hashed and stored at once. The browser makes copies for that, which count on top. */
+  /** The most bytes of chunks that are hashed and stored at once. The browser makes copies of these bytes, which take additional memory. */
   readonly copyBytes: number
   /** Milliseconds of silence after which a request is cancelled. */
   readonly stallMs: number

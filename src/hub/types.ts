@@ -35,8 +35,8 @@ export interface LayoutNames {
   /** The file by which a repository in this layout is recognized. */
   readonly index: string
   /**
-   * Paths to request, round by round. Each round is given the paths that exist so far, and `json`, which reads one of them; it returns
-   * undefined for a file that is not valid JSON.
+   * Paths to request, round by round. Each round receives the paths that exist so far, and a function `json` that reads one of them. `json`
+   * returns undefined for a file that is not valid JSON.
    */
   readonly rounds: readonly ((found: readonly string[], json: (path: string) => Promise<unknown>) => Promise<readonly string[]>)[]
 }
@@ -120,8 +120,9 @@ export interface Repository {
    */
   open(path: string, options?: OpenOptions): Promise<ByteSource>
   /**
-   * Opens a file to read its header. Unless the whole file is cached, a read fetches its bytes or, near the beginning of the file, the first
-   * 256 KiB; they are not verified. Absent when opening a file downloads nothing. @throws HubError `file-not-found`
+   * Opens a file to read its header. Unless the file is cached, whole or in part, a read fetches the requested bytes, or the first 256 KiB
+   * if these contain them; the bytes are not verified. Absent when opening a file downloads nothing.
+   * @throws HubError `file-not-found`
    */
   openHeaderOnly?(path: string, options?: ReadOptions): Promise<HeaderOnlySource>
   /** Ends the use of a file and deletes it from the cache, unless something else has it open. Absent when nothing is cached. */
@@ -130,7 +131,7 @@ export interface Repository {
   readonly folder?: string | undefined
 }
 
-/** A repository whose opened files the cache does not evict until it is closed. */
+/** A repository whose opened files stay in the cache until the repository is closed. */
 export interface OpenRepository extends Repository {
   /** Makes the next opening ask the host instead of using the cache alone, because the files do not match each other. */
   revalidateOnNextOpen(): Promise<void>

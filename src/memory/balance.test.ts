@@ -61,7 +61,7 @@ test('a map that names a component the pipeline does not have is refused', () =>
 test('balanced fills GPUs first, the largest component where most memory is left, and counts one run at a time', () => {
   const placed = places([offer('webgpu', 1000), offer('wasm', 400)])
   expect(Object.fromEntries(placed)).toEqual({ text_encoder: 'wasm', unet: 'webgpu', vae: 'wasm' })
-  // 1200 bytes of weights, and the memory of one run, which all components share.
+  // The weights take 1200 bytes. The memory of one run comes on top only once, because one component runs at a time.
   expect(Object.fromEntries(places([offer('webgpu', 1209), offer('wasm', 5000)]))).toEqual({
     text_encoder: 'webgpu',
     unet: 'webgpu',

@@ -13,12 +13,12 @@ export type DeviceMap = Readonly<Record<string, DeviceName>>
 /** A device to choose from: the bytes of memory that it offers, and what each component needs there. */
 export interface DeviceOffer {
   readonly name: DeviceName
-  /** Whether it is filled before the others: see `DeviceCapabilities.isFast`. */
+  /** Whether this device is filled before devices that are not fast: see `DeviceCapabilities.isFast`. */
   readonly isFast: boolean
   readonly maxMemory: number
   /** Bytes of tensors that stay on the device while components run there. Default: 0. */
   readonly heldBytes?: number | undefined
-  /** Bytes of its largest buffer. Absent: no limit. */
+  /** Bytes of the largest buffer that the device allows. Absent: no limit. */
   readonly maxBufferSize?: number | undefined
   readonly needs: readonly ComponentNeeds[]
 }
@@ -75,7 +75,10 @@ interface Place {
   activations: number
 }
 
-/** A device for one component: the bytes that the component would need there, and the bytes that would be left, negative if it does not fit. */
+/**
+ * One choice of a device for a component: the bytes that the component would need there, and the bytes that would be left. These are
+ * negative if the component does not fit.
+ */
 interface Choice {
   readonly place: Place
   readonly weights: number
@@ -84,8 +87,9 @@ interface Choice {
 }
 
 /**
- * The device of each component so that all can stay there, as diffusers' `device_map='balanced'`: the largest component first, each goes
- * to the fast device that then has most memory left, and to a slow one only if no fast one has enough.
+ * Chooses a device for each component so that all components can stay there, as diffusers' `device_map='balanced'` does. The largest
+ * component comes first. Each goes to the fast device that then has most memory left. If it fits on no fast device, it goes to the slow
+ * device that then has most left.
  * A refusal says `does-not-fit` with bytes needed and offered, by device; or `buffer-too-large` if no device allows buffers that large.
  */
 export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<string, DeviceName> | Refusal {

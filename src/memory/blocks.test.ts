@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { planBlocks, planStreaming, type BlockPlan } from './blocks.js'
 
-/** Simulates three runs as the backend executes them, the first `once` blocks in the first run only, and returns the peak bytes. */
+/** Simulates three runs as the backend executes them, and returns the peak bytes. Only the first run executes the first `once` blocks. */
 function walk(blocks: readonly number[], plan: Pick<BlockPlan, 'keeps' | 'keptBytes' | 'overlaps'>, once = 0): number {
   const streamed = blocks.flatMap((bytes, index) => (plan.keeps[index] === false ? [{ bytes, index }] : []))
   const again = streamed.filter(({ index }) => index >= once)

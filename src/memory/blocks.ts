@@ -16,7 +16,7 @@
 export interface BlockPlan {
   /** For each block in order, whether it stays. */
   readonly keeps: readonly boolean[]
-  /** Whether the next streamed block is uploaded while one runs; otherwise each is uploaded when it is needed. */
+  /** Whether each streamed block is uploaded while the block before it runs. Otherwise it is uploaded when it is needed. */
   readonly overlaps: boolean
   readonly keptBytes: number
   /** The most that streamed blocks take at once. */
@@ -27,7 +27,10 @@ export interface BlockPlan {
   readonly peakBytes: number
 }
 
-/** The most sums of blocks' bytes that are kept. If there are more sums, the chosen set may differ from the best one by up to 1/255 of all bytes. */
+/**
+ * The most sums of blocks' bytes that are remembered. If there are more sums, the chosen set may differ from the best one by up to 1/255 of
+ * all bytes.
+ */
 const mostSums = 256
 
 /** The most that the streamed blocks take at once. The last block of a run is followed by the first block of the next run. */

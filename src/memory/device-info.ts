@@ -16,7 +16,7 @@ export const deviceNames = Object.keys(kindOf) as readonly DeviceName[]
 export interface DeviceCapabilities {
   /** Whether it is much faster than a processor: deviceMap `balanced` fills such devices first. */
   readonly isFast: boolean
-  /** Whether a run can upload weights block by block, so that they need not all fit at once. */
+  /** Whether a run can upload weights block by block, so that the device need not hold all weights at once. */
   readonly streamsWeights: boolean
   /** Whether its memory account counts what runs hold, or weights alone. */
   readonly countsActivations: boolean
@@ -27,8 +27,9 @@ export interface DeviceCapabilities {
   /** Whether onnxruntime computes GEGLU in one kernel on this kind of device: BiasSplitGelu. */
   readonly hasBiasSplitGelu: boolean
   /**
-   * How many denoising steps may be submitted before the oldest of them has finished. A GPU works on one while the next is prepared; more would delay
-   * a cancel and the report of a broken value. On the CPU a step is finished when its call returns.
+   * How many denoising steps may be submitted before the oldest of them has finished. While a GPU computes one step, the next one is
+   * prepared; with more steps, a cancel and the report of a broken value would come later. On the CPU a step is finished when its call
+   * returns.
    */
   readonly stepsInFlight: number
 }
@@ -61,13 +62,13 @@ export const capabilitiesOf: Readonly<Record<DeviceKind, DeviceCapabilities>> = 
  */
 export type KernelSource = 'aquatint' | 'onnxruntime'
 
-/** The float16 kernels of a device, by the names of onnxruntime's programs. A device that does not compute in float16 has none. */
+/** The kernels of a device that Aquatint has changed or did not recognize, by name. On the CPU no kernel is changed. */
 export interface KernelReport {
   /** Which kernels the device was opened with. */
   readonly source: KernelSource
   /** Kernels compiled so far that Aquatint has changed: float16 kernels, which sum in float32, kernels that compute a variance, and kernels that replace several of onnxruntime's. */
   readonly replaced: readonly string[]
-  /** Kernels compiled so far that Aquatint did not recognize: they are onnxruntime's own. */
+  /** Kernels compiled so far that Aquatint should have changed but did not recognize: they run as onnxruntime wrote them. */
   readonly unrecognized: readonly string[]
 }
 
@@ -85,13 +86,13 @@ export interface DeviceInfo {
   readonly shaderF16: boolean
   /** The largest buffer that the device allows, in bytes. For `wasm`: the size of WebAssembly's heap. */
   readonly maxBufferSize: number
-  /** The device's float16 kernels. */
+  /** The device's kernels that Aquatint has changed or did not recognize. */
   readonly kernels: KernelReport
   /** The capabilities of this kind of device. */
   readonly capabilities: DeviceCapabilities
 }
 
-/** The kernels of a device that runs all of them as onnxruntime has them. */
+/** The report of a device on which all of onnxruntime's kernels run unchanged. */
 export const ownKernels: KernelReport = { source: 'onnxruntime', replaced: [], unrecognized: [] }
 
 /** The type that networks compute in: float16 only if the device has it. onnxruntime's CPU kernels compute in float32 in any case. */

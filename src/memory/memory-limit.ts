@@ -33,7 +33,7 @@ export class MemoryLimit {
     return this.#bytes
   }
 
-  /** The bytes that plans may use, unless they are a guess. */
+  /** The bytes that plans must stay within. Undefined if there is only a guess. */
   get limit(): number | undefined {
     return this.#isGuess ? undefined : this.#bytes
   }

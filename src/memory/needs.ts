@@ -11,7 +11,10 @@ export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
   return storageBytes(valueBytes(type, dims))
 }
 
-/** The results that stages that run only once pass to other stages: they stay from run to run. */
+/**
+ * The values that stages of the first run compute for all runs: outputs of stages with `once` that other stages read. They stay from run to
+ * run.
+ */
 export function keptValues(graph: ComponentGraph): readonly ValueInfo[] {
   const read = new Set(graph.stages.flatMap(({ once, inputs }) => (once === true ? [] : Object.values(inputs))))
   return graph.stages.flatMap(({ once, program, outputs }) =>
@@ -25,8 +28,8 @@ export function keptValues(graph: ComponentGraph): readonly ValueInfo[] {
 }
 
 /**
- * The most bytes of activations that a run holds besides {@link keptValues}: the values passed between stages, until their last use, and what the
- * running stage holds itself, which its program estimates.
+ * The most bytes of activations that a run holds besides {@link keptValues}: the values passed between stages, each until its last use, and
+ * the values inside the running stage, whose bytes its program estimates.
  */
 export function estimateActivations(graph: ComponentGraph): number {
   const kept = new Set(keptValues(graph).map(({ name }) => name))
@@ -63,11 +66,11 @@ export interface Sized {
 export interface RunNeeds {
   /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number
-  /** The largest of the values that it holds. */
+  /** The largest value that the run holds. */
   readonly largestValue: Sized
-  /** Its inputs. */
+  /** The inputs of the run. */
   readonly inputs: readonly Sized[]
-  /** Edge of the tiles in latent pixels. Undefined: all at once. */
+  /** Edge of the tiles in latent pixels. Undefined: the component runs on the whole input at once. */
   readonly tile?: number | undefined
 }
 
@@ -77,7 +80,7 @@ export interface BlockNeeds extends Sized {
   readonly once?: true | undefined
 }
 
-/** How many blocks at the beginning only the first run of a generation uses. */
+/** How many blocks only the first run of a generation uses. They are at the beginning. */
 export function countOnce(blocks: readonly { readonly once?: true | undefined }[]): number {
   return blocks.filter(({ once }) => once === true).length
 }
@@ -126,7 +129,7 @@ function stagingBytes({ a, b }: { readonly a: number; readonly b: number }): num
   return a === 0 ? 0 : storageBytes(a) + storageBytes(b) + 32
 }
 
-/** The most bytes that the factors A and B of LoRAs have for any of these weights: an upload adds them to one weight after the other. */
+/** The most bytes of LoRA factors A and B that belong to one of these weights: an upload adds factors to one weight after the other. */
 export function factorBytes(entries: readonly TensorEntry[]): { readonly a: number; readonly b: number } {
   let [a, b] = [0, 0]
   for (const { fused } of entries) {

@@ -16,27 +16,27 @@ export type Residence = 'resident' | 'model' | 'block'
 export interface ComponentPlan {
   /** As in model_index.json, such as `unet`. */
   readonly name: string
-  /** Set for the autoencoder's encoder, which runs if an image is given: it has weights of its own. */
+  /** Set for the autoencoder's encoder, which has weights of its own and runs only if an image is given. */
   readonly part?: 'encoder' | undefined
-  /** How its weights stay. With `block`, only the components that do not fit whole stream blocks. */
+  /** How long its weights stay. In a plan with `block`, a component that fits whole has `model` here. */
   readonly residence: Residence
-  /** All its weights. */
+  /** Bytes of all its weights. */
   readonly weightBytes: number
   /** Bytes that its weights may take at once. Undefined: all of them stay while the component is loaded. */
   readonly weightBudget: number | undefined
-  /** The most of its weights at once. */
+  /** The most bytes that its weights take at once. */
   readonly peakWeightBytes: number
-  /** Weights that stay from run to run. */
+  /** Bytes of weights that stay from run to run. */
   readonly keptBytes: number
-  /** Weights that each run of a generation uploads, except the first run, which can upload more. */
+  /** Bytes of weights that each run of a generation uploads, except the first run, which can upload more. */
   readonly streamedBytes: number
   /** The most that a run is expected to hold beside weights. */
   readonly activationBytes: number
-  /** Edge in latent pixels of the tiles that it works in. Undefined: all at once. */
+  /** Edge in latent pixels of the tiles that the component works in. Undefined: it works on the whole input at once. */
   readonly tile?: number | undefined
   /**
-   * Its blocks in the order they run: the weights of `kept` ones stay, the first run of a generation uploads those of `once`, and each run those of
-   * `streamed` ones.
+   * Its blocks in the order they run. The weights of a `kept` block stay on the device. The first run of a generation uploads the weights
+   * of a `once` block; every run uploads those of a `streamed` block.
    */
   readonly blocks: readonly { readonly name: string; readonly bytes: number; readonly place: 'kept' | 'once' | 'streamed' }[]
 }
@@ -68,8 +68,8 @@ export interface MemoryPlanOptions {
   /** Bytes of the largest buffer that the device allows. Absent: no limit. */
   readonly maxBufferSize?: number | undefined
   /**
-   * Bytes of memory that the device turned out to have. Streamed components are planned within them or, if that is impossible, with as few weights at
-   * once as possible. It refuses no plan.
+   * Bytes of memory that the device turned out to have. Streamed components are planned within these bytes or, if that is impossible, with
+   * as few weights at once as possible. This value refuses no plan.
    */
   readonly foundMemory?: number | undefined
   /** For components that ran out of memory, the bytes of weights that were on the device at once: a streamed component then gets less. */
@@ -104,7 +104,7 @@ export function fastestFit(
   return order.slice(order.indexOf(from)).find((one) => leastBudget(needs, one, heldBytes) <= maxMemory) ?? 'block'
 }
 
-/** The reason why components have no plan with this residence. Undefined: they have one. */
+/** The reason why no plan with this residence is possible. Undefined: one is possible. */
 export function refusalOf(
   residence: Residence,
   needs: readonly ComponentNeeds[],
@@ -136,8 +136,8 @@ function othersOf(residence: Residence, own: ComponentNeeds, needs: readonly Com
 }
 
 /**
- * Leaves out the ways to run that have a tensor too large for a buffer of the device, and returns the needs with the other ways.
- * A refusal `buffer-too-large` names the tensor, its bytes and those allowed.
+ * Leaves out the ways to run with a tensor that is too large for a buffer of the device, and returns the needs with the remaining ways.
+ * A refusal `buffer-too-large` names the tensor, its bytes and the bytes that a buffer may have.
  */
 export function withinBuffers(
   needs: readonly ComponentNeeds[],
@@ -219,7 +219,7 @@ function leastWeights({ blocks, sharedBytes }: ComponentNeeds): number {
 /** The weight budget with which a component keeps nothing and still uploads each block while the one before runs. */
 export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): number {
   const used = blocks.filter(({ bytes }) => bytes > 0)
-  // The next run follows, and skips the blocks that only the first run uses.
+  // After the last block comes the first block of the next run, which skips the blocks that only the first run uses.
   const first = used.find(({ once }) => once !== true)
   return sharedBytes + Math.max(0, ...used.map(({ bytes }, index) => bytes + (used[index + 1] ?? first ?? { bytes: 0 }).bytes))
 }
@@ -250,8 +250,9 @@ export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
 }
 
 /**
- * The plan of one generation on a GPU, with the offered residence or, if the generation does not fit with it, the first tighter residence with
- * which it fits. Without a limit the plan stays within a guess, or within the least that it needs if that is more.
+ * The plan of one generation on a GPU, with the offered residence. If the generation does not fit with it, the plan has the first tighter
+ * residence with which it fits. If the caller set no limit, the plan keeps the offered residence and stays within a guess, or within the
+ * least that it needs if that is more.
  * A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan | Refusal {

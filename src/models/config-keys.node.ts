@@ -1,6 +1,7 @@
 /**
- * For this folder's tests, in Node only: fixtures/config-keys, which holds what changing one key of a config does to a network's output in
- * diffusers and transformers. Weights and inputs are computed from their names, as fixtures/generator/config_keys/config_keys.py computes them.
+ * For this folder's tests, in Node only: fixtures/config-keys. It records how the output of a network in diffusers or transformers changes
+ * when one key of its config changes. Weights and inputs are computed from their names, as in
+ * fixtures/generator/config_keys/config_keys.py.
  */
 
 import { readdirSync } from 'node:fs'
@@ -15,10 +16,12 @@ import { fixtures, readJson, runGraph, type MemoryEntry, type PlainTensor } from
 import type { NetworkModel } from './types.js'
 import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-condition.js'
 
-/** What a change does to the library's output: nothing (`same`), the library fails (`error`), or the new output has these samples. */
+/**
+ * What diffusers or transformers does after a change: it has the same output (`same`), it fails (`error`), or its output has these samples.
+ */
 type Judgement = 'same' | 'error' | readonly number[]
 
-/** One class with a small config, and each change of one key. A change without a value leaves the key out. */
+/** One class with a small config, and a list of changes, of one key each. A change without a value leaves the key out. */
 export interface KeyCase {
   readonly class: string
   readonly config: Config

@@ -1,6 +1,6 @@
 /**
- * Every key that diffusers or transformers reads for a network, changed alone: the output is theirs, or the config is refused by the key's name. No
- * change silently gives another picture.
+ * Changes every key that diffusers or transformers reads for a network, one key at a time. Aquatint must then have the library's output, or
+ * refuse the config with an error that names the key. No change silently gives another picture.
  */
 
 import { expect, test } from 'vitest'
@@ -9,7 +9,10 @@ import { changedConfig, keyRuns, readKeyCases, sameRuns, sampleRuns, type KeyCas
 
 const cases = readKeyCases()
 
-/** The largest difference from the library's samples, relative to the largest of them. The fixture has six digits; the sums are float32. */
+/**
+ * The largest difference from the library's samples, relative to the largest absolute value among these. The fixture has six digits; the
+ * sums are float32.
+ */
 function difference(actual: readonly number[], expected: readonly number[]): number {
   if (actual.length !== expected.length) return Infinity
   const peak = Math.max(...expected.filter((_, index) => index % 13 !== 0).map(Math.abs))
@@ -18,7 +21,10 @@ function difference(actual: readonly number[], expected: readonly number[]): num
 }
 const tolerance = 2e-5
 
-/** Keys that the pipelines read, not the networks: a value that the network's class accepts can still stop them. */
+/**
+ * Keys that the pipelines read, not the networks. A config may be refused for such a key, even if the change leaves the network's output
+ * the same.
+ */
 const pipelineKeys: ReadonlySet<string> = new Set(['scaling_factor', 'time_cond_proj_dim'])
 
 /** How Aquatint's result differs from the library's after a change; null if it does not differ. */

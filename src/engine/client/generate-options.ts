@@ -9,8 +9,9 @@ import type { ProgressReport } from './overall-progress.js'
 export interface GenerateCallOptions extends Omit<GenerateOptions, 'image'> {
   /**
    * Image to image: the start image. Pixels are used as they are, and the result has their size. Any other picture is cropped and scaled to
-   * `width` × `height`; if these are absent, the result has the picture's own size. A size must be a multiple of the autoencoder's factor (8).
-   * FLUX.2-klein: reference images, one or a list, which keep their sizes.
+   * `width` × `height`; if one of these is absent, the result has the picture's own size. The size must be a multiple of the autoencoder's
+   * factor (8).
+   * FLUX.2-klein: one reference image or a list of them. Reference images keep their sizes.
    */
   readonly image?: ImageInput | readonly ImageInput[] | undefined
   /** Cancels the generation; the promise rejects with the reason of the signal. The pipeline stays loaded. */

@@ -1,6 +1,6 @@
 /**
- * Pictures as a page has them, turned into the pixels that a pipeline takes. The browser decodes them and a canvas scales them; pixels that
- * are given as such are not changed.
+ * Turns the pictures that a page passes into the pixels that a pipeline takes. The browser decodes a picture, and a canvas scales it. If
+ * the page passes pixels, they stay as they are.
  */
 
 import { transfer } from 'comlink'
@@ -9,8 +9,8 @@ import type { GenerateOptions, PixelImage } from '../../pipelines/types.js'
 import { throwIfAborted } from '../../util/abort.js'
 
 /**
- * A picture: pixels, a file, what a page has drawn or shows, or the address of a picture file (relative to the page, or absolute; a server of
- * another origin has to allow the request by CORS).
+ * A picture: pixels, a file, an image element or a canvas of the page, a bitmap, or the address of a picture file. An address is absolute
+ * or relative to the page; a server of another origin has to allow the request by CORS.
  */
 export type ImageInput =
   | PixelImage
@@ -23,7 +23,7 @@ export type ImageInput =
   | URL
   | string
 
-/** The pixels. `isCopy`: {@link readImage} made them, so their memory may be transferred to the worker. */
+/** Pixels for a pipeline. `isCopy`: {@link readImage} made them itself, so their memory may be transferred to the worker. */
 export interface ReadImage {
   readonly image: PixelImage
   readonly isCopy: boolean
@@ -37,9 +37,9 @@ export interface ReadImageOptions {
 }
 
 /**
- * Reads the pixels of a picture. An input of pixels is returned unchanged. Any other picture is scaled to `width` × `height` (in pixels), where both are given, and
- * cropped at its longer sides; transparent parts become white.
- * @throws InputError `image` if the browser cannot read the picture, or the page is not allowed to
+ * Reads the pixels of a picture. If the input is pixels, they are returned unchanged. If `width` and `height` (in pixels) are given, any
+ * other picture is scaled until it covers them, and cropped at its longer sides. Transparent parts become white.
+ * @throws InputError `image` if the browser cannot read the picture, or does not allow the page to read it
  */
 export async function readImage(input: ImageInput, { width, height, signal }: ReadImageOptions = {}): Promise<ReadImage> {
   if (isPixels(input)) return { image: { width: input.width, height: input.height, data: input.data }, isCopy: false }
@@ -65,7 +65,7 @@ export function withImages(options: GenerateOptions, images: ReadImage | readonl
   )
 }
 
-/** Whether an input holds 8-bit pixels. ImageData can have other ones, which a canvas converts. */
+/** Whether an input holds 8-bit sRGB pixels. An ImageData may hold float16 or Display P3 pixels instead: a canvas converts these. */
 function isPixels(input: ImageInput | null): input is PixelImage {
   return (
     typeof input === 'object' &&

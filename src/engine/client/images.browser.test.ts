@@ -54,7 +54,7 @@ test('a picture is cropped and scaled to the size; pixels are not', async () => 
   const square = { width: 8, height: 8 }
   const { image, isCopy } = await readImage(await png(), square)
   expect([image.width, image.height, isCopy]).toEqual([8, 8, true])
-  // The middle of the picture: its left half is red, its right half blue.
+  // The result is the middle of the picture: the left half of the result is red, its right half blue.
   const at = (x: number) => [...image.data.subarray(x * 4, x * 4 + 4)]
   expect([at(0), at(7)]).toEqual([
     [255, 0, 0, 255],

@@ -100,7 +100,7 @@ test('the fraction rises through the phases of a generation, by the same amount 
 test('the time left of a generation is that of the steps and the decoding', () => {
   const left = reports(generationMeter(4), generation).map(({ secondsLeft }) => secondsLeft)
   expect(left[6]).toBeUndefined()
-  // Steps 0 and 1 were two seconds apart: two more take four, and the decoding a little under one.
+  // Steps 0 and 1 were two seconds apart. The two steps that are left take four seconds, and the decoding a little under one.
   expect(left[8]).toBeCloseTo(4 + 2 * 4 * (0.1 / 0.85), 10)
   expect(left[13]).toBe(0)
 })

@@ -26,7 +26,7 @@ export interface CachedFile {
   readonly complete: boolean
   /** Whether the whole file was compared with a hash that its host published. False if only parts of it are stored. */
   readonly verified: boolean
-  /** Keys of the files that this file was made from, as quantized weights are; absent for a downloaded file. */
+  /** Keys of the files from which this file was made, such as the originals of quantized weights; absent for a downloaded file. */
   readonly madeFrom?: readonly string[] | undefined
   /** When the file was last opened. */
   readonly lastUsed: Date
@@ -159,7 +159,7 @@ export class CacheManager {
   }
 
   /**
-   * A model's complete files as Blobs, to save them elsewhere. Bytes are only read when a Blob is read. Files that are stored in part, and
+   * A model's complete files as Blobs, to save them elsewhere. Bytes are read only when a Blob is read. Files that are stored in part, and
    * files made here, are left out.
    */
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
@@ -196,7 +196,7 @@ export class CacheManager {
   }
 }
 
-/** The stored files of a repository: those downloaded at least in part, and those made from files that it lists or listed. */
+/** The stored files of a repository: its downloads, and the files made from a download or from a file that the repository lists. */
 function filesOf({ files: listed, begun, opened }: RepositoryRecord, files: readonly CachedFile[]): CachedFile[] {
   const byKey = new Map(files.map((file) => [file.key, file]))
   const downloads = Object.entries({ ...begun, ...opened })

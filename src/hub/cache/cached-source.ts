@@ -10,7 +10,10 @@ import type { ByteRange, ByteSource, ReadOptions } from '../types.js'
 /** Restores a chunk whose bytes (those of `slice`) cannot be read, and returns its Blob. */
 export type RepairChunk = (slice: ChunkSlice, options: ReadOptions) => Promise<Blob>
 
-/** A file of the cache. A read downloads a chunk again that the browser has lost, or one that no earlier opening wanted. @throws as {@link ByteSource.read} */
+/**
+ * A file of the cache. If the browser has lost a chunk, or no earlier opening wanted it, a read downloads it.
+ * @throws as {@link ByteSource.read}
+ */
 export class CachedSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined

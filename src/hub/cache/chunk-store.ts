@@ -4,7 +4,10 @@
 export interface ChunkStore {
   /** Every stored chunk of a file, by index. Reading a Blob may fail later, when the browser has deleted it. */
   chunks(file: string): Promise<Map<number, Blob>>
-  /** Indexes of the stored chunks. Unlike {@link chunks} it creates no Blobs: the disk space of a referenced Blob is not freed. */
+  /**
+   * Indexes of the stored chunks. Unlike {@link chunks} it creates no Blobs, because a browser does not free the disk space of a Blob while
+   * it is referenced.
+   */
   chunkIndexes(file: string): Promise<number[]>
   chunk(file: string, index: number): Promise<Blob | undefined>
   putChunk(file: string, index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void>

@@ -1,4 +1,4 @@
-/** Many hashers at the same time: each has its own state, in whatever order they are fed, saved and closed. */
+/** Many hashers at the same time: each keeps a state of its own, whatever the order in which the hashers are fed, saved and closed. */
 
 import { createHash } from 'node:crypto'
 import { expect, it } from 'vitest'
@@ -9,7 +9,10 @@ import { hashKey, type ExpectedHash, type StoredFile } from '../stored-file.js'
 
 const chunkBytes = 64
 
-/** Files of every length around the boundaries of blocks and chunks. Half of them are small, with git's hash. */
+/**
+ * Files of 1, 4, 7, … 598 bytes: their ends lie at every position within a chunk and a hash's block. {@link fileOf} gives every second one
+ * git's hash.
+ */
 const contents = Array.from({ length: 200 }, (_, k) => Uint8Array.from({ length: k * 3 + 1 }, (_, i) => (i * 31 + k * 7) & 255))
 
 function fileOf(bytes: Uint8Array, k: number): StoredFile {

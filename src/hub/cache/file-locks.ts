@@ -63,7 +63,7 @@ class BrowserLocks implements Locks {
   }
 }
 
-/** The queue of one lock: its holder and those who wait, in order. */
+/** The queue of one lock: its holder and the callers that wait, in order. */
 interface Line {
   count: number
   /** Resolves when the queue is empty. */
@@ -80,7 +80,7 @@ class ThreadLocks implements Locks {
     this.#lines.set(name, line)
     const before = line.empty
     const { promise: left, resolve: leave } = deferred()
-    // A caller that is aborted while it waits must not let the next one in before those ahead have finished.
+    // If a caller is aborted while it waits, the callers behind it must still wait for those ahead of it.
     line.empty = before.then(() => left)
     line.count++
     try {

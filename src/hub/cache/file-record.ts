@@ -15,11 +15,14 @@ export interface FileRecord {
   readonly chunkBytes: number
   /** `complete` is written once, as the last step, after the whole file was checked. */
   readonly state: 'partial' | 'complete'
-  /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not. */
+  /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not downloaded. */
   readonly digests: readonly string[]
-  /** The parts of other chunks that an aborted download left; chunk-parts.ts checks them. */
+  /** The parts that an aborted download left of incomplete chunks; chunk-parts.ts checks them. */
   readonly parts?: unknown
-  /** Indexes of the chunks that callers chose when they opened parts of the file; set once all of these are stored. Absent if no part was opened. */
+  /**
+   * Indexes of the chunks that callers chose when they opened parts of the file. Set once all of these chunks are stored; absent if no
+   * caller has opened a part.
+   */
   readonly chosen?: readonly number[] | undefined
   /** The state of the whole-file hash after `chunks` chunks, from which hashing resumes. */
   readonly hashed?: { readonly chunks: number; readonly state: Uint8Array } | undefined
@@ -52,7 +55,7 @@ export function asFileRecord(value: unknown): FileRecord | undefined {
   return record as FileRecord
 }
 
-/** Whether the whole file was stored, or all chunks of it that callers chose. */
+/** Whether the whole file was stored, or every chunk of it that callers chose. */
 export function wasOpened(record: FileRecord | undefined): record is FileRecord {
   return record?.state === 'complete' || record?.chosen !== undefined
 }

@@ -35,7 +35,7 @@ export class FilesInUse {
       isReleased = true
       if (--use.count === 0) {
         this.#uses.delete(key)
-        // The sources of a file in memory keep their Blobs, which will then be the only copy of its bytes.
+        // If the file is in memory, its sources keep their Blobs: after `releaseMemory` no other copy of the bytes exists.
         if (!this.#store.isInMemory(key)) for (const source of use.sources) source.releaseBlobs()
         this.#store.releaseMemory(key)
       }
@@ -43,7 +43,7 @@ export class FilesInUse {
     }
   }
 
-  /** Adds a source whose Blobs are dropped with the last release of its file, if the file is in use. */
+  /** If the file is in use, adds a source to it. The last release of the file drops the source's Blobs. */
   addSource(key: string, source: CachedSource): void {
     this.#uses.get(key)?.sources.add(source)
   }

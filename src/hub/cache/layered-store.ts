@@ -13,7 +13,9 @@ import { QuotaWriter } from './quota.js'
 export interface LayeredStoreOptions {
   /** Receives each error of the browser's store. */
   readonly onTrouble?: ((error: StorageError) => void) | undefined
-  /** Evicts one file from the store that it receives, as {@link QuotaWriter} needs. Default: nothing can be evicted. */
+  /**
+   * Evicts one file from the given store. Returns the bytes freed, or undefined if there is none to evict. Default: nothing can be evicted.
+   */
   readonly evict?: ((store: ChunkStore) => Promise<number | undefined>) | undefined
 }
 
@@ -24,7 +26,7 @@ export class LayeredStore implements ChunkStore {
   readonly #memory = new MemoryStore()
   /** Files with a part in memory. */
   readonly #inMemory = new Set<string>()
-  /** Files whose record could not be read, and the keys of those records: for them, the browser's store is neither read nor changed. */
+  /** Files whose record could not be read, and the keys of their records. For these, the browser's store is neither read nor changed. */
   readonly #isolated = new Set<string>()
   readonly #onTrouble: (error: StorageError) => void
   readonly #quota: QuotaWriter
@@ -41,7 +43,7 @@ export class LayeredStore implements ChunkStore {
     return this.#persistent === undefined || this.#inMemory.has(file) || this.#isolated.has(file)
   }
 
-  /** Every stored chunk; none from the browser's store when it cannot be read, so its chunks are downloaded again. */
+  /** Every stored chunk. If the browser's store cannot be read, its chunks are missing and are downloaded again. */
   async chunks(file: string): Promise<Map<number, Blob>> {
     const found = new Map(await this.#read(file, (store) => store.chunks(file)))
     for (const [index, blob] of await this.#memory.chunks(file)) found.set(index, blob)
@@ -54,7 +56,7 @@ export class LayeredStore implements ChunkStore {
     return [...new Set([...persistent, ...(await this.#memory.chunkIndexes(file))])].sort((a, b) => a - b)
   }
 
-  /** The chunk; undefined also when it cannot be read. */
+  /** The chunk; undefined if it is absent or cannot be read. */
   async chunk(file: string, index: number): Promise<Blob | undefined> {
     return (await this.#memory.chunk(file, index)) ?? (await this.#read(file, (store) => store.chunk(file, index)))
   }
@@ -71,7 +73,7 @@ export class LayeredStore implements ChunkStore {
     await this.#read(file, (store) => store.deleteChunks(file, indexes))
   }
 
-  /** Keeps a file in memory only until {@link releaseMemory}: the browser's store is neither read nor changed for it. */
+  /** Until {@link releaseMemory}, keeps a file in memory alone: the browser's store is neither read nor changed for it. */
   isolate(file: string): void {
     this.#isolated.add(file).add(fileRecordKey(file))
   }
@@ -82,7 +84,7 @@ export class LayeredStore implements ChunkStore {
     this.#inMemory.delete(file)
     this.#isolated.delete(file)
     this.#isolated.delete(fileRecordKey(file))
-    // The memory store has already deleted when it returns its promise, so nothing has to wait for it.
+    // The memory store deletes before it returns its promise, so nothing has to wait for the promise.
     void this.#memory.deleteChunks(file)
     void this.#memory.deleteRecord(fileRecordKey(file))
   }
@@ -92,12 +94,15 @@ export class LayeredStore implements ChunkStore {
     return [...new Set([...(await this.#memory.chunkFiles()), ...((await this.#persistent?.chunkFiles()) ?? [])])]
   }
 
-  /** The record; undefined also when it cannot be read, for callers that can do without it. */
+  /** The record; undefined if it is absent or cannot be read. For callers that do not depend on the difference. */
   async record(key: string): Promise<unknown> {
     return (await this.#memory.record(key)) ?? (await this.#read(key, (store) => store.record(key)))
   }
 
-  /** As {@link record}, for callers that delete chunks without a record. @throws StorageError when the record cannot be read */
+  /**
+   * The record, for callers that delete chunks if a file has no record.
+   * @throws StorageError when the record cannot be read
+   */
   async recordOrThrow(key: string): Promise<unknown> {
     return (await this.#memory.record(key)) ?? (await this.#persistentFor(key)?.record(key))
   }
@@ -129,7 +134,10 @@ export class LayeredStore implements ChunkStore {
     await this.#read(key, (store) => store.deleteRecord(key))
   }
 
-  /** Every record whose key starts with `prefix`. @throws StorageError when records cannot be read, because callers delete chunks without a record */
+  /**
+   * Every record whose key starts with `prefix`.
+   * @throws StorageError when the records cannot be read, because callers delete the chunks of files that have no record
+   */
   async records(prefix: string): Promise<[string, unknown][]> {
     const found = new Map(await this.#persistent?.records(prefix))
     for (const [key, value] of await this.#memory.records(prefix)) found.set(key, value)

@@ -143,7 +143,7 @@ describe('a lost chunk of a complete file', () => {
 })
 
 describe('a file that was opened in part', () => {
-  /** The byte that `choose` chooses, in the sixth chunk, after it has checked the first byte of the file. */
+  /** `choose` checks the first byte of the file, then chooses this byte and the byte at `begin`, which is in the sixth chunk. */
   const begin = 5 * chunkBytes + 1
   const choose = async (source: ByteSource) => {
     const [byte] = await source.read({ begin: 0, end: 1 })

@@ -7,8 +7,8 @@ import { hurryCollector } from '../../util/free-bytes.js'
 export type Evict = () => Promise<number | undefined>
 
 /**
- * Deleted bytes count against the quota until the browser has collected them as garbage. A write waits this many milliseconds for that, at most this many
- * times.
+ * The browser counts deleted bytes against the quota until it has collected them as garbage. A write waits `waitMs` milliseconds for that,
+ * at most `maxWaits` times.
  */
 const waitMs = 500
 const maxWaits = 10
@@ -30,7 +30,7 @@ export class QuotaWriter {
   readonly #evict: Evict
   #evictions = 0
   #evicting: Promise<boolean> = Promise.resolve(false)
-  /** Bytes that were evicted and not used by a write since. */
+  /** Bytes that evictions have freed and no write has used since. */
   #freed = 0
 
   constructor(evict: Evict) {

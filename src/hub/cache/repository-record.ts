@@ -36,7 +36,7 @@ export function repositoryKey(endpoint: string, id: string, revision: string): s
   return `${repositoryPrefix}${endpoint} ${id} ${revision}`
 }
 
-/** Key of the commit that a branch was last seen at. */
+/** Key of the record that holds the last known commit of a branch. */
 export function branchKey(endpoint: string, id: string, revision: string): string {
   return `branch ${endpoint} ${id} ${revision}`
 }

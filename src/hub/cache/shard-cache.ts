@@ -1,6 +1,7 @@
 /**
- * Chunks and records in IndexedDB, through idb-keyval: one database for each, since idb-keyval opens one store per database. No other file
- * uses IndexedDB for the cache. Use it from a worker: Chromium fails to store many Blobs from a page's main thread.
+ * Chunks and records in IndexedDB, through idb-keyval: one database for the chunks and one for the records, since idb-keyval opens one
+ * store per database. No other file uses IndexedDB for the cache. Use it from a worker: Chromium fails to store many Blobs from a page's
+ * main thread.
  */
 
 import { createStore, del, get, getMany, promisifyRequest, type UseStore } from 'idb-keyval'
@@ -11,7 +12,10 @@ import type { TransferSettings } from '../settings.js'
 const chunkDatabase = 'aquatint-chunks'
 const recordDatabase = 'aquatint-records'
 
-/** Chunks that are read in one transaction. A Blob is only a handle, but a browser that stores buffers loads them into memory. */
+/**
+ * Chunks that are read in one transaction. Reading a stored Blob gives a handle only, but where buffers are stored instead of Blobs, their
+ * bytes are loaded into memory.
+ */
 const keysAtOnce = 16
 
 /** Opens the databases and tests them. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
@@ -62,13 +66,13 @@ class ShardCache implements ChunkStore {
     try {
       await set(this.#chunks, key, new Blob([new Uint8Array(1)]))
       const value: unknown = await get(key, this.#chunks)
-      // An absent value was cleared by the user meanwhile, which says nothing about Blobs.
+      // If the value is absent, the user has cleared it meanwhile, which says nothing about Blobs.
       const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
       if (value !== undefined && !isBlob) this.#blobs = false
       await del(key, this.#chunks)
     } catch (error) {
       const failure = storageError(error, 'storing a Blob')
-      // That the storage is full says nothing about Blobs, and its cached files can still be read.
+      // A full storage says nothing about Blobs, and the files in it can still be read.
       if (failure.code !== 'quota-exceeded') this.#blobs = false
     }
   }

@@ -85,7 +85,7 @@ export class ChunkWriter {
     return new ChunkWriter(options, progress, await resumeHash(options, progress))
   }
 
-  /** Whether the file was complete before: then each chunk that was lost is checked against its own digest. */
+  /** Whether the file was complete before. If so, each chunk that was lost is checked against its own digest. */
   get isRepairing(): boolean {
     return this.#record.state === 'complete'
   }
@@ -133,8 +133,8 @@ export class ChunkWriter {
   }
 
   /**
-   * After a download was aborted or its connection failed, stores the parts of unfinished chunks that have arrived, so that the next
-   * download need not fetch them again. Does nothing during a repair, or if the browser cannot store the file.
+   * After a download was aborted or its connection failed, stores the parts of unfinished chunks that have arrived, for the next download. Does nothing if the browser
+   * cannot store the file, or if the file was complete before.
    */
   async keepParts(parts: readonly (ChunkPart & { readonly bytes: Uint8Array })[]): Promise<void> {
     const { key, size } = this.#file
@@ -150,17 +150,17 @@ export class ChunkWriter {
   }
 
   /**
-   * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs them, which may
-   * be after the promise has resolved.
-   * @throws HubError `hash-mismatch` when the record has the chunk's digest, because the file was complete or the chunk was chosen before, and the bytes
-   *   have another one
+   * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs the bytes,
+   * which may be after the promise has resolved.
+   * @throws HubError `hash-mismatch` when the record has another digest for the chunk. The digest counts if the file was complete or the
+   * chunk was chosen before.
    */
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
     // A chunk has no digest if the worker died right after storing it.
     const isRestored = this.isRepairing || this.#record.chosen?.includes(index) === true
     const expected = isRestored && known !== '' ? known : undefined
-    // The browser copies the bytes for the digest, and again for the Blob.
+    // The browser copies the bytes for the digest, and once more for the Blob.
     const release = await this.#copyMemory.claim(bytes.length)
     try {
       const digest = await sha256Hex(bytes)
@@ -180,7 +180,10 @@ export class ChunkWriter {
     if (!isChecked) await this.#serially(() => this.#hashPresent())
   }
 
-  /** Marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet; or removes this mark. */
+  /**
+   * With `true`, marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet. With
+   * `false`, removes this mark.
+   */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
       this.#record = { ...this.#record, provisional: provisional ? true : undefined }
@@ -189,8 +192,9 @@ export class ChunkWriter {
   }
 
   /**
-   * Compares the hash of the whole file, then stores the record that says it is complete. Calls `onVerifying` if chunks remain to be hashed. If
-   * the download left out chunks, no hash is compared, and the record lists the chosen chunks.
+   * Compares the hash of the whole file, if a hash is known, then stores the record that says the file is complete. Calls `onVerifying` if
+   * chunks remain to be hashed. If the download left out chunks, no hash is compared, and the record lists the chosen chunks. Does nothing
+   * if the file was complete before.
    * @param now milliseconds since 1970
    * @throws HubError `hash-mismatch`
    */
@@ -262,7 +266,10 @@ export class ChunkWriter {
     await this.#store.putRecord(fileRecordKey(this.#file.key), this.#record)
   }
 
-  /** Hashes a chunk that is only in the store, in parts, and computes its digest if it has none. @throws StorageError `chunk-lost` */
+  /**
+   * Hashes a chunk that only the store holds, reading it in parts. Also computes the chunk's digest if it has none.
+   * @throws StorageError `chunk-lost`
+   */
   async #hashStored(hasher: Hasher, index: number): Promise<void> {
     const { key, path } = this.#file
     const length = this.#length(index)

@@ -1,6 +1,6 @@
 /**
- * Completes one file in the store: gets its missing chunks, and compares the whole file with its hash. Starts over once when the bytes
- * turn out wrong; when they are wrong again, it throws.
+ * Completes one file in the store: gets its missing chunks, and compares the whole file with its hash. If the bytes turn out wrong, it
+ * starts over once; if they are wrong again, it throws.
  */
 
 import { isAquatintError } from '../../errors.js'

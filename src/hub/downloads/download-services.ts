@@ -14,7 +14,7 @@ export interface DownloadServices {
   readonly store: LayeredStore
   /** Limits the bytes of chunks that are in memory, over all downloads. */
   readonly memory: DownloadMemory
-  /** Limits the bytes of chunks that are being hashed and stored at once, for which the browser makes copies. */
+  /** Limits the bytes of chunks that are hashed and stored at once, because the browser makes copies of these bytes. */
   readonly copyMemory: DownloadMemory
   readonly createHasher: CreateHasher
   /** The time in milliseconds since 1970. */

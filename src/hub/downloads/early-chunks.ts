@@ -2,7 +2,9 @@
 
 import { freeBytes } from '../../util/free-bytes.js'
 
-/** The most chunks that wait in memory. When there are more, the last ones are released and read back from the store later. */
+/**
+ * The most chunks that wait in memory. If there are more, the chunk with the highest index is released, and read back from the store later.
+ */
 const maxEarlyChunks = 2
 
 interface EarlyChunk {
@@ -32,7 +34,7 @@ export class EarlyChunks {
     chunk.onReleased()
   }
 
-  /** Frees the last chunk when too many wait. */
+  /** If too many chunks wait, frees the one with the highest index. */
   releaseSurplus(): void {
     if (this.#chunks.size > maxEarlyChunks) this.release(Math.max(...this.#chunks.keys()))
   }

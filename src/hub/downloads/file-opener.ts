@@ -54,8 +54,8 @@ export class FileOpener {
   }
 
   /**
-   * A whole, verified file, or the parts of one that `options.choose` chooses. `fill` gets its missing chunks unless the cache has them or another tab is
-   * getting them. `head` opens the file for its header alone; without it the whole file is opened.
+   * Opens a whole, verified file, or the parts of a file that `options.choose` chooses. `fill` gets missing chunks, unless another tab is
+   * getting them. `head` returns a source for `choose` that reads the file's header; if `head` is absent, the whole file is opened.
    * @throws HubError, StorageError, AbortError
    */
   async open(file: StoredFile, fill: Fill, options: OpenOptions, head?: () => ByteSource): Promise<OpenedFile> {
@@ -86,8 +86,9 @@ export class FileOpener {
   }
 
   /**
-   * The file from the cache; undefined if the cached file is incomplete, lacks a chunk of `wanted`, or is another version. `fill` fetches chunks that the
-   * browser loses later, and chunks outside `wanted` when they are read.
+   * The file from the cache. Undefined if the cache has another version of the file, if no opening of the file was completed, or if a chunk
+   * of `wanted` (by default, any chunk) is missing. `fill` fetches chunks that the browser loses later, and chunks outside `wanted` when
+   * they are read.
    */
   async cached(file: StoredFile, fill: Fill, wanted?: ReadonlySet<number>): Promise<CachedSource | undefined> {
     const { store } = this.#services
@@ -103,13 +104,16 @@ export class FileOpener {
     )
   }
 
-  /** Returns a function that computes what opening the file would download and keep, for the ranges that are wanted; null means the whole file. */
+  /**
+   * Returns a function that computes what opening the file would download and keep. Its argument is the ranges that are wanted; null means
+   * the whole file.
+   */
   async measure(file: StoredFile): Promise<(ranges: readonly ByteRange[] | null) => OpeningCost> {
     const record = await this.#record(file.key)
     const isKnown = record?.size === file.size && (record.state === 'complete' || hasSameContent(record, file))
     const chunkBytes = isKnown ? record.chunkBytes : this.#services.transport.settings.chunkBytes
     const stored = isKnown ? new Set(await this.#services.store.chunkIndexes(file.key)) : new Set<number>()
-    // The parts that an aborted download left of a chunk are stored under its index, but the chunk itself is missing.
+    // An aborted download stores the parts of a chunk under the chunk's index, but the chunk itself is missing.
     for (const { index } of asChunkParts(record?.parts, (at) => chunkRange(at, file.size, chunkBytes))) stored.delete(index)
     const sum = (chunks: Iterable<number>) => chunkSum(chunks, file.size, chunkBytes)
     return (ranges) => {
@@ -146,14 +150,14 @@ export class FileOpener {
     return { chunks, bytes: chunkSum(chunks, file.size, chunkBytes) }
   }
 
-  /** Deletes the chunks among `indexes` that are damaged. Returns whether there was one. */
+  /** Deletes the chunks among `indexes` that are damaged. Returns whether it deleted one. */
   async #deleteDamaged(key: string, indexes: Iterable<number>): Promise<boolean> {
     let deleted = false
     for (const index of indexes) if (await deleteDamaged(this.#services.store, this.#locks, key, index)) deleted = true
     return deleted
   }
 
-  /** Completes the file in the cache, after any other tab that is doing so. */
+  /** Completes the file in the cache. If another tab is doing so, waits for it first. */
   async #complete(opening: Opening): Promise<CachedSource> {
     const { file, fill, meter, signal, wanted } = opening
     meter.queued()
@@ -181,7 +185,7 @@ export class FileOpener {
     }
     try {
       meter.also(shared.post)
-      // The hash covers the bytes as they arrived. If the user cleared them from the storage afterwards, they are fetched again.
+      // The hash covers the bytes as they arrived. If the user then cleared chunks from the storage, they are fetched again.
       for (let times = 0; times < maxCompletions; times++) {
         await this.#completeOnce({
           file,
@@ -273,7 +277,7 @@ function allIndexes(size: number, chunkBytes: number): Set<number> {
   return new Set(Array.from({ length: chunkCount(size, chunkBytes) }, (_, index) => index))
 }
 
-/** Whether a stored chunk is still of the file as it was opened: another tab may have replaced the content of an address. */
+/** Whether a stored chunk belongs to the content that was opened: another tab may have stored newer content of the same address. */
 function isSameContent(file: StoredFile, opened: FileRecord, now: FileRecord | undefined, index: number): boolean {
   if (!isAddressKey(file.key)) return true
   if (now === undefined) return opened.validator !== undefined

@@ -62,7 +62,8 @@ export class HeaderOnlyFile implements ByteSource {
 }
 
 /**
- * A view of a repository that reads only the headers of its weight files where possible, each once. `onOpen` receives the bytes that opening each file would download and store.
+ * A view of a repository. Where possible, it reads only the headers of the weight files, and each header once. `onOpen` receives the bytes
+ * that opening each file would download and store.
  */
 export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
   const { id, revision } = repository

@@ -18,7 +18,10 @@ interface ChunkInMemory {
   readonly release: () => void
   /** Bytes that have not arrived. */
   missing: number
-  /** The ranges of the file that have arrived: those that an earlier download left, and one for each piece, whose end grows. */
+  /**
+   * The ranges of the file that have arrived: those that an earlier download left, and one range for each piece. The end of a piece's range
+   * grows while bytes arrive.
+   */
   readonly arrived: { readonly begin: number; end: number }[]
 }
 
@@ -78,7 +81,7 @@ class ParallelFetch {
     }
   }
 
-  /** Stores what has arrived of the chunks that are not whole. */
+  /** Stores the ranges that have arrived of unfinished chunks. */
   async #keepParts(): Promise<void> {
     const parts = [...this.#inMemory].flatMap(({ index, bytes, missing, arrived }) => {
       const ranges = arrived.filter(({ begin, end }) => end > begin).sort((a, b) => a.begin - b.begin)

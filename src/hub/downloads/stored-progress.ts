@@ -43,7 +43,10 @@ async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<F
   }
 }
 
-/** Whether a download of the file resumes from what the record says is stored; if not, it starts over, with chunks of the size that the settings give now. */
+/**
+ * Whether a download of the file resumes from what the record says is stored. If not, the download starts over, with chunks of the size in
+ * the current settings.
+ */
 export function canResume(stored: FileRecord, file: StoredFile): boolean {
   return stored.provisional !== true && stored.size === file.size && hasSameContent(stored, file)
 }
@@ -51,7 +54,8 @@ export function canResume(stored: FileRecord, file: StoredFile): boolean {
 /** Whether stored chunks are known to be of the file's current content. */
 export function hasSameContent(stored: FileRecord, { hash, key, validator }: StoredFile): boolean {
   if (hash !== undefined) return true
-  // If a file is known by its address only, its validator shows that the content changed; in a complete file, the digests of the chunks do so too.
+  // If a file is known by its address only, a changed validator shows that the content changed. If the file is complete, the digests of its
+  // chunks show it too.
   const isDetectable = !isAddressKey(key) || validator !== undefined || stored.state === 'complete'
   return isDetectable && stored.validator === validator
 }

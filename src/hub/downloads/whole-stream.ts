@@ -5,7 +5,7 @@ import { checkAnswer, requestFile } from '../http/piece-fetch.js'
 import { retrying } from '../http/retry.js'
 import type { DownloadServices, FileDownload } from './download-services.js'
 
-/** Stores the chunks that are missing. The bytes of the others are received and dropped, since such a server cannot omit them. */
+/** Stores the missing chunks. The bytes of all other chunks are received and dropped, since the server cannot omit them. */
 export async function streamChunks(services: DownloadServices, download: FileDownload): Promise<void> {
   const { writer, signal } = download
   const release = await services.memory.claim(writer.chunkBytes, signal)

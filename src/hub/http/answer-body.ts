@@ -50,7 +50,7 @@ export async function readBody(response: Response, sink: Sink, checks: BodyCheck
       alive()
       if (isFileStart && head === undefined && value.length > 0) {
         head = value.slice(0, recognizedBytes)
-        // Some servers give every file this type, so the bytes decide.
+        // Some servers send every file as HTML, so the bytes decide.
         if (page && !/\.html?$/i.test(requested.path ?? '')) {
           const error = wrongContent(head, requested, response)
           if (error !== undefined) throw error

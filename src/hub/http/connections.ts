@@ -160,7 +160,10 @@ export class ConnectionPool {
     this.#measured = { bytes: 0, milliseconds: 0, windows: 0 }
   }
 
-  /** Keeps the current limit if it brought more bytes than the previous one and tries a higher one, else returns to the previous one. */
+  /**
+   * If the current limit brought clearly more bytes than the previous one, keeps it and tries a higher one. Otherwise returns to the
+   * previous limit, once enough windows were measured.
+   */
   #adjustLimit(now: number): void {
     const { maxConnections } = this.#settings
     const { bytes, milliseconds, windows } = this.#measured
@@ -169,7 +172,7 @@ export class ConnectionPool {
       this.#previous === undefined ||
       rate >= this.#previous.rate * gain ||
       (this.#multiplexed === true && this.#limit === maxConnections + 1)
-    // Above the number of connections that HTTP/1.1 has, one window decides: the additional request is answered, or the browser queues it.
+    // Above HTTP/1.1's number of connections one window decides: either the additional request is answered, or the browser queues it.
     const needsMoreWindows = windows < windowsPerTrial && (this.#limit <= maxConnections || this.#multiplexed === true)
     if (!paidOff && needsMoreWindows) return
     this.#forgetMeasurements()

@@ -20,7 +20,7 @@ interface Facts {
   readonly reachable?: boolean
   /** Whether a request without a range has an answer that the page may read. */
   readonly readable?: boolean
-  /** The host's answers could be read before. */
+  /** Whether an answer of the host could be read before. */
   readonly answered?: boolean
 }
 

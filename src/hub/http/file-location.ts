@@ -14,7 +14,10 @@ export interface RequestTarget {
   readonly headers: Readonly<Record<string, string>>
   /** Whether `url` is the remembered target of a redirect, which can expire. */
   readonly redirected: boolean
-  /** Reports the address that answered, or nothing when none did. Only the first call counts. Must be called, or other requests wait. */
+  /**
+   * Reports the address that answered, or nothing if no address answered. Only the first call counts. The caller must call it, or other
+   * requests wait.
+   */
   settle(answeredAt?: string): void
 }
 
@@ -56,7 +59,7 @@ export class FileLocation {
         const settle = (answeredAt?: string) => void (this.#reused ||= answeredAt !== undefined)
         return { url: current, headers: same ? this.#headers : {}, redirected: current !== this.origin, settle }
       }
-      // Two addresses in a row have expired after one request, so each request follows the redirect itself from now on.
+      // Two addresses in a row have expired after one request each, so each request follows the redirect itself from now on.
       if (this.#singleUses >= 2) return { url: this.origin, headers: this.#headers, redirected: false, settle: () => {} }
       if (this.#resolving === undefined) return this.#resolve()
       await orAbort(this.#resolving, signal)

@@ -68,7 +68,10 @@ interface Ask {
   readonly signal: AbortSignal
 }
 
-/** Requests the first byte: the answer's Content-Range has the length of the whole file. Undefined requests the whole file, for its headers. */
+/**
+ * Requests the first byte: the answer's Content-Range has the length of the whole file. Without `range` it requests the whole file, to read
+ * the headers of the answer.
+ */
 async function probeOnce({ transport, location, requested, signal }: Ask, range: ByteRange | undefined): Promise<Probe> {
   const target = await location.requestTarget(signal)
   let answer: RangeAnswer | undefined

@@ -139,7 +139,10 @@ interface Part {
   /** Whether bytes follow that were not requested. */
   readonly hasMore: boolean
   readonly total: number | undefined
-  /** Whether the answer is all of a small file where a larger one is listed: its bytes may be an error page or a Git LFS pointer. */
+  /**
+   * Whether the answer holds a whole, small file although the repository lists a larger one: its bytes may be an error page or a Git LFS
+   * pointer.
+   */
   readonly isShorterFile: boolean
 }
 
@@ -177,7 +180,7 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
   }
 }
 
-/** The statuses by which servers and firewalls that know no ranges refuse a request for one. */
+/** The statuses by which servers and firewalls that do not support ranges refuse a request for a range. */
 const rangeRefusals: ReadonlySet<number> = new Set([400, 405, 406, 412, 417, 501])
 
 /** The error for an answer without bytes of the file. */

@@ -57,9 +57,9 @@ export function retryDelay(error: unknown, failures: number, settings: TransferS
 }
 
 /**
- * Calls `attempt` until it returns a value. It calls again at once when an attempt returned undefined (it made progress), and after a wait
- * when an attempt failed in a way that is temporary. `settings.maxTries` failures in a row without progress end it. The first expired
- * address is retried without a wait, since waiting does not help there.
+ * Calls `attempt` until it returns a value. If an attempt returns undefined, it made progress, and the next one follows at once. If an
+ * attempt fails in a way that is temporary, the next one follows after a wait. `settings.maxTries` failures in a row without progress end
+ * it. The first expired address is retried without a wait, since waiting does not help there.
  * @param madeProgress whether the failed attempt received bytes of use
  * @throws the last failure
  */

@@ -12,7 +12,7 @@ export interface Transport {
   readonly settings: TransferSettings
   /** The connection pool of a host (name and port, as `URL.host` gives them). */
   readonly connectionsTo: (host: string) => ConnectionPool
-  /** Says why a request failed that the browser or the network ended. */
+  /** Finds out why the browser or the network ended a request. */
   readonly failures: FailureExplainer
   /** A random number in [0, 1), which spreads the retries of many clients. */
   readonly random: () => number

@@ -23,7 +23,7 @@ const settings: Partial<TransferSettings> = {
   memoryBytes: 524_288,
 }
 
-/** A day: the server does not answer before its connections are dropped. */
+/** The delay of an answer in milliseconds, a day: the server's connections are dropped before it answers. */
 const unanswered = 86_400_000
 let server: HubServer
 afterEach(() => server.close())

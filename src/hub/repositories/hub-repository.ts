@@ -100,7 +100,7 @@ export class HubRepository implements Repository {
     await requireRevalidation(this.#hub.store, repositoryKey(this.#address.endpoint, this.#address.id, this.revision))
   }
 
-  /** Ends the use of all opened files, so that the cache may evict them. A later read may have to download its chunk again. */
+  /** Ends the use of all opened files, so that the cache may evict them. A later read of such a file may have to download chunks again. */
   close(): void {
     this.#openFiles.close()
   }

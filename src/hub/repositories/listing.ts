@@ -39,7 +39,10 @@ function parseEntry(entry: unknown): RepositoryFile | null | undefined {
   return typeof oid === 'string' && isCommit(oid) ? { path, size, gitOid: oid } : { path, size }
 }
 
-/** The files of a `{"files": [{"path", "size", "sha256"}]}`, sorted by path, without those that cannot be requested. @throws HubError `bad-answer` */
+/**
+ * The files of an object `{"files": [{"path", "size", "sha256"}]}`, sorted by path, without those that cannot be requested.
+ * @throws HubError `bad-answer`
+ */
 export function parseFilesJson(value: unknown, requested: Requested): RepositoryFile[] {
   const list: unknown = typeof value === 'object' && value !== null ? (value as { files?: unknown }).files : undefined
   if (!Array.isArray(list) || list.length > maxFiles)

@@ -36,7 +36,7 @@ export async function openFile(
   return { repository: await openRepository(hub, id, { ...options, revision: options.revision ?? revision }), path }
 }
 
-/** The names of a component's weights in diffusers' layout: such an address means the folder that the file is in. */
+/** The file names of a component's weights in diffusers' layout. An address with such a name means the folder that the file is in. */
 const folderWeights = /^(?:diffusion_pytorch_model|pytorch_model|model)(?:\.[\w-]+)?(?:-\d{5}-of-\d{5})?\.safetensors$/
 
 /**

@@ -11,7 +11,7 @@ import { parseReference, type NamedRepository } from './parse-reference.js'
 import { StaticRepository } from './static-repository.js'
 import type { LayoutNames, OpenRepository } from '../types.js'
 
-/** A repository: its Hub id, its address or base URL, a folder that the user picked, or the files of one. */
+/** A repository: its Hub id, its address or base URL, a folder that the user picked, or the files of such a folder. */
 export type RepositoryReference = string | FileSystemDirectoryHandle | readonly File[]
 
 /** How to open a repository. */
@@ -22,11 +22,11 @@ export interface OpenRepositoryOptions {
   readonly endpoint?: string | undefined
   /** Access token for gated repositories. It stays in memory and goes to `endpoint` only. */
   readonly token?: string | undefined
-  /** The base of relative URLs: the page's address. Without it they are rejected. */
+  /** The base of relative URLs: the page's address. If it is absent, relative URLs are rejected. */
   readonly baseUrl?: string | undefined
   /** Ask the server whether files changed, even when every file that was used is cached. Default false: a cached model needs no request. */
   readonly revalidate?: boolean | undefined
-  /** The file names to request from a URL whose host has no files.json. Without it such a URL cannot be opened. */
+  /** The file names to request from a URL whose host has no files.json. If it is absent, such a URL cannot be opened. */
   readonly layout?: LayoutNames | undefined
   readonly signal?: AbortSignal | undefined
 }

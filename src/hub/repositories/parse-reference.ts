@@ -27,9 +27,9 @@ const hubHosts = new Set(['huggingface.co', 'huggingface.com', 'hf.co'])
 /** Public mirrors of the Hub with its API and its addresses. */
 const mirrorHosts = new Set(['hf-mirror.com'])
 
-/** The pages of a repository whose address has a revision after their name. */
+/** Names of a repository's pages that a revision follows in the address, as in `owner/name/tree/main`. */
 const viewsWithRevision = new Set(['tree', 'blob', 'resolve', 'raw', 'blame', 'commits', 'commit', 'edit', 'delete', 'upload'])
-/** The pages of {@link viewsWithRevision} that are about one file: the rest of the address is a path with a file's name at its end. */
+/** The names in {@link viewsWithRevision} whose pages are about one file: the rest of the address is a path that ends in a file's name. */
 const viewsOfFiles = new Set(['blob', 'resolve', 'raw', 'blame', 'edit', 'delete'])
 
 /** First parts of the Hub's addresses that are not the owner of a model. */
@@ -60,7 +60,7 @@ const sites: readonly (readonly [RegExp, string])[] = [
   [/^(?:drive|docs)\.google\.com\b/, 'is a page of Google Drive, which lets no other page read its files'],
 ]
 
-/** The files by which a folder is recognized. The address of one means its folder. */
+/** The files by which a folder is recognized. The address of such a file means its folder. */
 const folderFiles =
   /\/(?:model_index\.json|files\.json|config\.json|index\.html?|[\w.-]+\.safetensors\.index(?:\.[\w-]+)?\.json)$/
 /** Endings of the files of checkpoints. The names of folders do not end like this. */
@@ -109,7 +109,7 @@ function parseUrl(text: string, endpoint: string): Named {
   return { base: checkBaseUrl(folderOf(url.origin + path)) }
 }
 
-/** Whether a path has the form of a repository's own page: `owner/name`, or one with a revision. */
+/** Whether a path has the form of a repository's address on the Hub: `owner/name`, a page with a revision, or an API path. */
 function isRepositoryPath(path: string): boolean {
   const [owner = '', name = '', view] = path.split('/')
   const known = view === undefined || viewsWithRevision.has(view) || owner === 'api'
@@ -120,7 +120,7 @@ interface HubPath {
   readonly endpoint: string
   /** The whole text, for errors. */
   readonly text: string
-  /** Whether it is the path of a page of the Hub, which may have other pages after the name, such as `discussions`. */
+  /** Whether the path is that of a page of the Hub: a page's name such as `discussions` may then follow `owner/name`. */
   readonly isPage: boolean
   /** Whether what follows the name is a path inside the repository, as in `hf://owner/name/unet`. */
   readonly hasPath?: true

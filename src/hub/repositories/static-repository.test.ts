@@ -10,7 +10,7 @@ import { openRepository } from './open-repository.js'
 import { openPrepared } from '../prepared-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2 }
-/** A day: the server does not answer before its connections are dropped. */
+/** The delay of an answer in milliseconds, a day: the server's connections are dropped before it answers. */
 const unanswered = 86_400_000
 let server: HubServer | undefined
 let plain: Server | undefined

@@ -235,7 +235,7 @@ function whyNone({ sawPage, sawDenial }: HostProbe): string {
 /** Kinds of content that some hosts send with status 200, and any content type, in place of a missing file. */
 const notFoundWords = new Set(['html-page', 'other-format', 'empty-file'])
 
-/** The files that files.json lists, or null when the host has no files.json, or has one of another kind. */
+/** The files that files.json lists; null when the host has no files.json, or when the file has another format. */
 async function fetchListing(hub: Hub, base: string, signal: AbortSignal): Promise<RepositoryFile[] | null> {
   const requested = { repository: base, path: listingName }
   try {

@@ -1,7 +1,8 @@
 /**
- * AutoencoderKLFlux2 of diffusers: AutoencoderKL whose latents the pipelines pack, 2×2 latent pixels to one with four times the channels, and
- * normalize by the statistics of its batch norm. Here the graphs do both, because the statistics are weights: their `latents` are those that
- * the denoiser takes, and one pixel of these is as wide as two of AutoencoderKL's.
+ * AutoencoderKLFlux2 of diffusers: an AutoencoderKL with packed and normalized latents. In diffusers the pipelines pack each square of 2×2
+ * latent pixels into one pixel with four times the channels, and normalize it by the statistics of the class's batch norm. Here the graphs
+ * do both, because the statistics are weights. So the graphs' `latents` are those that the denoiser takes, and each of their pixels is as
+ * wide as two latent pixels of AutoencoderKL.
  */
 
 import type { Config } from '../../checkpoint/types.js'
@@ -25,7 +26,7 @@ interface AutoencoderKLFlux2Config extends KlSettings {
   readonly epsilon: number
 }
 
-/** Fixed in diffusers' pipelines: the edge of the squares of latent pixels that become one. */
+/** The edge of the squares of latent pixels that become one pixel. diffusers' pipelines fix this number. */
 const pack = 2
 
 function readConfig(config: Config): AutoencoderKLFlux2Config {
@@ -41,7 +42,7 @@ function readConfig(config: Config): AutoencoderKLFlux2Config {
   const epsilon = reader.number('batch_norm_eps', 1e-4, { min: 0, max: Number.MAX_VALUE })
   // Only training uses this key.
   reader.unused('batch_norm_momentum', 0.1)
-  // The published configs have this key of an older release of the class; this network always computes in float32.
+  // The published configs have this key, which an older release of the class read. This network always computes in float32.
   reader.unused('force_upcast', true)
   readPatchSize(reader)
   return { ...settings, decoderChannels, epsilon, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
@@ -66,7 +67,7 @@ function statistics(
   return { mean: graph.weight('bn.running_mean', dims), deviation: sqrt(graph, add(graph, variance, scalar(graph, epsilon))) }
 }
 
-/** Converts AutoencoderKL's moments to packed and normalized latents, and these back to its latents. */
+/** Converts AutoencoderKL's moments to packed and normalized latents, and such latents back to those of AutoencoderKL. */
 function packedLatents({ latentChannels, epsilon }: AutoencoderKLFlux2Config): LatentForm {
   const channels = latentChannels * pack * pack
   return {
@@ -135,13 +136,14 @@ export const AutoencoderKLFlux2: AutoencoderDefinition<AutoencoderKLFlux2Config>
         if (part === 'encoder') checkMultiples({ height, width }, scaleFactor)
         return (part === 'encoder' ? writeKlEncoder : writeKlDecoder)(config, { batch, height, width }, options, form)
       },
-      // The decoder was trained in bfloat16, which has float32's range, so float16 may overflow. AutoencoderKL's configs say this by `force_upcast`; this class has no such key.
+      // The decoder was trained in bfloat16, which has float32's range, so float16 may overflow. In AutoencoderKL's configs `force_upcast`
+      // says this; this class has no such key.
       upcast: true,
       latentChannels,
       scaleFactor,
       tile: Math.max(1, Math.floor(config.sampleSize / scaleFactor)),
       tileJoint: 'fading',
-      // A packed latent pixel is as wide as two others, so half of the usual 32 covers as many image pixels.
+      // A packed latent pixel is as wide as two unpacked ones, so a tile of half the usual 32 covers as many image pixels.
       smallestTile: 32 / pack,
       encoderOutput: 'latents',
       hasEncoder: (tensors) => [...tensors].some((name) => name.startsWith('encoder.')),

@@ -15,7 +15,7 @@ import { conv2d, toCompute, toFloat32 } from '../layers/layers.js'
 import { checkShape, shapeLimits } from '../layers/shape.js'
 import { currentNames, type AutoencoderDefinition } from '../types.js'
 
-/** The encoder or the decoder: `blocks` has the number of blocks at each resolution, all with the same channels. */
+/** The encoder or the decoder: `blocks` has the number of blocks at each resolution. All blocks have the same channels. */
 interface TinyHalf {
   readonly channels: number
   readonly blocks: readonly number[]
@@ -24,7 +24,7 @@ interface TinyHalf {
 interface AutoencoderTinyConfig {
   /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect together with the rest of the config. */
+  /** Values that have no effect here, although the class has their keys. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly outChannels: number
@@ -88,7 +88,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** AutoencoderTinyBlock: three convolutions and the input added. */
+/** AutoencoderTinyBlock: three convolutions, to whose result the input is added. */
 function block(component: ComponentBuilder, name: string, hidden: ValueInfo): ValueInfo {
   return component.stage(name, { hidden }, (graph, inputs) => {
     const channels = dimension(inputs.hidden, 1)
@@ -98,7 +98,10 @@ function block(component: ComponentBuilder, name: string, hidden: ValueInfo): Va
   }).hidden
 }
 
-/** A stage for the layer `name` (`….layers.<index>`), which has only the weights of a convolution. `body` gets the index as the convolution's name `conv`. */
+/**
+ * A stage for the layer `name` (`….layers.<index>`), whose only weights are those of a convolution. `body` gets the index as `conv`, the
+ * convolution's name in the stage.
+ */
 function convolution(
   component: ComponentBuilder,
   name: string,

@@ -1,6 +1,6 @@
 /**
- * The encoder and the decoder of diffusers' autoencoders of the KL family, which AutoencoderKL and AutoencoderKLFlux2 share: residual blocks,
- * attention in the middle, and a 1×1 convolution between the moments or latents and the rest.
+ * The encoder and the decoder that AutoencoderKL and AutoencoderKLFlux2 of diffusers share: residual blocks, attention in the middle, and a
+ * 1×1 convolution of the moments or of the latents. A config may leave out the attention and the 1×1 convolutions.
  */
 
 import { ComponentBuilder } from '../../onnx/component-builder.js'
@@ -83,7 +83,8 @@ export function writeKlDecoder(
 }
 
 /**
- * The encoder: `sample` → `moments`, the mean and the unclamped log variance. With `form`, the output is the `latents` that it makes of these.
+ * The encoder: `sample` → `moments`, the mean and the unclamped log variance. With `form`, the output is instead `latents`, which
+ * `form.fromMoments` makes of the moments.
  * @throws InputError
  */
 export function writeKlEncoder(
@@ -128,7 +129,7 @@ function resnet(component: ComponentBuilder, name: string, hidden: ValueInfo, ch
   })).hidden
 }
 
-/** UNetMidBlock2D: resnet, attention (if the config has it), resnet. */
+/** UNetMidBlock2D: resnet, attention (unless the config leaves it out), resnet. */
 function midBlock(component: ComponentBuilder, name: string, hidden: ValueInfo, vae: KlSettings): ValueInfo {
   const channels = dimension(hidden, 1)
   const first = resnet(component, `${name}.resnets.0`, hidden, channels, vae)
@@ -140,7 +141,7 @@ function midBlock(component: ComponentBuilder, name: string, hidden: ValueInfo, 
   return resnet(component, `${name}.resnets.1`, middle, channels, vae)
 }
 
-/** diffusers' Attention made from the former AttentionBlock: one head as wide as the image has channels, biases, residual. */
+/** diffusers' Attention with the options of the former AttentionBlock: one head for all channels, biases, a residual connection. */
 function attention(graph: GraphBuilder, x: ValueInfo, groups: number): ValueInfo {
   const channels = dimension(x, 1)
   const batch = dimension(x, 0)
@@ -175,7 +176,9 @@ function convOut(
   ).image
 }
 
-/** The layers of AttentionBlock before diffusers 0.15, whose names published autoencoders still have, and their names in Attention. */
+/**
+ * The layers' names in AttentionBlock, which diffusers had before 0.15 and published autoencoders still have, and their names in Attention.
+ */
 const renamedLayers = [
   ['query', 'to_q'],
   ['key', 'to_k'],

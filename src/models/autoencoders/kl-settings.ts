@@ -6,7 +6,7 @@ import type { ConfigReader } from '../config-reader.js'
 export interface KlSettings {
   readonly inChannels: number
   readonly outChannels: number
-  /** Channels of the latents as the decoder's first convolution takes them. */
+  /** Channels of the latents that the decoder's first convolution takes. */
   readonly latentChannels: number
   /** Widths of the encoder's levels, from the image to the latents. */
   readonly channels: readonly number[]
@@ -61,7 +61,9 @@ export function readKlSettings(reader: ConfigReader, defaults: KlDefaults): KlSe
   return result
 }
 
-/** Reads widths of the decoder that differ from the encoder's, in the same order. If the key is missing, null or 0, they do not differ. */
+/**
+ * Reads the widths of the decoder's levels, in the encoder's order. If the key is missing, null or 0, the decoder has the encoder's widths.
+ */
 export function readDecoderChannels(reader: ConfigReader, settings: KlSettings): readonly number[] {
   const key = 'decoder_block_out_channels'
   if (!reader.boolean(key, false)) return settings.channels
