@@ -18,14 +18,14 @@ export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): Va
   return layerNormalization(graph, x, ones, undefined, epsilon)
 }
 
-/** x · factor + shift. `factor` is 1 + scale: {@link modulationRows}. */
+/** x · factor + shift. `factor` is 1 + scale, as {@link modulationRows} gives it. */
 export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
   return add(graph, mul(graph, x, factor), shift)
 }
 
 /**
- * {@link modulate} of a value that other operators read too. The value is the second operand of the product, so that a GPU writes it: a GPU may compute a first
- * operand and the product in one kernel, which writes the product alone (runtime/webgpu/kernels/joint-steps.ts).
+ * {@link modulate} of a value that other operators read too. A GPU may compute a product and its first operand in one kernel, which does
+ * not write that operand (runtime/webgpu/kernels/joint-steps.ts). So here the value is the second operand.
  */
 export function modulateShared(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
   return add(graph, mul(graph, factor, x), shift)
