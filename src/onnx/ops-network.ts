@@ -83,8 +83,8 @@ export function conv(
 
 /**
  * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. With the option `epsilonInBias`, the
- * node's bias contains the epsilon, because the device's kernel reads it there. With `sumsInParts`, long rows are normalized by {@link
- * normalizeInParts}.
+ * node's bias contains the epsilon, because the device's kernel reads it there. With `sumsInParts`, long rows are normalized in parts
+ * (norm-in-parts.ts).
  */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   if (graph.options.sumsInParts === true && dimension(x, 2) > longestSum) return normalizeInParts(graph, x, epsilon)

@@ -103,6 +103,6 @@ export interface PipelineFamily extends PipelineSpec {
   readonly condition: (call: ConditionCall) => Condition
   /** Checks options that depend on the denoiser. @throws InputError */
   readonly check?: ((options: GenerateOptions, denoiser: DenoiserModel) => void) | undefined
-  /** A further correction in steps with guidance; null for a step, or for all steps, that has none. */
+  /** A further correction in steps with guidance. The result is null if no step has one, or null in a single step that has none. */
   readonly refine?: ((call: RefineCall) => ((step: Refinement) => Promise<Correction | null>) | null) | undefined
 }
