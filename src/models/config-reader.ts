@@ -1,8 +1,8 @@
 /**
  * Reads a `config.json` key by key. Each key that the class has in diffusers or transformers is read here, or known not to change the
- * result. Otherwise an unsupported value of the key throws an error that names the key. A fixture holds the list of these keys. Keys that
- * the class does not have are ignored, as in diffusers and transformers, and {@link ConfigReader.finish} returns them. Configs are
- * untrusted, so every number is checked against bounds before it becomes a size.
+ * result. Otherwise a value of the key that is not supported is refused, with an error that names the key. A fixture holds the list of
+ * these keys. Keys that the class does not have are ignored, as in diffusers and transformers, and {@link ConfigReader.finish} returns
+ * them. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'

@@ -39,8 +39,8 @@ function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor
 }
 
 /**
- * Label, fixture and call. Then the weights that are multiplied, and the factor, so that hidden states leave float16's range. Then the
- * names of a value inside the graph and of an output.
+ * Label, fixture and call. Then the weights to multiply, and a factor that makes hidden states leave float16's range. Then the names of a
+ * value inside the graph and of an output.
  */
 const massive = [
   [

@@ -21,8 +21,8 @@ export interface RunSize extends Extent {
   /** Images made at once. Default 1. */
   readonly images?: number | undefined
   /**
-   * diffusers' `max_sequence_length`: the number of tokens of a text encoder whose class lets the caller choose it. Default {@link
-   * defaultMaxSequenceLength}.
+   * diffusers' `max_sequence_length`: the number of tokens of a text encoder whose class lets the caller choose it.
+   * Default {@link defaultMaxSequenceLength}.
    */
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, but false for a class that usually runs without guidance. */
@@ -112,7 +112,7 @@ export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   /**
    * Reads a `config.json`, with diffusers' defaults for missing keys. Each key of the class is read, or known to change nothing; otherwise
-   * an unsupported value of the key is an error. Keys that the class does not have are in the model's `ignoredKeys`.
+   * a value of the key that is not supported is refused. Keys that the class does not have are in the model's `ignoredKeys`.
    * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
    */
   readonly fromConfig: (config: Config) => Model
@@ -170,8 +170,8 @@ export interface TextEncoderModel<NetworkConfig = unknown> extends BaseModel<'te
   /** The width of the pooled prompt embeddings; null for encoders that have none. */
   readonly pooledWidth: number | null
   /**
-   * Inputs besides `inputs_embeds` that the host computes from the token ids, which are the values of [batch, tokens] in one array. @throws
-   * InputError `invalid-shape`
+   * Inputs besides `inputs_embeds` that the host computes from the token ids, which are the values of [batch, tokens] in one array.
+   * @throws InputError `invalid-shape`
    */
   readonly hostInputs: (inputIds: ArrayLike<number>, sequenceLength: number) => Readonly<Record<string, HostInput>>
 }

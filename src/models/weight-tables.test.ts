@@ -1,6 +1,6 @@
 /**
- * Matches the graphs of full-size published models with the weight tables of fixtures/weight-tables. No parameter is missing in a table,
- * and each tensor of a table is used once or known to be unused. This holds for both granularities and both types to compute in.
+ * Matches the graphs of full-size published models with the weight tables of fixtures/weight-tables. No parameter is missing in a table, no
+ * graph uses a tensor twice, and each unused tensor is known to be unused. This holds for both granularities and both types to compute in.
  */
 
 import { readdirSync } from 'node:fs'

@@ -1,7 +1,4 @@
-/**
- * A 3 × 3 convolution of an image whose edges nearest neighbour has doubled, with four products for each pixel of the result instead of
- * nine.
- */
+/** A 3 × 3 convolution of an image after nearest-neighbour doubling, with four products for each pixel of the result instead of nine. */
 
 import type { GraphBuilder } from './graph-builder.js'
 import { add } from './ops-math.js'

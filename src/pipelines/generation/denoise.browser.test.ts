@@ -150,8 +150,8 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   test('guidance_rescale is computed on the host', async () => {
     const whole = await oneStep(device, 0.7)
     expect(worstOf(whole.data, whole.expected)).toBeGreaterThan(1000)
-    // A factor this small changes no value, but the host computes the sums. Its rounding errors are as large as those of the device, so the
-    // bound is doubled.
+    // With a factor this small, no value changes, but the host computes the sums. Its rounding errors are as large as those of the device,
+    // so the bound is doubled.
     const none = await oneStep(device, 1e-12)
     expect(worstOf(none.data, none.expected)).toBeLessThan(2)
   })
