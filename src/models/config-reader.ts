@@ -1,7 +1,8 @@
 /**
- * Reads a `config.json` key by key. Every key that the class has in diffusers or transformers is honoured (read here), known not to change the
- * result, or refused by name if its value is not supported; a fixture holds the list. Keys that the class does not have are ignored, as those
- * libraries do, and listed. Configs are untrusted, so every number is checked against bounds before it becomes a size.
+ * Reads a `config.json` key by key. Each key that the class has in diffusers or transformers is read here, or known not to change the
+ * result. Otherwise a value of the key that is not supported is refused, with an error that names the key. A fixture holds the list of
+ * these keys. Keys that the class does not have are ignored, as in diffusers and transformers, and {@link ConfigReader.finish} returns
+ * them. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'
@@ -111,7 +112,7 @@ export class ConfigReader {
     return this.each(key, fallback, count, read, `a whole number ${range(bounds)}`)
   }
 
-  /** A list of strings, of 1 to `most`. */
+  /** A list of 1 to `most` strings. */
   strings(key: string, fallback: readonly string[], most: number): string[] {
     const value = this.#given(key, fallback)
     if (!Array.isArray(value) || value.length === 0 || value.length > most || !value.every((item) => typeof item === 'string')) {

@@ -31,7 +31,10 @@ export interface FixtureCall {
   readonly definition: NetworkDefinition
   readonly config: Config
   readonly table: Table
-  /** Writes the graph of the call and, if this graph leaves tensors of the checkpoint unused, a second graph that uses them. */
+  /**
+   * Writes the graph of the call. If this graph leaves out layers, or has chosen hidden states as outputs, the plain graph follows, which
+   * uses the other tensors of the checkpoint.
+   */
   readonly write: (options: WriteOptions) => readonly [ComponentGraph, ...ComponentGraph[]]
   readonly inputs: Readonly<Record<string, PlainTensor>>
   /** The reference's outputs, by Aquatint's names. */
@@ -51,7 +54,7 @@ interface Call {
   readonly outputs: Readonly<Record<string, string>>
 }
 
-/** The calls of one fixture by `component.call`; calling an entry reads its call. */
+/** A function for each call of a fixture, by `component.call`. The function reads the recorded call. */
 export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: string) => FixtureCall> {
   const folder = join(fixtures, name)
   const index = readJson(join(folder, 'repo', 'model_index.json'))
@@ -72,8 +75,7 @@ export function fixtureCalls(name: string): ReadonlyMap<string, (variant?: strin
 }
 
 /**
- * The parts of a call that depend on the network's role. `outputs`: Aquatint's names of the outputs that the fixture names differently, by
- * the fixture's names.
+ * The parts of a call that depend on the network's role. `outputs` maps the fixture's names of outputs to Aquatint's, where the two differ.
  */
 interface Prepared {
   readonly write: FixtureCall['write']
@@ -181,7 +183,7 @@ function prepareDenoiser(
   return {
     write: (options) => {
       const whole = graphFor(definition, config, size, options)
-      // fixtures/generator/networks/networks.py recorded the call without these layers.
+      // In this call, fixtures/generator/networks/networks.py skipped layers 1 and 2.
       return call === 'skip_layers' ? [graphFor(definition, config, size, options, { skipLayers: [1, 2] }), whole] : [whole]
     },
     inputs: {

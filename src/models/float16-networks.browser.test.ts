@@ -1,8 +1,8 @@
 /**
- * Whole networks in float16 on the GPU, against float32 (fixtures/float16-networks): with a residual stream that passes 65,504, and with
- * quantized weights. Each error is at most 1.5 times PyTorch's own in float16 on the same weights (where pure float16 overflows, PyTorch
- * computes products in float16 and sums in float32). With quantized weights, both errors are measured against float32 results with the
- * dequantized weights.
+ * Whole networks in float16 on the GPU, compared with float32 (fixtures/float16-networks). In some, the values of the residual stream
+ * exceed 65,504, the largest number of float16. Others have quantized weights. Each error is at most 1.5 times the error of PyTorch in
+ * float16 with the same weights. Where pure float16 overflows, PyTorch computed products in float16 and sums in float32. With quantized
+ * weights, both errors are measured against float32 results with the dequantized weights.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import cases from '../../fixtures/float16-networks/cases.json' with { type: 'json' }
@@ -33,7 +33,7 @@ import type { GraphVariant } from './types.js'
 
 shareGpuDevices()
 
-/** A case of either list: the members that both have. */
+/** A case of cases.json or massive.json: the members that both files have. */
 type Case = Pick<(typeof cases)[number], 'name' | 'className' | 'folder' | 'files' | 'edits'>
 
 /** A tensor whose values a test may change: the entry reads the changed values. */
@@ -159,8 +159,8 @@ function repeated({ entry, values }: Tensor, count: number): Tensor {
 }
 
 /**
- * The graph's inputs for a call that the fixture of a network recorded, `item.inputs` times in one batch. Each time, the latents are smaller, as they were
- * in PyTorch.
+ * The graph's inputs for a call that a network's fixture recorded. The batch holds the call `item.inputs` times, each time with smaller
+ * latents, as in PyTorch's run.
  */
 async function callInputs(item: (typeof massiveCases)[number], all: ReadonlyMap<string, Tensor>): Promise<Inputs> {
   const model = networkDefinition(item.className).fromConfig(await configOf(item))
@@ -212,8 +212,8 @@ function floatTensors(
 }
 
 /**
- * Expects errors of at most 1.5 times PyTorch's: the geometric mean over the inputs in the batch, because how much a network with edited weights magnifies
- * roundings changes with each input, up to thirty times.
+ * Expects errors of at most 1.5 times PyTorch's. A network with edited weights magnifies roundings, up to thirty times more with one input
+ * than with another. So the geometric mean of the errors over the inputs in the batch is compared.
  */
 function expectErrors(actual: Results, expected: Results, rms: object, inputs = 1): void {
   for (const [name, own] of Object.entries<number>({ ...rms })) {
@@ -228,7 +228,7 @@ function expectErrors(actual: Results, expected: Results, rms: object, inputs = 
   }
 }
 
-/** The weights of a case as Aquatint quantizes them, and the same weights dequantized to float32, with which PyTorch computed. */
+/** The weights of a case in the form in which Aquatint quantizes them, and the dequantized float32 weights that PyTorch computed with. */
 async function quantizedTables(
   { className, quantized }: (typeof cases)[number] | (typeof massiveCases)[number],
   all: ReadonlyMap<string, Tensor>,
@@ -259,7 +259,7 @@ describe.each(massiveCases)('$className: $largest in the residual stream', (item
     const inputs = await callInputs(item, all)
     const expected = await run(cpu, item, tableOf(all), 'float32', inputs)
     const recordings = await tensors('float16-networks/massive.safetensors')
-    // float32 has 13 bits more than float16, so its errors are thousands of times as small.
+    // float32 has 13 bits more than float16, so its errors are thousands of times smaller.
     for (const [name, own] of Object.entries<number>(item.rms)) {
       const { values } = recordings.get(`${item.name}.${name}`)!
       expect(relativeError(expected[name]!.subarray(0, values.length), values), name).toBeLessThan(own / 100)

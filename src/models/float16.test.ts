@@ -38,7 +38,10 @@ function enlarged(table: ReadonlyMap<string, MemoryEntry>, names: RegExp, factor
   return large
 }
 
-/** Label, fixture and call; the weights that are multiplied so that hidden states leave float16's range, and the factor; a value of the graph, and an output. */
+/**
+ * Label, fixture and call. Then the weights to multiply, and a factor that makes hidden states leave float16's range. Then the names of a
+ * value inside the graph and of an output.
+ */
 const massive = [
   [
     'T5',
@@ -114,7 +117,8 @@ test.each([
 
 test('feed-forwards and attention of Z-Image that are out of float16’s range are correct in float16', async () => {
   const { definition, table, write, inputs } = fixtureCalls('tiny-z-image').get('transformer.forward')!()
-  // The feed-forwards become 360,000 times as large, and attention 160,000 times. The RMS norm after each of them undoes the factor.
+  // The results of feed-forwards become 360,000 times as large, those of attention 160,000 times. The RMS norm after each of them undoes
+  // the factor.
   const fed = enlarged(table, /feed_forward\.(w2|w3)\.weight$/, 600)
   const large = enlarged(fed, /attention\.(to_v|to_out\.0)\.weight$/, 400)
   const run = async (dtype: 'float32' | 'float16', weights: ReadonlyMap<string, MemoryEntry>) => {

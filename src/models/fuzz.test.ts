@@ -113,7 +113,7 @@ const strangeValues: readonly unknown[] = [
   { a: 1 },
 ]
 
-/** Keys of other classes and versions, which hand-made configs have. */
+/** Keys of other classes and versions, such as a config written by hand may have. */
 const otherKeys = [
   '_use_default_values',
   'text_config',

@@ -24,7 +24,7 @@ test('only the next operator reads the values of a group norm, so that a GPU nee
 
   const calls = nodes.mock.calls.map(([spec], index) => ({ spec, outputs: nodes.mock.results[index]?.value ?? [] }))
   vi.restoreAllMocks()
-  // Each graph has names of its own, so values are compared, not names.
+  // Two graphs can use the same name for different values, so values are compared as objects, not by name.
   const readers = new Map<unknown, typeof calls>()
   for (const call of calls) for (const input of call.spec.inputs) readers.set(input, [...(readers.get(input) ?? []), call])
   const only = (value: unknown) => {

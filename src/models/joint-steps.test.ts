@@ -1,6 +1,7 @@
 /**
- * Checks the condition of src/runtime/webgpu/kernels/joint-steps.ts and joint-attention.ts: if a GPU computes several operators in one dispatch (a product or a norm and the next operators; an attention, the Concat
- * of its queries and the Split of its result), nothing else reads the results that it does not write.
+ * Checks a condition of src/runtime/webgpu/kernels/joint-steps.ts and joint-attention.ts. These kernels compute several operators in one
+ * dispatch: a product or a norm with the next operators, or an attention with the Concat of its queries and the Split of its result. They
+ * do not write the results between these operators, so no other operator may read them.
  */
 
 import { readdirSync } from 'node:fs'
@@ -40,7 +41,7 @@ function graphOf(file: string, granularity: 'component' | 'block') {
       spec,
       outputs: (nodes.mock.results[index]?.value ?? []) as readonly ValueInfo[],
     }))
-    // Each graph has names of its own, so values are compared, not names.
+    // Two graphs can use the same name for different values, so values are compared as objects, not by name.
     const readers = new Map<unknown, readonly (typeof calls)[number][]>()
     for (const call of calls) for (const input of call.spec.inputs) readers.set(input, [...(readers.get(input) ?? []), call])
     const makers = new Map(calls.flatMap((call) => call.outputs.map((output): readonly [unknown, typeof call] => [output, call])))
@@ -54,7 +55,7 @@ function graphOf(file: string, granularity: 'component' | 'block') {
 type Graph = ReturnType<typeof graphOf>
 type Call = Graph['calls'][number]
 
-/** The operators that read a value, each with the form in which it reads it. A Reshape has the values of its input. */
+/** The operators that read a value, each with the input by which it reads the value: the value itself, or the result of a Reshape of it. */
 function readersOf({ readers }: Graph, value: unknown): readonly (readonly [Call, unknown])[] {
   const all = (one: unknown): readonly (readonly [Call, unknown])[] =>
     (readers.get(one) ?? []).flatMap((call) => (call.spec.op === 'Reshape' ? all(call.outputs[0]) : [[call, one] as const]))
@@ -72,7 +73,10 @@ type Missing = string[]
 /** How many operators of a published network are computed in the dispatch of the operator before them. */
 function countSteps(graph: Graph, missing: Missing): number {
   const { calls, isOutput, makers } = graph
-  /** Whether an operator needs the result of another, at any distance. What it needs is written before it. */
+  /**
+   * Whether an operator needs the result of `other`, directly or through operators in between. An operator is written after the operators
+   * whose results it needs.
+   */
   const needs = (call: Call, other: Call): boolean => {
     const seen = new Set<Call>([call])
     for (const one of seen)
@@ -86,7 +90,7 @@ function countSteps(graph: Graph, missing: Missing): number {
   let count = 0
   const follow = (value: ValueInfo | undefined): void => {
     const next = readersOf(graph, value)
-    // An operator that needs another reader of the value cannot be the next one that is computed.
+    // An operator that needs the result of another reader of the value cannot be computed in the same dispatch.
     const steps = next.filter((one) => isStep(one) && !next.some(([other]) => needs(one[0], other)))
     if (steps.length === 0) return
     // Two uses by one operator are two readers.
@@ -98,7 +102,7 @@ function countSteps(graph: Graph, missing: Missing): number {
   return count
 }
 
-/** How many attentions of a published network have queries of two parts, and how many have a result that is divided. */
+/** How many attentions of a published network have queries that are joined from two parts, and how many have a result that is split. */
 function countParts(graph: Graph, missing: Missing): { readonly joined: number; readonly divided: number } {
   const { calls, isOutput, makers } = graph
   let [joined, divided] = [0, 0]

@@ -1,5 +1,5 @@
 /**
- * Matches the weights of graphs with a checkpoint's table before any of them are loaded: each weight must exist, have the right shape and a
+ * Matches the weights of graphs with a checkpoint's table before any weight is loaded: each weight must exist, have the right shape and a
  * float type, and be used once. Names that older releases of diffusers and transformers wrote are resolved here: graphs know the current
  * names only.
  */

@@ -47,7 +47,9 @@ export function readSafetensors(path: string): Map<string, MemoryEntry> {
   return table
 }
 
-/** All weights of a component's folder, shards joined; the fp16 set with `variant`. */
+/**
+ * All weights of a component's folder, from all shards: those of the fp16 files if `variant` is `fp16`, otherwise those of the other files.
+ */
 export function readWeights(folder: string, variant?: string): Map<string, MemoryEntry> {
   const files = readdirSync(folder).filter(
     (name) => name.endsWith('.safetensors') && name.includes('.fp16') === (variant === 'fp16'),

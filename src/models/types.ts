@@ -1,6 +1,6 @@
 /**
- * The contract of a network class: everything that the rest of the code needs to know about `UNet2DConditionModel` and the others. Each
- * class's own file exports one definition, registry.ts lists them all, and no other code depends on the name of a class.
+ * The contract of a network class: everything that the rest of the code needs to know about a class such as `UNet2DConditionModel`. Each
+ * class's own file exports one definition, registry.ts lists all definitions, and no other code depends on the name of a class.
  *
  * A definition reads a config once (`fromConfig`, as in diffusers) and returns a model: the typed config, with everything that is derived
  * from it. A model has no weights; a pipeline's `Network` is a model with its weight table.
@@ -20,7 +20,10 @@ export interface Extent {
 export interface RunSize extends Extent {
   /** Images made at once. Default 1. */
   readonly images?: number | undefined
-  /** diffusers' `max_sequence_length`: tokens of the text encoders whose length a caller chooses. Default {@link defaultMaxSequenceLength}. */
+  /**
+   * diffusers' `max_sequence_length`: the number of tokens of a text encoder whose class lets the caller choose it.
+   * Default {@link defaultMaxSequenceLength}.
+   */
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, but false for a class that usually runs without guidance. */
   readonly guided?: boolean | undefined
@@ -33,7 +36,10 @@ export const defaultMaxSequenceLength = 256
 
 /** How a network's graph differs from the plain one, beyond its shapes. Each role has its own members. */
 export interface GraphVariant {
-  /** Text encoders: the outputs `hidden_state`, `hidden_state_1`, … in this order. Default: the class's own choice. */
+  /**
+   * Text encoders: the hidden states that become the outputs `hidden_state`, `hidden_state_1`, …, in this order. Default: the class's own
+   * choice.
+   */
   readonly hiddenStates?: readonly HiddenState[] | undefined
   /** Text encoders: whether there is an input `attention_mask`, [batch, tokens], 1 for tokens to attend to and 0 for padding. Default: `masksPadding` of the model. */
   readonly attentionMask?: boolean | undefined
@@ -69,8 +75,8 @@ export interface WeightNames {
 export interface SkippedTensors {
   readonly patterns: readonly RegExp[]
   /**
-   * Names the set of skipped tensors if it depends on more than the class, so that a quantized copy that lacks other tensors is not reused.
-   * Absent: it depends on the class alone.
+   * Names the set of skipped tensors if it depends on more than the class. A quantized copy is reused only for the same set. Absent: the
+   * set depends on the class alone.
    */
   readonly choice?: string | undefined
 }
@@ -105,8 +111,8 @@ export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 /** A network class. `Model` is what `fromConfig` returns. */
 interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   /**
-   * Reads a `config.json`, with diffusers' defaults for missing keys. Every key of the class is honoured, known to change nothing, or refused;
-   * keys that the class does not have are in the model's `ignoredKeys`.
+   * Reads a `config.json`, with diffusers' defaults for missing keys. Each key of the class is read, or known to change nothing; otherwise
+   * a value of the key that is not supported is refused. Keys that the class does not have are in the model's `ignoredKeys`.
    * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
    */
   readonly fromConfig: (config: Config) => Model
@@ -122,7 +128,7 @@ interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<
   readonly unusedValues?: Config
   /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
   readonly smallest: Extent
-  /** The shapes of the graph's inputs in a run: only of those inputs that determine the shapes of all others. */
+  /** The shapes of the graph's inputs in a run, but only of those inputs from which the shapes of all other inputs follow. */
   readonly shapes: (size: RunSize, variant?: Pick<GraphVariant, 'part'>) => Shapes
   /**
    * The graph for inputs of these shapes; docs/networks.md lists the inputs and outputs.
@@ -265,7 +271,7 @@ export interface AutoencoderModel<NetworkConfig = unknown> extends BaseModel<'au
  * throws CheckpointError `invalid-config` where the config has no valid value.
  */
 export interface LatentStatistics {
-  /** `scaling_factor`: the denoiser's latents are the autoencoder's times this. */
+  /** `scaling_factor`: the denoiser's latents are the autoencoder's times this factor. */
   readonly factor: number
   /** `shift_factor` */
   readonly shift: number
@@ -273,7 +279,7 @@ export interface LatentStatistics {
   readonly mean: readonly number[] | null
   /** `latents_std`, one for each channel. */
   readonly std: readonly number[] | null
-  /** Those of the keys `shift_factor`, `latents_mean` and `latents_std` whose values are true in Python, with these values. Absent: none. */
+  /** The keys among `shift_factor`, `latents_mean` and `latents_std` whose values are true in Python, with their values. Absent: none. */
   readonly given?: Config | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * The full-size published models: each table of fixtures/weight-tables is accepted by the graph that its config gives, every parameter
- * used once and none missing, in both granularities and both types to compute in.
+ * Matches the graphs of full-size published models with the weight tables of fixtures/weight-tables. No parameter is missing in a table, no
+ * graph uses a tensor twice, and each unused tensor is known to be unused. This holds for both granularities and both types to compute in.
  */
 
 import { readdirSync } from 'node:fs'
@@ -24,7 +24,7 @@ interface Published {
   readonly tensors: Readonly<Record<string, readonly number[]>>
 }
 
-/** The sizes that graphs are written for: those of an autoencoder are in pixels of the part's input. */
+/** The sizes that graphs are written for. An autoencoder's are in pixels of the input of its encoder or decoder. */
 const sizes = {
   'text-encoder': [{ batch: 2, sequenceLength: 77 }],
   denoiser: [{ batch: 2, height: 128, width: 128, sequenceLength: 333 }],

@@ -1,7 +1,7 @@
 /**
- * Builds a component from named stages. With granularity `component`, all stages' bodies go into one program, and those of stages that run once go into
- * another one before it. With `block`, each stage becomes a program of its own, and stages whose programs have equal bytes share one. The same model
- * code serves both.
+ * Builds a component from named stages. With granularity `component`, the bodies of all stages go into one program, except those of stages
+ * that run once: they go into another program, which runs before it. With `block`, each stage becomes a program of its own, and stages
+ * whose programs have equal bytes share one. The same model code serves both granularities.
  */
 
 import { GraphBuilder } from './graph-builder.js'

@@ -1,4 +1,4 @@
-/** A 3 × 3 convolution of an image that nearest neighbour has made twice as large, with four products for each of its pixels instead of nine. */
+/** A 3 × 3 convolution of an image after nearest-neighbour doubling, with four products for each pixel of the result instead of nine. */
 
 import type { GraphBuilder } from './graph-builder.js'
 import { add } from './ops-math.js'
@@ -11,9 +11,9 @@ const places = [0, 1] as const
 
 /**
  * The convolution of x [batch, in, height, width] with both edges doubled: [batch, out, 2 · height, 2 · width]. `weight` is [out, in, 3,
- * 3], the padding is 1. The nine neighbours of a pixel of the doubled image are copies of four pixels of x, so for each of the four places
- * that such a pixel can have, the result is a convolution of x whose 2 × 2 weights are sums. Where the weight is an initializer,
- * onnxruntime computes the sums once, when it creates the session.
+ * 3], the padding is 1. A pixel of x becomes 2 × 2 pixels of the doubled image. The nine neighbours of each of these are copies of only
+ * four pixels of x. So for each of the four places, the result is a convolution of x whose 2 × 2 weights are sums of the 3 × 3 weights.
+ * Where the weight is an initializer, onnxruntime computes the sums once, when it creates the session.
  */
 export function convOfDoubled(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias: ValueInfo): ValueInfo {
   const [batch, height, width] = [dimension(x, 0), dimension(x, 2), dimension(x, 3)]
@@ -30,7 +30,10 @@ export function convOfDoubled(graph: GraphBuilder, x: ValueInfo, weight: ValueIn
   return reshape(graph, concat(graph, rows, 3), [batch, out, 2 * height, 2 * width])
 }
 
-/** Adds the two of three weights along `axis` that meet copies of the same pixel: the last two for the first place, the first two for the second. */
+/**
+ * Of the three weights along `axis`, adds the two that meet copies of the same pixel: the last two for the first place, the first two for
+ * the second.
+ */
 function neighbourSums(graph: GraphBuilder, weight: ValueInfo, axis: number, place: 0 | 1): ValueInfo {
   const part = (index: number) => slice(graph, weight, axis, index, index + 1)
   const sum = add(graph, part(1 - place), part(2 - place))

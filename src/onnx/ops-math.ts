@@ -111,12 +111,12 @@ function reduceLast(graph: GraphBuilder, op: string, x: ValueInfo): ValueInfo {
   return value
 }
 
-/** ReduceL2: the length of each vector along the last axis, which is left out. */
+/** ReduceL2: the length of each vector along the last axis. The result does not have this axis. */
 export function l2Norm(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return reduceLast(graph, 'ReduceL2', x)
 }
 
-/** ReduceMean along the last axis, which is left out. */
+/** ReduceMean along the last axis. The result does not have this axis. */
 export function mean(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return reduceLast(graph, 'ReduceMean', x)
 }

@@ -82,8 +82,9 @@ export function conv(
 }
 
 /**
- * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. If the options say so, the node passes the epsilon
- * in place of the bias, where the device's kernel reads it.
+ * Normalizes each row of [batch, rows, length] to mean 0 and variance 1, without scale and bias. With the option `epsilonInBias`, the
+ * node's bias contains the epsilon, because the device's kernel reads it there. With `sumsInParts`, long rows are normalized in parts
+ * (norm-in-parts.ts).
  */
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   if (graph.options.sumsInParts === true && dimension(x, 2) > longestSum) return normalizeInParts(graph, x, epsilon)
@@ -198,12 +199,12 @@ export function rmsNormalization(graph: GraphBuilder, x: ValueInfo, weight: Valu
   )
 }
 
-/** The inputs of com.microsoft's MultiHeadAttention: query [batch, tokens, heads·size], key and value [batch, others, heads·size]. */
+/** The inputs of com.microsoft's MultiHeadAttention: query [batch, tokens, heads·size], key and value [batch, keyTokens, heads·size]. */
 export interface AttentionInputs {
   readonly query: ValueInfo
   readonly key: ValueInfo
   readonly value: ValueInfo
-  /** The bias that is added to the scores: [1 or batch, 1 or heads, tokens, others]. */
+  /** The bias that is added to the scores: [1 or batch, 1 or heads, tokens, keyTokens]. */
   readonly bias?: ValueInfo | undefined
 }
 

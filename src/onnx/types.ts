@@ -15,7 +15,10 @@ export interface ValueInfo {
 
 /** A weight of a program. */
 export interface WeightInfo extends ValueInfo {
-  /** Only convolutions read it, and its buffer has [out, in, rows, columns] in the order [rows, columns, in, out]. Absent: it has the checkpoint's order. */
+  /**
+   * Its buffer has the axes of [out, in, rows, columns] in the order [rows, columns, in, out], because only convolutions read it. Absent:
+   * it has the checkpoint's order.
+   */
   readonly channelsLast?: true | undefined
 }
 
@@ -68,7 +71,10 @@ export interface WriteOptions {
   readonly weights: 'input' | 'initializer'
   /** Whether GEGLU is one kernel, BiasSplitGelu. Absent: it is not. */
   readonly fusesGeglu?: boolean | undefined
-  /** The device's kernel of InstanceNormalization takes its epsilon, times this number, from its bias. Absent: it takes the attribute. */
+  /**
+   * The device's kernel of InstanceNormalization reads its bias as the epsilon times this number. Absent: it reads the epsilon from the
+   * attribute.
+   */
   readonly epsilonInBias?: number | undefined
   /** Whether the buffers of weights that only convolutions read have channels last, as the device's kernels read them. Absent: they do not. */
   readonly channelsLastWeights?: boolean | undefined
@@ -111,7 +117,9 @@ export type AdapterForm =
     }
   /** LoHa: the element-wise product of two matrix products of this rank. */
   | { readonly kind: 'hadamard'; readonly rank: number }
-  /** LoKr: the Kronecker product of two matrices. The change of the layer's weight is the rows of the product from `firstRow` on. */
+  /**
+   * LoKr: the Kronecker product of two matrices. The change of the layer's weight consists of the rows of the product from `firstRow` on.
+   */
   | {
       readonly kind: 'kronecker'
       readonly left: KroneckerFactor
@@ -120,8 +128,8 @@ export type AdapterForm =
     }
 
 /**
- * A branch beside a Linear or a convolution, as adapters train them: `scale` times the product of the layer's input with the change of its weight is
- * added to the layer's output. The tensors of an adapter are weights of the graph, named `<layer>.<part>.<id>`.
+ * A branch beside a Linear or a convolution, as adapters train them: the product of the layer's input with the change of the layer's
+ * weight, times `scale`, is added to the layer's output. The tensors of an adapter are weights of the graph, named `<layer>.<part>.<id>`.
  */
 export interface AdapterBranch {
   /** Identifies the adapter, in names of weights. */

@@ -1,6 +1,6 @@
 /**
- * Which LoRAs of a component are active, layer by layer. Layers differ after a removal: like peft, a layer that has lost its last active LoRA chooses
- * another one of those that change it. Pure. Source: peft's `BaseTunerLayer.set_adapter` and `delete_adapter`.
+ * Which LoRAs of a component are active, layer by layer. Layers can differ after a removal: as in peft, a layer that has lost its last
+ * active LoRA gets another LoRA that changes it. Source: peft's `BaseTunerLayer.set_adapter` and `delete_adapter`.
  */
 
 /** The names of the layers that each loaded LoRA changes in the component, by the name of the LoRA. */
@@ -17,7 +17,10 @@ export class ActiveLoras {
     for (const layers of loaded.values()) for (const layer of layers) this.#names.set(layer, names)
   }
 
-  /** Removes a LoRA. `others`: the LoRAs that are left. A layer that has no active LoRA then gets the first of those that change it, in the order of their names. */
+  /**
+   * Removes a LoRA. `others`: the LoRAs that are left. A layer whose only active LoRA was removed gets the first of `others`, in the order
+   * of their names, that changes the layer.
+   */
   remove(removed: string, others: LayersOfLoras): void {
     const first = new Map<string, string>()
     for (const name of [...others.keys()].toSorted().toReversed())

@@ -24,7 +24,7 @@ export interface Network<Model extends NetworkModel = NetworkModel> {
   readonly dtype?: DTypeName | undefined
   /** How its Linear weights are quantized. */
   readonly quantization?: QuantizationName | undefined
-  /** The network's adapters, whose `table` contains the network's weights. Absent: it can have none. */
+  /** The network's adapters, whose `table` contains the network's weights. Absent: the network can have no adapters. */
   readonly adapters?: NetworkAdapters | undefined
 }
 
@@ -94,9 +94,9 @@ export interface BindOptions {
   readonly device: Device
   readonly dtype: DTypeName
   readonly granularity: WriteOptions['granularity']
-  /** How its weights are loaded; undefined: all of them stay on the device. */
+  /** How the network's weights are loaded; undefined: all of them stay on the device. */
   readonly plan?: WeightPlan | undefined
-  /** The variant of the graph with a name. A run names the variant that it uses; the empty name is the plain graph. */
+  /** Returns the graph variant with this name. A run names the variant that it uses; the empty name is the plain graph. */
   readonly variantOf: (name: string) => GraphVariant
 }
 
@@ -120,7 +120,7 @@ export function bindNetwork(network: Network, options: BindOptions): BoundNetwor
   })
 }
 
-/** The options to write a network's graphs with for a device. */
+/** The options with which a network's graphs are written for a device. */
 export function graphOptions(
   { model, table, dtype: own, adapters }: Pick<Network, 'model' | 'table' | 'dtype' | 'adapters'>,
   { device, dtype, granularity }: Pick<BindOptions, 'dtype' | 'granularity'> & { readonly device: Pick<Device, 'writeOptions'> },

@@ -1,7 +1,7 @@
 /**
- * Runs a case of every fixture on WebGPU, from prompt to image, and compares it with the tensors of diffusers. All cases, through the
- * public API and its worker: `npm run parity -- --device webgpu`. The memory that each run takes is within its plan. In float16, where the
- * GPU has it, the errors are compared with those of diffusers in float16.
+ * Runs one case of each fixture below on WebGPU, from prompt to image, and compares the tensors and the image with those of diffusers. `npm
+ * run parity -- --device webgpu` runs all cases, through the public API and its worker. A run without reference images must also stay
+ * within its planned memory. If the GPU has float16, the errors in float16 are compared with those of PyTorch in float16.
  */
 import { expect, test } from 'vitest'
 import float16Images from '../../fixtures/float16-images.json' with { type: 'json' }
@@ -53,7 +53,7 @@ const repositories: Readonly<Record<string, Repository>> = {
   'few-steps/tiny-vae': servedRepository('few-steps/tiny-vae', import.meta.glob('../../fixtures/few-steps/tiny-vae/repo/**')),
 }
 
-/** More fixtures, for float16 alone: the Node tests compare them in float32, with graphs of the same classes. */
+/** More fixtures, which run here in float16 only: the Node tests run them in float32, with graphs of the same classes. */
 const float16Repositories: Readonly<Record<string, Repository>> = {
   ...repositories,
   'tiny-flux2-klein-base': servedRepository(
@@ -132,10 +132,10 @@ test.for(Object.entries(diffusers))('%s in float16 has at most 1.5 times the err
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0)
 
 /**
- * Each of the six steps enlarges rounding errors tenfold, so the errors of one run say little. Over 32 seeds, the error after the last step
- * was 0.4 to 2.9 times PyTorch's (geometric mean 1.03, standard deviation of the logarithm 0.5). PyTorch's own error with another attention
- * processor was 0.3 to 3.9 times as large (geometric mean 0.96). So the limit of 1.5 is 3 standard deviations above 1 for the mean of 16
- * images after the last step, and 5 after the first step.
+ * Each of the six steps enlarges rounding errors tenfold, so the errors of one run say little. With 32 seeds, the error after the last step
+ * was 0.4 to 2.9 times PyTorch's (geometric mean 1.03, standard deviation of the logarithm 0.5). With another attention processor,
+ * PyTorch's own error was 0.3 to 3.9 times as large (geometric mean 0.96). The test compares the geometric mean over 16 images with the
+ * limit 1.5. After the last step, this limit is 3 standard deviations of that mean above 1; after the first step, 5.
  */
 test('few-steps/edm in float16, where errors grow from step to step: 16 images on average', async ({ skip }) => {
   const { item } = await fetchCase(float16Images.fixture, float16Images.case)

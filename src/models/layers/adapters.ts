@@ -1,6 +1,6 @@
 /**
- * The branches of adapters beside a Linear or a convolution: LoRA, DoRA, LoHa and LoKr. The layer's own weight stays as it is, and the scale is an input of
- * the component, so that it can change from run to run. Formulas: peft's layers of these names.
+ * The branches of adapters beside a Linear or a convolution: LoRA, DoRA, LoHa and LoKr. The layer's own weight is not changed. The scale of
+ * a branch is an input of the component, so each run can have another scale. Formulas: peft's layers of these names.
  */
 
 import { UnsupportedError } from '../../errors.js'
@@ -124,8 +124,9 @@ export function addConvBranches(
 }
 
 /**
- * DoRA: the result of a layer and its branch, without the bias, times the trained length of each row of the changed weight divided by its length. As in peft, the
- * length depends on the scale. The length is computed in float32, in every run.
+ * DoRA: gives each row of the changed weight its wanted length, which is the trained length or that of the layer's own row. For this, the
+ * result of the layer and its branch, without the bias, is multiplied by the wanted length divided by the row's length. As in peft, the
+ * row's length depends on the scale. It is computed in float32, in every run.
  */
 function withMagnitude(
   graph: GraphBuilder,

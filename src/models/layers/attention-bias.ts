@@ -10,7 +10,7 @@ import { toCompute } from './layers.js'
 /** Subtracted from the scores of a token that is not attended to: its softmax is 0 in float32 and in float16. */
 const never = 10_000
 
-/** The bias of an `attention_mask` [batch, tokens], as [batch, 1, 1, tokens]: 0 where it is 1, −10000 where it is 0. */
+/** The bias of an `attention_mask` [batch, tokens], as [batch, 1, 1, tokens]: 0 where the mask is 1, −10000 where the mask is 0. */
 export function paddingBias(graph: GraphBuilder, mask: ValueInfo): ValueInfo {
   const given = toCompute(graph, mask)
   const bias = scale(graph, sub(graph, given, scalar(graph, 1, given.type)), never)
@@ -19,7 +19,8 @@ export function paddingBias(graph: GraphBuilder, mask: ValueInfo): ValueInfo {
 
 /** The bias of causal attention, [1, 1, tokens, tokens]: −10000 for each token after the one that attends, else 0. */
 export function causalBias(graph: GraphBuilder, tokens: number): ValueInfo {
-  // Computed from the positions: a table of all pairs would make the model large. float16 represents all whole numbers up to 2048 exactly.
+  // The graph computes the bias from the positions, because a table of all pairs would make the model large. float16 represents all whole
+  // numbers up to 2048 exactly.
   const positions = Array.from({ length: tokens }, (_, index) => index)
   const type = tokens > 2048 ? 'float32' : graph.options.dtype
   const attending = floats(graph, positions, [1, 1, tokens, 1], type)

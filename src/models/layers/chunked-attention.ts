@@ -11,7 +11,10 @@ import type { ValueInfo } from '../../onnx/types.js'
 /** The largest number of elements in one chunk's scores: 64 MiB in float32. */
 const scoreElements = 2 ** 24
 
-/** softmax(q · kᵀ / √channels) · v for query, key and value [batch, tokens, channels], at most `mostScores` scores or those of one query at once. */
+/**
+ * softmax(q · kᵀ / √channels) · v for query, key and value [batch, tokens, channels]. A chunk has at most `mostScores` scores, but at least
+ * one query.
+ */
 export function chunkedAttention(
   graph: GraphBuilder,
   query: ValueInfo,

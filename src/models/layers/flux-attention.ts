@@ -1,6 +1,7 @@
 /**
- * The parts that the blocks of FLUX.1, FLUX.2 and Chroma share: branches with a shift, a scale and a gate, and attention over the tokens of prompt and
- * image together, which are turned by rotary positions. Weight names are relative to the block. Tokens are [batch, tokens, channels], the prompt's first.
+ * The parts that the blocks of FLUX.1, FLUX.2 and Chroma share: branches with a shift, a scale and a gate, and attention over the tokens of
+ * prompt and image together. Rotary embeddings turn the queries and keys. Weight names are relative to the block. Tokens are [batch,
+ * tokens, channels], the prompt's first.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
@@ -28,9 +29,12 @@ export interface FluxAttentionSettings {
   readonly bias: boolean
 }
 
-/** The inputs of attention besides the tokens: tables for all tokens. */
+/** The inputs of attention besides the tokens: the rotary tables of all tokens, and biases. */
 export interface FluxAttentionInputs extends RotaryInputs {
-  /** The biases that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: one tensor for all rows would be larger than a buffer of some GPUs. */
+  /**
+   * For each row of the batch, the bias that attention adds to its scores, [1, 1, tokens, tokens]. A single tensor for all rows would be
+   * larger than a buffer of some GPUs can be.
+   */
   readonly biases?: readonly ValueInfo[] | undefined
 }
 
@@ -106,7 +110,10 @@ export function fluxAttention(
   return concat(graph, rows, 0)
 }
 
-/** Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is cut. */
+/**
+ * Attention of normed prompt and image tokens, each with projections of its own. `finish` is applied to the result before it is split into
+ * prompt and image.
+ */
 export function promptAndImageAttention(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,

@@ -16,7 +16,8 @@ function repeatHeads(graph: GraphBuilder, x: ValueInfo, headSize: number, count:
 }
 
 /**
- * softmax(q · kᵀ · scale + bias) · v, for queries [batch, tokens, heads · headSize] and keys and values [batch, others, keyHeads · headSize]. `scale` is 1/√headSize by default. The result has the shape of the queries.
+ * softmax(q · kᵀ · scale + bias) · v. Queries are [batch, tokens, heads · headSize], keys and values [batch, keyTokens, keyHeads ·
+ * headSize]. `scale` is 1/√headSize by default. The result has the shape of the queries.
  */
 export function groupedQueryAttention(
   graph: GraphBuilder,

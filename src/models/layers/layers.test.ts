@@ -30,7 +30,7 @@ type Body = (graph: GraphBuilder, inputs: Readonly<Record<string, ValueInfo>>) =
 
 interface CaseOptions {
   readonly dtype?: WriteOptions['dtype']
-  /** Inputs that are not the case's tensors. */
+  /** Inputs that the fixture does not contain. */
   readonly given?: Readonly<Record<string, PlainTensor>>
   /** A prefix for the names of the weights, which have none in the fixture. */
   readonly below?: string

@@ -85,7 +85,10 @@ function quantizedWeight(
   return { codes, scales: graph.weight(`${name}.weight_scale`, [rows, blocks], type), zeroPoints }
 }
 
-/** torch.nn.Conv2d with a square kernel on [batch, in, height, width]. `pads` is by default half the kernel on each side, `bias` true. Branches of adapters are added. */
+/**
+ * torch.nn.Conv2d with a square kernel on [batch, in, height, width]. By default, `pads` is half the kernel on each side, and `bias` is
+ * true. Branches of adapters are added to the result.
+ */
 export function conv2d(
   graph: GraphBuilder,
   x: ValueInfo,
@@ -132,8 +135,8 @@ export function addToResidual(graph: GraphBuilder, residual: ValueInfo, update: 
 }
 
 /**
- * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization and Reshape, then Mul and Add (on the CPU, one operator for the two). ai.onnx's
- * GroupNormalization would run partly on the CPU, and com.microsoft's has no WebGPU kernel.
+ * torch.nn.GroupNorm on [batch, channels, …], as Reshape, InstanceNormalization and Reshape, then Mul and Add. On the CPU, one operator
+ * replaces Mul and Add. ai.onnx's GroupNormalization would run partly on the CPU, and com.microsoft's has no WebGPU kernel.
  */
 export function groupNorm(graph: GraphBuilder, x: ValueInfo, name: string, groups: number, epsilon: number): ValueInfo {
   const channels = dimension(x, 1)

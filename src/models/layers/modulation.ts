@@ -18,7 +18,7 @@ export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): Va
   return layerNormalization(graph, x, ones, undefined, epsilon)
 }
 
-/** x · factor + shift. `factor` is 1 + scale: {@link modulationRows}. */
+/** x · factor + shift. `factor` is 1 + scale, as {@link modulationRows} gives it. */
 export function modulate(graph: GraphBuilder, x: ValueInfo, shift: ValueInfo, factor: ValueInfo): ValueInfo {
   return add(graph, mul(graph, x, factor), shift)
 }

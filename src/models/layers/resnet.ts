@@ -39,7 +39,7 @@ export function resnetBlock2D(
 
 /**
  * Adds `shift` [batch, channels] to each pixel of a convolution's result. On a GPU, onnxruntime computes a convolution with channels last,
- * between two Transposes that it adds. The Transposes here cancel them, and `shift` needs none.
+ * between two Transposes that it adds. The Transposes here cancel these, and `shift` needs no Transpose.
  */
 function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo): ValueInfo {
   const [batch, channels] = [dimension(shift, 0), dimension(shift, 1)]

@@ -9,7 +9,10 @@ import { rmsNormalization } from '../../onnx/ops-network.js'
 import { cast, dimension, reshape } from '../../onnx/ops-shape.js'
 import type { ValueInfo } from '../../onnx/types.js'
 
-/** x · 2^−exponent in a float16 graph; `x` itself in a float32 graph. Give the same `exponent` to {@link wideRmsNorm} of what is computed from it. */
+/**
+ * x · 2^−exponent in a float16 graph; `x` itself in a float32 graph. Pass the same `exponent` to {@link wideRmsNorm} for values that are
+ * computed from the result.
+ */
 export function scaledDown(graph: GraphBuilder, x: ValueInfo, exponent: number): ValueInfo {
   return x.type === 'float16' ? scale(graph, x, 2 ** -exponent) : x
 }

@@ -7,13 +7,15 @@ import type { HostInput } from '../types.js'
 
 /** How a network turns positions into angles. */
 export interface RotarySettings {
-  /** For each axis of the positions: the number of a head's values that it rotates. Even numbers; together the size of a head. */
+  /**
+   * For each axis of the positions: the number of a head's values that it rotates. The numbers are even and add up to the size of a head.
+   */
   readonly axes: readonly number[]
   /** The base of the frequencies. Position p turns pair i of an axis of n values by p · theta^(−2i/n). */
   readonly theta: number
   /**
-   * Where the reference rounds to float32. `cosines` (default): only the cosines and sines, as FLUX. `angles`: the angles too, as Z-Image. `all`: also the
-   * frequencies, as the language models of transformers.
+   * Where the reference rounds to float32. `cosines` (default): only the cosines and sines, as in FLUX. `angles`: the angles too, as in
+   * Z-Image. `all`: also the frequencies, as in the language models of transformers.
    */
   readonly rounded?: 'cosines' | 'angles' | 'all' | undefined
 }

@@ -14,7 +14,7 @@ import { addAndLayerNorm, groupNorm, imageToTokens, layerNorm, linear, tokensToI
 export interface BlockSettings {
   readonly batch: number
   readonly heads: number
-  /** Computes scores and softmax in float32, whatever the type of the graph. */
+  /** Whether scores and softmax are computed in float32, whatever the type of the graph. */
   readonly upcastAttention: boolean
 }
 
@@ -74,7 +74,7 @@ export function promptKeysAndValues(
   return keysAndValues(graph, rows, channels, settings)
 }
 
-/** Keys and values without bias of `rows` [batch · tokens, width]. */
+/** Keys and values of `rows` [batch · tokens, width], by Linears without bias. */
 function keysAndValues(graph: GraphBuilder, rows: ValueInfo, channels: number, settings: BlockSettings): KeysAndValues {
   return { key: project(graph, rows, 'to_k', channels, settings), value: project(graph, rows, 'to_v', channels, settings) }
 }

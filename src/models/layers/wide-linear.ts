@@ -1,6 +1,6 @@
 /**
- * Linears whose results leave float16's range, as the last ones of feed-forwards do in networks that were trained in bfloat16. Their input is multiplied
- * by a power of two, which rounds nothing, and the result by its inverse, in float32.
+ * Linears whose results leave float16's range, such as the last Linear of a feed-forward in a network that was trained in bfloat16. The
+ * input is multiplied by a power of two, which rounds nothing, and the result by its inverse, in float32.
  */
 
 import type { GraphBuilder } from '../../onnx/graph-builder.js'

@@ -204,8 +204,8 @@ function activate(graph: GraphBuilder, x: ValueInfo, activation: ClipTextConfig[
 }
 
 /**
- * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2 that is the first row
- * with the highest id, else the first row with `eos_token_id` (row 0 if none has it, as argmax of zeros gives).
+ * The input `pooling`, [batch, sequenceLength]: 1 at the row that transformers pools. With the legacy `eos_token_id` 2, this is the first
+ * row with the highest id. Otherwise it is the first row whose id is `eos_token_id`, or row 0 if there is none (the argmax of zeros).
  */
 function poolingOf(
   { endOfText }: ClipTextConfig,

@@ -123,7 +123,7 @@ function selfAttention(graph: GraphBuilder, x: ValueInfo, { bias, cos, sin }: Sh
   return toFloat32(graph, tokenLinear(graph, attended, 'o_proj', qwen.width, { bias: hasBias }))
 }
 
-/** The power of two by which a float16 graph divides the gated unit of the feed-forward: results may be up to a million. */
+/** A float16 graph divides the gated unit of the feed-forward by 2 to this power, so results may be up to a million. */
 const unitExponent = 4
 
 const feedForwardNames = { gate: 'gate_proj', value: 'up_proj', out: 'down_proj' } as const
@@ -213,8 +213,9 @@ export const Qwen3Model = define('Qwen3Model', null)
 export const Qwen3ForCausalLM = define('Qwen3ForCausalLM', null)
 
 /**
- * Both classes for a pipeline class that takes these of transformers' `hidden_states`, as `hidden_state`, `hidden_state_1`, … Layers after the last of them are
- * neither written nor loaded. Negative indices count from the end.
+ * Qwen3ForCausalLM and Qwen3Model for a pipeline class that takes the `hidden_states` of transformers with these indices, as
+ * `hidden_state`, `hidden_state_1`, … Layers after the last of these hidden states are neither written nor loaded. Negative indices count
+ * from the end.
  */
 export function qwen3TextEncoders(hiddenStates: readonly number[]): readonly TextEncoderDefinition<Qwen3Config>[] {
   return [define('Qwen3ForCausalLM', hiddenStates), define('Qwen3Model', hiddenStates)]

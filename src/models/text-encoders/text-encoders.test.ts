@@ -106,7 +106,7 @@ describe.each(encoders)('%s %s', (fixture, name) => {
     const zero = await run({ ...alone, attention_mask: mask(0) }, { attentionMask: true })
     expect(relativeError(ones['last_hidden_state'], plain)).toBeLessThan(1e-6)
     expect(relativeError(zero['last_hidden_state'], plain)).toBeGreaterThan(1e-3)
-    // No other token attends to the masked one, so changing its embedding leaves their rows as they are.
+    // No other token attends to the masked one, so changing its embedding leaves the rows of the other tokens as they are.
     const changed = Float32Array.from(alone.inputs_embeds.data)
     changed.set(
       Array.from({ length: width }, (_, index) => Math.sin(index)),

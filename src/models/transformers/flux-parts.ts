@@ -142,7 +142,10 @@ export function rotaryInputs(component: ComponentBuilder, tokens: number, headSi
   }
 }
 
-/** A stage with the Linear that embeds tokens, `name`. `rows` computes [batch, tokens, in] from the stage's inputs. The result is float32. */
+/**
+ * Adds a stage with the Linear `name`, which embeds tokens. `rows` computes [batch, tokens, in] from the stage's inputs. The result is
+ * float32.
+ */
 export function embedderStage<Name extends string>(
   component: ComponentBuilder,
   name: string,
@@ -158,7 +161,7 @@ export function embedderStage<Name extends string>(
   ).tokens
 }
 
-/** How one network writes its blocks: each a stage of the given name. */
+/** How one network adds a block: as a stage with the given name. */
 export interface FluxStages {
   readonly double: (name: string, tokens: FluxTokens, index: number) => FluxTokens
   readonly single: (name: string, joined: ValueInfo, index: number) => ValueInfo

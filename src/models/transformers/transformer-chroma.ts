@@ -102,7 +102,10 @@ function cutPlaces(graph: GraphBuilder, all: ValueInfo, { layers, singleLayers }
 /** The name of the bias that attention adds to the scores of one row of the batch. */
 type BiasName = `bias_${number}`
 
-/** The values that attention adds to the scores of each row of the batch, [1, 1, tokens, tokens]: 1 if both tokens are attended to, else 0. `mask`: [batch, prompt tokens]. */
+/**
+ * For each row of the batch, the values that attention adds to its scores, [1, 1, tokens, tokens]: 1 if both tokens are attended to, else
+ * 0. `mask`: [batch, prompt tokens].
+ */
 function maskBiases(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): Values<BiasName> {
   const given = toCompute(graph, mask)
   const image = expand(graph, floats(graph, [1], [1, 1], given.type), [1, imageTokens])
@@ -115,7 +118,7 @@ function maskBiases(graph: GraphBuilder, mask: ValueInfo, imageTokens: number): 
   return Object.fromEntries(rows)
 }
 
-/** The inputs of a block with the biases of all rows in a list. */
+/** The inputs of attention in a block: the rotary tables, and a list of the biases of all rows. */
 function attentionInputs(inputs: Values<'cos' | 'sin' | BiasName>): FluxAttentionInputs {
   const biases = Object.entries(inputs).filter(([name]) => name.startsWith('bias_'))
   return { cos: inputs.cos, sin: inputs.sin, biases: biases.map(([, value]) => value) }
@@ -200,8 +203,8 @@ function settings(width: number): TimestepSettings {
 }
 
 /**
- * ChromaCombinedTimestepTextProjEmbeddings, [timesteps, modulations, width]: the embedding of the timestep, that of a guidance of 0, and that of the
- * modulation's index. The pipeline divides the timestep by 1000; the network multiplies it.
+ * ChromaCombinedTimestepTextProjEmbeddings, [timesteps, modulations, width]: side by side, the embeddings of the timestep, of a guidance of
+ * 0, and of the modulation's index. The pipeline divides the timestep by 1000, and the network multiplies it by 1000 again.
  */
 function timeInput(timesteps: readonly number[], chroma: ChromaConfig): HostInput {
   const { timeWidth } = chroma

@@ -29,7 +29,10 @@ export interface ZImageConfig {
   readonly positions: readonly number[]
 }
 
-/** The patch of latent pixels that ZImagePipeline uses, one of those that a checkpoint may have; `key` names its layers. */
+/**
+ * The patch of latent pixels that ZImagePipeline uses. A checkpoint may have layers for several patches; `key` names the layers of this
+ * one.
+ */
 export const zImagePatch = { edge: 2, key: '2-1' } as const
 
 /** Reads a config.json. @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config` */

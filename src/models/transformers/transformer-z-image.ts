@@ -1,12 +1,14 @@
 /**
- * ZImageTransformer2DModel of diffusers: Z-Image and Z-Image-Turbo. Image tokens and prompt tokens are refined apart, and then pass through the layers together, image
- * tokens first. Both are padded to multiples of 32 with learned tokens, which take part in attention like all others.
+ * ZImageTransformer2DModel of diffusers: Z-Image and Z-Image-Turbo. Image tokens and prompt tokens are refined apart, and then pass through
+ * the layers together, image tokens first. Both are padded to multiples of 32 with learned tokens, which take part in attention like all
+ * others.
  *
- * The class counts its time from noise (0) to image (1) and predicts the opposite of a velocity. diffusers' pipeline converts both. Here the graph does it:
- * `stepInputs` takes the scheduler's timesteps, and `out_sample` is the velocity.
+ * The class counts its time from noise (0) to image (1) and predicts the opposite of a velocity. diffusers' pipeline converts both. Here
+ * the graph does it: `stepInputs` takes the scheduler's timesteps, and `out_sample` is the velocity.
  *
- * Z-Image was trained in bfloat16. In float16 the residual stream is in float32, and what enters a product before an RMS norm is scaled by a power of
- * two, which the norm undoes exactly; these norms are float32 too, because their weights can enlarge a few channels beyond float16's range.
+ * Z-Image was trained in bfloat16. In float16 the residual stream is in float32. The input of the last product before an RMS norm is scaled
+ * by a power of two, and the norm undoes the factor exactly. These norms are float32 too, because their weights can enlarge a few channels
+ * beyond float16's range.
  */
 
 import { ComponentBuilder, type Values } from '../../onnx/component-builder.js'
@@ -38,7 +40,7 @@ export const zImageSequenceLength = 512
 /** Latent pixels along an edge of 1024 pixels, diffusers' default. */
 const usualEdge = 128
 
-/** The powers of two by which a float16 graph divides the inputs of the last product of attention and of the feed-forward. */
+/** A float16 graph divides the inputs of the last product of attention and of the feed-forward by 2 to these powers. */
 const exponents = { attention: 4, feedForward: 7 } as const
 
 /** Sizes in latent pixels; the batch counts both halves of guidance. */
@@ -48,7 +50,7 @@ interface ZImageShape {
   readonly width: number
   /** Tokens of the longest prompt. */
   readonly sequenceLength: number
-  /** Whether prompts of the batch have different lengths, so that some rows have tokens that are not attended to. */
+  /** Whether prompts of the batch have different lengths with their padding, so that some rows have tokens that are not attended to. */
   readonly masked: boolean
 }
 
@@ -148,7 +150,7 @@ function rotaryParts(graph: GraphBuilder, { cos, sin }: RotaryInputs, imageLengt
   }
 }
 
-/** The attention biases of a batch of prompts with different lengths, from an input `encoder_attention_mask`. */
+/** The attention biases of a batch of prompts with different padded lengths, from an input `encoder_attention_mask`. */
 function maskBiases(component: ComponentBuilder, batch: number, tokens: number, textTokens: number) {
   const mask = component.input('encoder_attention_mask', 'float32', [batch, textTokens])
   return component.stage('encoder_attention_mask', { mask }, (graph, inputs) => {

@@ -37,8 +37,10 @@ export function imageTokens(
 }
 
 /**
- * The transformer's inputs `text_pads`, `rotary_cos`, `rotary_sin`, and for prompts with different padded lengths `encoder_attention_mask`, for an image of a size in latent pixels and for the number of tokens of each row's prompt. The positions of a prompt begin at 1 and go on through its padding;
- * on the first axis, all tokens of an image have the position after those of its prompt; the padding of an image is at 0 on all axes.
+ * The inputs of the transformer that depend on the image's size (in latent pixels) and on the number of tokens of each row's prompt:
+ * `text_pads`, `rotary_cos` and `rotary_sin`. If the padded lengths of the prompts differ, also `encoder_attention_mask`.
+ * The positions of a prompt begin at 1 and continue through its padding. On the first axis, all tokens of an image have the position after
+ * the last one of its prompt. The padding of an image is at 0 on all axes.
  * @throws InputError `invalid-shape`
  */
 export function zImageSequences(

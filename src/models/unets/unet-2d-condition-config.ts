@@ -141,7 +141,8 @@ export function readUnetConfig(config: Config): UnetConfig {
 /** diffusers' `default_sample_size`: if the config has none, 128 for UNets with SDXL's time ids, 64 for the others. */
 function readSampleSize(reader: ConfigReader, hasTimeIds: boolean): Extent {
   const size = readExtent(reader, 'sample_size', hasTimeIds ? 128 : 64)
-  // Configs from before diffusers 0.9 say 32 and mean 64. Those with a height and a width are newer.
+  // Configs from before diffusers 0.9 say 32 and mean 64. As in diffusers, a smaller size than 64 becomes 64 in such a config. A config
+  // with a height and a width is newer.
   const isEdge = !Array.isArray(reader.raw('sample_size'))
   if (hasTimeIds || !isEdge || !isBefore09(reader.raw('_diffusers_version'))) return size
   return { height: Math.max(size.height, 64), width: Math.max(size.width, 64) }

@@ -1,6 +1,7 @@
 /**
- * UNet2DConditionModel of diffusers. Stages are conv_in, the time embedding, each resnet, each transformer block (with one stage before
- * and one after for its image), each sampler and conv_out: equal ones share a program. The keys and values of the prompt are stages that run once.
+ * UNet2DConditionModel of diffusers. Stages are conv_in, the time embedding, each resnet, each transformer block, each sampler and
+ * conv_out. One more stage before the blocks of a transformer makes tokens of the image, and one after them makes an image of the tokens.
+ * Equal stages share a program. The stages with the keys and values of the prompt run once.
  */
 
 import { InputError } from '../../errors.js'
@@ -224,9 +225,9 @@ function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
 }
 
 /**
- * The second part of each row of the input `add_embeds`, after `textWidth` columns of pooled text embedding: the embeddings of the row's time ids (six
- * for SDXL, five for its refiner). `timeIds` is flat [batch, ids], the result flat [batch, n].
- * @throws InputError `invalid-shape` when the widths do not add up
+ * The second part of each row of the input `add_embeds`, after `textWidth` columns of pooled text embedding: the embeddings of the row's
+ * time ids (six for SDXL, five for its refiner). `timeIds` has the values of [batch, ids] in one array, and the result those of [batch, n].
+ * @throws InputError `invalid-shape` if the widths do not add up
  */
 export function unetTimeIdEmbeds(
   { added }: Pick<UnetConfig, 'added'>,

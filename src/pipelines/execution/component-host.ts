@@ -38,7 +38,7 @@ export class ComponentHost {
   #device: Device
   readonly #plan: HostPlan
   readonly #total: MemoryAccount | undefined
-  /** The network that ran last, and on what shapes. */
+  /** The network that ran last, with its variant and shapes. */
   #last = ''
   readonly #components: ComponentSet
 
@@ -56,12 +56,12 @@ export class ComponentHost {
     return this.#device
   }
 
-  /** The offload mode of this generation. After running out of memory, it is one that keeps less on the device. */
+  /** The offload mode of this generation. After memory ran out, it is a mode that keeps less on the device. */
   get offload(): Residence {
     return this.#plan.offload
   }
 
-  /** Bytes that plans stay within: the budget, or a guess at one on a GPU. */
+  /** The bytes that plans stay within: see {@link HostPlan.memoryBudget}. */
   get memoryBudget(): number | undefined {
     return this.#plan.memoryBudget
   }

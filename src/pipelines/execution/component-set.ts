@@ -30,7 +30,10 @@ export class ComponentSet {
     this.#dtype = dtype
   }
 
-  /** The component of a network and a variant on `device`, made if there is none. A graph that leaves blocks out uses no other weights, so it is another graph of the same component. */
+  /**
+   * The component of a network and a variant on `device`, made if there is none. A graph that leaves blocks out uses only weights of the
+   * component without `skipLayers`, so it is another graph of this component.
+   */
   get(network: Network, { skipLayers, ...variant }: GraphVariant, device: Device): NamedGraph {
     const version = network.adapters?.version ?? ''
     const name = skipLayers === undefined ? undefined : JSON.stringify({ skipLayers })

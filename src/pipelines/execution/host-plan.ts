@@ -44,7 +44,7 @@ export type VaePart = 'encoder' | 'decoder'
 
 export class HostPlan {
   readonly #dtype: DTypeName
-  /** Where weights stay when the generation fits, and where they stay in this generation. */
+  /** The offload mode for generations that fit, and the mode of this generation. */
   #usualOffload: Residence
   #offload: Residence
   /** Which of the autoencoder's encoder and decoder work in the smallest tiles, because memory ran out. */
@@ -79,14 +79,14 @@ export class HostPlan {
     return limit === undefined || planned === undefined ? (limit ?? planned) : Math.min(limit, planned)
   }
 
-  /** The offload mode of this generation. After running out of memory, it is one that keeps less on the device. */
+  /** The offload mode of this generation. After memory ran out, it is a mode that keeps less on the device. */
   get offload(): Residence {
     return this.#offload
   }
 
   /**
-   * Bytes that plans stay within: on a GPU the budget, or a guess if there is none; on a CPU the `maxMemory` for all devices, which decides whether
-   * tiles are used, or undefined without one.
+   * The bytes that plans stay within. On a GPU: the budget, or a guess if there is none. On a CPU: the `maxMemory` for all devices, which
+   * decides whether tiles are used; undefined if the caller set none.
    */
   get memoryBudget(): number | undefined {
     return this.#countsActivations ? this.#memory.bytes : this.#budget.target

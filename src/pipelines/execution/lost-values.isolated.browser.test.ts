@@ -38,7 +38,8 @@ const storage = 0x80
 function watchTimesteps(): (gpu: GPUDevice) => number {
   const writeBuffer = vi.spyOn(GPUQueue.prototype, 'writeBuffer')
   const createBuffer = vi.spyOn(GPUDevice.prototype, 'createBuffer')
-  // The projection of a timestep for both halves of guidance: the only data of this size besides weights, whose buffers have a label.
+  // The projection of a timestep for both halves of guidance. Besides it, only weights are uploaded in this size, and their buffers have a
+  // label.
   const timestep = 2 * 16 * 4
   return (gpu) => {
     const written = writeBuffer.mock.calls

@@ -74,7 +74,7 @@ export const flux2Klein: PipelineFamily = {
   guidance: 'classifier-free',
   takesNegativePrompt: false,
   takesReferences: true,
-  // Four steps are what the authors of the distilled models recommend; diffusers' default is 50 for them too.
+  // The authors of the distilled models recommend four steps. diffusers' default is 50, also for these models.
   settingsOf: (options) =>
     isTruthy(options['is_distilled'], false)
       ? { defaults: { numInferenceSteps: 4, guidanceScale: 1, maxSequenceLength: fluxSequenceLength }, guidance: 'none' }

@@ -11,7 +11,7 @@ import type { PlainTensor } from '../types.js'
 export interface Checkpoint {
   /** The index of the next timestep to run. */
   readonly index: number
-  /** Flat, of the shape that {@link Checkpoints.dims} says. */
+  /** The values of the latents, whose shape is {@link Checkpoints.dims}. */
   readonly latents: Float32Array<ArrayBuffer>
   /** The tensors that the scheduler keeps from step to step, by its names for them. */
   readonly kept: ReadonlyMap<string, Float32Array<ArrayBuffer>>
@@ -62,8 +62,8 @@ export class Checkpoints {
   }
 
   /**
-   * Copies the state before the step at `index` to the host when the last copy is two seconds old. Returns at once: the device copies while it
-   * works on the next step. A failed copy leaves the previous checkpoint in place, and the next step tries again.
+   * Copies the state before the step at `index` to the host if the last copy is at least two seconds old. Returns at once: the device
+   * copies while it works on the next step. After a failed copy, the previous checkpoint remains, and the next step tries again.
    */
   save(index: number, latents: DeviceTensor, kept: ReadonlyMap<string, DeviceTensor>, generator: TorchGenerator): void {
     const started = this.#now()

@@ -79,7 +79,7 @@ describe('with a real network on webgpu', () => {
     const { host, device, network, condition, keep, release, run } = await hosted('unet', UNet2DConditionModel)
     const upload = vi.spyOn(device, 'upload')
     const unet = denoiserPredictor({ denoiser: network, condition: condition(), host, run, keep })
-    /** The compilations so far at each call of the predictor. */
+    /** How many kernels and sessions had been created at each call of the predictor. */
     const asked: { readonly pipelines: number; readonly sessions: number }[] = []
     const predictor: Predictor = {
       name: unet.name,
@@ -93,7 +93,7 @@ describe('with a real network on webgpu', () => {
     const options = () => loopOptions(predictor, 'DPMSolverMultistepScheduler', base, steps)
     const plain = await denoise(options())
     const [latents, counters] = [count * 4, 8]
-    // The counters of each step and of the final latents, and the latents, which this test itself reads.
+    // One read of the counters for each step and for the final latents. The latents themselves are read by this test.
     expect(mapped().toSorted((a, b) => a - b)).toEqual([...Array<number>(steps + 1).fill(counters), latents])
     expect(asked).toHaveLength(steps)
     expect(asked[0]).toMatchObject({ sessions: 0 })

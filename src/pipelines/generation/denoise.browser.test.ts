@@ -1,7 +1,7 @@
 /**
- * The denoising loop on a device of each kind: every scheduler is compared with the same sums in float64, within a bound on the rounding
- * error that is computed with them. It also tests reported steps, captured tensors, values that are not finite, and cancellation.
- * denoise-on-gpu.isolated.browser.test.ts has the real networks.
+ * The denoising loop on a device of each kind. Every scheduler is compared with the same sums in float64; the difference must be within a
+ * bound on the rounding error, which the test computes too. It also tests reported steps, captured tensors, values that are not finite, and
+ * cancellation. denoise-on-gpu.isolated.browser.test.ts tests the loop with real networks.
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Config } from '../../checkpoint/types.js'
@@ -150,8 +150,8 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
   test('guidance_rescale is computed on the host', async () => {
     const whole = await oneStep(device, 0.7)
     expect(worstOf(whole.data, whole.expected)).toBeGreaterThan(1000)
-    // A factor this small changes no value, but moves the sums to the host, whose rounding errors are as large again: hence twice the
-    // bound.
+    // With a factor this small, no value changes, but the host computes the sums. Its rounding errors are as large as those of the device,
+    // so the bound is doubled.
     const none = await oneStep(device, 1e-12)
     expect(worstOf(none.data, none.expected)).toBeLessThan(2)
   })

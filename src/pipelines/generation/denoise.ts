@@ -1,7 +1,7 @@
 /**
- * The loop from noise to latents, the same for every family and device. The latents, and the tensors that the scheduler keeps of them, stay on
- * the denoiser's device: guidance and the scheduler's step are sums that the device computes (`Device.combine`). The host reads them for a
- * preview or a captured tensor, and every two seconds in the background as a checkpoint.
+ * The loop from noise to latents, the same for every family and device. The latents, and the tensors that the scheduler keeps from step to
+ * step, stay on the denoiser's device: guidance and the scheduler's step are sums that the device computes (`Device.combine`). The host
+ * reads these tensors for a preview or a captured tensor, and every two seconds in the background for a checkpoint.
  */
 
 import { assertSound, type ValueTally } from '../../runtime/health.js'
@@ -25,7 +25,9 @@ export interface DenoiseOptions {
   readonly scheduler: Scheduler
   /** Index of the first timestep that runs: 0 unless the run starts from an image. */
   readonly begin: number
-  /** Runs on scaled latents of `batch` or, with guidance, 2 · `batch` (unconditional half first). */
+  /**
+   * Predicts from scaled latents. Their batch is that of the latents, or with guidance twice as large, with the unconditional half first.
+   */
   readonly predictor: Predictor
   readonly guidance: Guidance
   readonly eta: number

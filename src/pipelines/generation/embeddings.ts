@@ -7,7 +7,7 @@ import type { OpenedEmbedding } from '../loading/adapters/open-embedding.js'
 
 /**
  * Compares an embedding with the text encoders that it is for.
- * @throws CheckpointError `not-an-embedding` for an encoder that the pipeline does not have, or of another width
+ * @throws CheckpointError `not-an-embedding` if the pipeline does not have one of these encoders, or if an encoder has another width
  */
 export function checkEmbedding({ token, vectors }: OpenedEmbedding, networks: ReadonlyMap<string, Network>): void {
   for (const [component, rows] of vectors) {
@@ -36,7 +36,8 @@ export class Embeddings {
 
   /**
    * Adds a word to each text encoder that it is for, or to none of them.
-   * @throws CheckpointError `not-an-embedding` for an encoder that the pipeline does not have, or of another width; InputError `token`
+   * @throws CheckpointError `not-an-embedding` if the pipeline does not have one of these encoders, or if an encoder has another width;
+   * InputError `token`
    */
   add({ token, vectors }: OpenedEmbedding): void {
     checkEmbedding({ token, vectors }, this.#networks)

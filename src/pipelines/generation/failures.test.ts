@@ -29,8 +29,8 @@ const options: GenerateOptions = {
 }
 
 /**
- * The tensors on the CPU devices that are not disposed, and how often one was disposed again. As on a GPU, a device does not hold the tensors of
- * another one, and a lost device loses its tensors.
+ * Counts the tensors on CPU devices that nobody has disposed yet, and how often a tensor was disposed again. As on a GPU, a device does not
+ * hold the tensors of another one, and a lost device loses its tensors.
  */
 class Tensors {
   readonly #deviceOf = new Map<DeviceTensor, Device>()

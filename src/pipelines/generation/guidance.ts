@@ -17,7 +17,7 @@ export type Guidance = {
 
 /** Whether guidance has ended at a timestep, computed in float32 as in diffusers. */
 export function hasEnded({ end }: NonNullable<Guidance>, timestep: number): boolean {
-  // EDM's timesteps are logarithms and can be negative. Without this check, guidance would end at a negative one.
+  // EDM's timesteps are logarithms and can be negative. Without the check for an end above 1, guidance would end at a negative timestep.
   if (end === undefined || end > 1) return false
   return Math.fround(Math.fround(1000 - Math.fround(timestep)) / 1000) > end
 }
@@ -79,7 +79,7 @@ export function limitedGuidance(
   return guided
 }
 
-/** The text's half of a prediction, and the guided output on the host; `size` values belong to each image. */
+/** The text's half of a prediction, and the guided output, computed on the host. Each image has `size` values. */
 function guidedHalf(prediction: Float32Array, batch: number, scale: number) {
   const half = prediction.length / 2
   const text = prediction.subarray(half)

@@ -23,8 +23,9 @@ export interface ImageStartRules {
 }
 
 /**
- * diffusers' `get_timesteps`: the last `strength` of the steps run. Sets the scheduler's begin index.
- * @throws InputError `strength` if it leaves no timestep, or is not from 0 to 1; UnsupportedError `unsupported-config` if the scheduler cannot add noise to an image
+ * diffusers' `get_timesteps`: only the last steps run, a fraction `strength` of all steps. Sets the scheduler's begin index.
+ * @throws InputError `strength` if it leaves no timestep, or is not from 0 to 1; UnsupportedError `unsupported-config` if the scheduler
+ * cannot add noise to an image
  */
 export function imageStart(
   options: GenerateOptions,
@@ -42,8 +43,8 @@ export function imageStart(
       { className, key: 'image' },
     )
   if (isImageList(image)) throw new TypeError('A list of images was not refused.')
-  // For given timesteps or sigmas, diffusers counts every timestep of the resulting schedule as a step, also with Heun, whose schedule has
-  // nearly two for each given one.
+  // If timesteps or sigmas are given, diffusers counts every timestep of the resulting schedule as a step. It does so also with Heun, whose
+  // schedule has nearly two timesteps for each given one.
   const isGiven = (options.timesteps ?? options.sigmas) !== undefined
   const steps = isGiven ? scheduler.timesteps.length : (options.numInferenceSteps ?? defaultSteps)
   const left = steps * strength

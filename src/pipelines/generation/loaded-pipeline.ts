@@ -87,7 +87,8 @@ export function createPipeline({
   const multiple = scaleFactor * patch
   const latentScales = family.latentScales(vae.model.scaling, channels)
   const tiny = previewNetworkOf(parts)
-  // A tiny autoencoder without such statistics cannot decode latents that are normalized by the autoencoder's statistics.
+  // Some pipelines normalize latents by statistics in the autoencoder's config. The tiny autoencoder can decode the latents only if both
+  // configs have such statistics, or neither has them.
   const decodesPreviews = tiny !== undefined && (tiny.model.scaling.mean === null) === (vae.model.scaling.mean === null)
   const previewDecoder = decodesPreviews
     ? {

@@ -42,7 +42,7 @@ export interface TextToImage {
   readonly condition: PromptConditionOptions['inputs']
   /** Makes the denoiser with its condition, and passes tensors that it creates to `keep`. */
   readonly predictor: (condition: Condition, host: ComponentHost, keep: Keep) => Predictor
-  /** Null: from noise alone. */
+  /** Null: the run starts from noise alone. */
   readonly start: ImageStart | null
   /** Sizes of the reference images, in latent pixels. */
   readonly references: readonly Extent[]

@@ -103,6 +103,8 @@ export interface PipelineFamily extends PipelineSpec {
   readonly condition: (call: ConditionCall) => Condition
   /** Checks options that depend on the denoiser. @throws InputError */
   readonly check?: ((options: GenerateOptions, denoiser: DenoiserModel) => void) | undefined
-  /** A further correction in steps with guidance; null for a step, or for all steps, that has none. */
+  /**
+   * Makes the function that gives the further correction in a step with guidance, or null for a step without one. Null if no step has one.
+   */
   readonly refine?: ((call: RefineCall) => ((step: Refinement) => Promise<Correction | null>) | null) | undefined
 }

@@ -20,8 +20,8 @@ export function schedulerSource(scheduler: { readonly className: string; readonl
 }
 
 /**
- * The scheduler with two keys that StableDiffusionPipeline corrects in old configs: `steps_offset` becomes 1 and `clip_sample` false. Where
- * the config leaves them to the class's default, schedulers made from it keep their own defaults, as in diffusers.
+ * The scheduler with two keys that StableDiffusionPipeline corrects in old configs: `steps_offset` becomes 1 and `clip_sample` false. If
+ * the config does not contain such a key, a scheduler that is created from `baseConfig` keeps its own default for the key, as in diffusers.
  */
 export function correctedSchedulerSource(scheduler: { readonly className: string; readonly config: Config }): SchedulerSource {
   const { className, config } = scheduler

@@ -24,7 +24,7 @@ export function skipLayerGuidance({ denoiser, condition, options, host, recorder
   }
 }
 
-/** The half of the condition that is made from the prompt, without that of the negative prompt. */
+/** Of the inputs that are made from the prompts, the half for the prompt, without the half for the negative prompt. */
 function textHalves(device: Device, both: Condition, promptInputs: readonly string[], owner: string, keep: Keep): Condition {
   const halves = Object.entries(both)
     .filter(([name]) => promptInputs.includes(name))

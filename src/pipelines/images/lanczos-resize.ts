@@ -5,9 +5,9 @@ import type { PixelImage } from '../types.js'
 const lobes = 3
 const precision = 2 ** 22
 
-/** The source pixels, with their weights, of each pixel of a line of the result. */
+/** For one pixel of a line of the result: the source pixels that it is computed from, and their weights. */
 interface Tap {
-  /** The first pixel of the source. */
+  /** The index of the first of these source pixels. */
   readonly first: number
   readonly weights: readonly number[]
 }

@@ -5,15 +5,18 @@
 
 import type { PixelImage, PlainTensor } from '../types.js'
 
-/** `channels`: the factors of each latent channel for red, green and blue (in −1…1). `bias`: the constants that are added to the three. */
+/**
+ * `channels`: the factors of each latent channel for red, green and blue (in −1…1). `bias`: the constants that are added to red, green and
+ * blue.
+ */
 export interface PreviewCoefficients {
   readonly channels: readonly (readonly [number, number, number])[]
   readonly bias: readonly [number, number, number]
 }
 
 /**
- * The first image of [batch, channels, height, width]. Latents that are mostly noise are brought to a standard deviation of 1 first.
- * Null where the channels are not those of the coefficients.
+ * The first image of [batch, channels, height, width]. Latents with a root mean square above 1, such as those that are mostly noise, are
+ * divided by it first. Null if the latents have another number of channels than the coefficients.
  */
 export function latentPreview(latents: PlainTensor, { channels, bias }: PreviewCoefficients): PixelImage | null {
   const [, count = 0, height = 0, width = 0] = latents.dims

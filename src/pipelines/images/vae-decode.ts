@@ -39,9 +39,9 @@ export async function scaleLatents(
 }
 
 /**
- * Decodes latents [batch, channels, height, width] image by image, which gives the same as all at once and needs less memory, and in tiles where
- * an image as a whole does not fit. Latents in host memory are uploaded to the autoencoder's device first.
- * Each image is added to `images` when it is done. Those that are there already, from an attempt that failed, are not decoded again.
+ * Decodes latents [batch, channels, height, width] one image at a time. The result is that of decoding the whole batch, and less memory is
+ * needed. An image that does not fit as a whole is decoded in tiles. Latents in host memory are uploaded to the autoencoder's device first.
+ * Each image is added to `images` when it is done. Images that an earlier, failed attempt has added are not decoded again.
  * Returns [batch, height, width, channels] in 0…1.
  * @throws DeviceError `not-finite`, `all-zero`; CheckpointError `invalid-config`; AbortError
  */
