@@ -1,4 +1,7 @@
-/** Compares whole pipelines on the CPU with diffusers, which works in tiles (`enable_tiling`) or image by image (`enable_slicing`) here. */
+/**
+ * Compares whole pipelines on the CPU with diffusers. In these cases diffusers works in tiles (`enable_tiling`) or image by image
+ * (`enable_slicing`).
+ */
 
 import { join } from 'node:path'
 import { expect, test } from 'vitest'

@@ -1,7 +1,7 @@
 /**
- * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
- * writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for Softmax), but each
- * result in a chain of float16 operations, each of which rounds.
+ * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. Their time is that of
+ * reading and writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for
+ * Softmax), but it computes each result by several float16 operations, and each of these rounds.
  */
 
 import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
@@ -36,7 +36,7 @@ export const normalizations: readonly KernelEdits[] = [
     /y\[global_idx\]=(0\.5 \* a \* \(1\.0 \+ erf_v\(.+\)\)|a \* \(0\.5 \+ 0\.5 \* tanh_v\(.+\)\));/g,
   ),
   {
-    // onnxruntime runs one thread for 4 elements of the result.
+    // In onnxruntime, each thread computes 4 elements of the result.
     label: 'BiasSplitGelu',
     bindings: [['x', 'bias', 'output']],
     edits: [
@@ -103,7 +103,8 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs one thread for 1, 2 or 4 elements. NormStatistics binds the float32 buffer that ComputeChannelScaleShift has filled.
+    // In onnxruntime, each thread computes one vector of 1, 2 or 4 elements. NormStatistics binds the float32 buffer that
+    // ComputeChannelScaleShift has filled.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
     edits: [
