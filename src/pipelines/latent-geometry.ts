@@ -20,9 +20,10 @@ export function usualLatents({ sampleSize, patch }: DenoiserModel['latents'], sc
 export const smallestTile = 32
 
 /**
- * The ways to process an image of this size in latent pixels, the best one first: undefined is the whole image, a number is the edge of tiles.
- * With `tiling` true the largest tiles are those of diffusers; without a value, tiles are only used to save memory and are not smaller than
- * {@link smallestTile}.
+ * The ways to process an image of this size, the best one first: undefined is the whole image, a number is the edge of tiles. Size and
+ * edges are in latent pixels. `tiling` true: the largest tiles are those of diffusers. `tiling` false: no tiles. `tiling` undefined:
+ * tiles are only used to save memory. Tiles that save memory are not smaller than {@link smallestTile}, or than the autoencoder's own
+ * `smallestTile`.
  */
 export function tileChoices(
   { tile, tileJoint, smallestTile: least = smallestTile }: Pick<AutoencoderModel, 'tile' | 'tileJoint' | 'smallestTile'>,
@@ -47,7 +48,7 @@ export function tileChoices(
   return isTiled ? tiles : [undefined, ...tiles]
 }
 
-/** How far a tile begins after the one before it, in the unit of `edge`. */
+/** The distance between the beginnings of two neighbouring tiles, in the unit of `edge`. */
 export function tileStep(edge: number, joint: TileJoint): number {
   return Math.max(1, edge - Math.floor(edge / (joint === 'fading' ? 4 : 8)))
 }

@@ -69,7 +69,8 @@ test('a LoRA changes images, its weight costs no load, and its removal gives the
   expect(await pixels()).toEqual(plain)
   expect(await pipeline.adapters({ type: 'set', names: [] })).toMatchObject([{ adapterName: 'a', active: false }])
   expect(await pixels()).toEqual(plain)
-  // Without an active LoRA, another graph runs, so the weights are loaded again. This shows that the check for no load above can fail.
+  // Without an active LoRA, another graph runs, so the weights are loaded again. This shows that the check above, which expects no load,
+  // can fail.
   expect(loadsOf('unet')).not.toEqual([])
   expect(await pipeline.adapters({ type: 'delete' })).toEqual([])
   expect(await pixels()).toEqual(plain)
@@ -288,7 +289,7 @@ test('the memory plan counts the factors', async () => {
   await pipeline.adapters({ type: 'load', source: lora('a') })
   expect((await unetBytes()) - plain).toBe(4 * (2 * 16 + 16 * 2))
   await pipeline.adapters({ type: 'delete' })
-  // A budget that the network's own weights fill is too small for the factors too: the generation is refused before anything runs.
+  // The network's own weights fill this budget, so the LoRA's factors do not fit. The generation is refused before anything runs.
   const tight = await loadPipeline(diskRepository(join(fixtures, 'few-steps/lcm/repo')), {
     device: 'wasm',
     offload: 'model',

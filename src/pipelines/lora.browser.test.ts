@@ -68,7 +68,7 @@ test('streamed block by block, a LoRA gives the same result as on the CPU, as br
 let counting: DispatchCount | undefined
 afterEach(() => counting?.end())
 
-/** The dispatches since the last call: those of uploads that add a LoRA, and those of runs. */
+/** The dispatches since the last call: those of uploads that add a LoRA, and those of runs. Other uploads are not counted. */
 function counted({ dispatches }: DispatchCount): { readonly added: number; readonly runs: number } {
   const runs = [...dispatches].reduce((sum, [label, count]) => (/^(AddLora|ToChannelsLast)$/.test(label) ? sum : sum + count), 0)
   const added = dispatches.get('AddLora') ?? 0

@@ -42,7 +42,7 @@ function scaleName(id: number, scaling: number): string {
   return `lora_scale_${id}_${scaling}`
 }
 
-/** A weight or a bias of the checkpoint, and the changes of fused adapters. */
+/** A weight or a bias of the checkpoint, and how fused adapters change it. */
 interface FusedTensor {
   readonly base: TensorEntry
   readonly part: 'weight' | 'bias'
@@ -85,7 +85,7 @@ export class NetworkAdapters {
     return this.#inputs
   }
 
-  /** Makes these the active adapters, in the order in which their branches are added, and these the fused ones. */
+  /** Sets the active adapters, in the order in which their branches are added, and the fused adapters. */
   activate(active: readonly ActiveAdapter[], fused: readonly ActiveAdapter[] = []): void {
     for (const { adapter } of this.#active) for (const [name] of factorsOf(adapter)) this.#table.delete(name)
     for (const { base, name } of this.#replaced) {

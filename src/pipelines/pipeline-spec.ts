@@ -8,8 +8,8 @@ export interface PipelineSpec {
   /** diffusers' class, as model_index.json names it. */
   readonly className: string
   /**
-   * Other classes of the same checkpoints, which diffusers' AutoPipelineForText2Image and `from_pretrained` of this class run as this class: those
-   * for image to image and for inpainting. Absent: none.
+   * The classes for image to image and for inpainting that use the same checkpoints. If a checkpoint names one of them, diffusers can
+   * load it as this class, with AutoPipelineForText2Image or with `from_pretrained` of this class. Absent: none.
    */
   readonly savedAs?: readonly string[] | undefined
   /** The family's name for people. */
@@ -63,7 +63,10 @@ export interface PipelineSpec {
     | undefined
 }
 
-/** Whether a generation rounds the requested size. One that starts from an image has the size of the image, which must be one that can be generated. */
+/**
+ * Whether a generation rounds the requested size. A generation that starts from an image has the image's size and rounds nothing.
+ * Reference images make no difference.
+ */
 export function roundsSize(
   { roundsSize: rounds, takesReferences }: Pick<PipelineSpec, 'roundsSize' | 'takesReferences'>,
   hasImage: boolean,
@@ -72,8 +75,8 @@ export function roundsSize(
 }
 
 /**
- * The scale of classifier-free guidance, by which a run predicts with and without the prompt in one batch; null for a run without it. The caller leaves out
- * `trueCfgScale` where there is no negative prompt.
+ * The scale of classifier-free guidance, with which a run predicts with and without the prompt in one batch; null for a run without this
+ * guidance. If there is no negative prompt, the caller leaves out `trueCfgScale`.
  */
 export function guidanceOf(
   { guidance, takesTrueCfg, guidanceOffset = 0, defaults }: GuidanceSpec,

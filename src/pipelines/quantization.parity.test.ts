@@ -182,7 +182,8 @@ test('without the original in the cache the next start makes no request', async 
     const first = await load('q8', true)
     expect((await weights()).length).toBeGreaterThan(5)
     server.clearLog()
-    // The original is deleted even if an earlier load kept it. That of the autoencoder stays: it is not quantized, so it has no copy.
+    // The original is deleted even if an earlier load kept it. The autoencoder's original stays: the autoencoder is not quantized, so it
+    // has no copy.
     await load('q8')
     expect(await weights()).toEqual(['vae/diffusion_pytorch_model.safetensors'])
     const second = await load('q8')

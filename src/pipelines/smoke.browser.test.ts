@@ -1,8 +1,8 @@
 /**
- * One picture of each of two families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests of whole
- * pipelines in Node compare with diffusers. It is the only browser test of `npm run check`. In `npm test` it runs in Chromium, with one family, because
- * first-cases.browser.test.ts compares pictures in Firefox with diffusers. The weights arrive only when all
- * kernels are compiled, and none may be compiled afterwards.
+ * One picture of each of two families on WebGPU, in one step: the GPU's picture equals that of onnxruntime's CPU kernels, which the tests
+ * of whole pipelines in Node compare with diffusers. It is the only browser test of `npm run check`. In `npm test` it runs in Chromium,
+ * with one family, because first-cases.browser.test.ts compares pictures in Firefox with diffusers. The weights arrive only when all
+ * kernels are compiled, and no kernel may be compiled afterwards.
  */
 import { expect, test } from 'vitest'
 import { loadPipeline } from './diffusion-pipeline.js'

@@ -16,7 +16,7 @@ export interface LoraCase extends FixtureCase {
   readonly deleted?: readonly string[]
 }
 
-/** The folders of fixtures: `lora` has each style of keys; `lora-forms` has the names of original code, and the other methods. */
+/** The folders of fixtures: `lora` has each style of keys; `lora-forms` has the names of original code, and DoRA, LoHa and LoKr. */
 const folders = ['lora', 'lora-forms'].map((name) => join(fixtures, name))
 
 /** The cases with their references. */

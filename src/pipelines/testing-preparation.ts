@@ -28,7 +28,7 @@ export function gate(): { readonly arrived: Promise<void>; readonly arrive: () =
   return { arrived, arrive: () => opened[0]?.() }
 }
 
-/** The generation of a fixture's case as `prepareFor`. */
+/** The value of `prepareFor` for the generation of a fixture's case. */
 export function preparedCase(item: FixtureCase): PlannedSize {
   const { width, height, maxSequenceLength, guidanceScale, trueCfgScale, skipGuidanceLayers } = caseOptions(item, '')
   return { width, height, maxSequenceLength, guidanceScale, trueCfgScale, skipGuidanceLayers }

@@ -1,4 +1,7 @@
-/** Textual inversions give the prompt embeddings of diffusers, and in prompts with weights those of compel and of the web UI's rule (fixtures/textual-inversion). */
+/**
+ * Textual inversions give the prompt embeddings of diffusers. In prompts with weights they give the embeddings of compel, and of the web
+ * UI's rule (fixtures/textual-inversion).
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

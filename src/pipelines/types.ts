@@ -8,7 +8,7 @@ import type { DeviceInfo, DeviceName, KernelSource } from '../memory/device-info
 /** How weights are written in prompts. */
 export type PromptWeighting = 'a1111' | 'compel'
 
-/** A component of another repository, as `fromPretrained(repo, { unet: … })` in diffusers. */
+/** A component from another repository, like the argument `unet` of diffusers' `from_pretrained`. */
 export interface ComponentReference {
   /** `owner/name`, a URL, or a path relative to the page. The repository may contain a whole pipeline or a single model. */
   readonly repo: string
@@ -20,7 +20,7 @@ export interface ComponentReference {
   readonly variant?: string | undefined
 }
 
-/** A checkpoint in one safetensors or GGUF file, as `from_single_file` in diffusers takes it: of a family in docs/single-files.md. */
+/** A checkpoint in one safetensors or GGUF file, for which diffusers has `from_single_file`. docs/single-files.md lists the families. */
 export interface SingleFileReference {
   /** The URL of the file (the Hub's page of a file and Civitai's download links work too), or a file that the user picked. */
   readonly singleFile: string | File
@@ -40,7 +40,7 @@ export type QuantizationName = 'q8' | 'q4'
 /** The types that weights can have on the device. */
 export type WeightsDType = DTypeName | QuantizationName
 
-/** How long weights stay on the device. `resident`: always. `model`: while their component runs. `block`: as `model`, and what does not fit is streamed block by block. `auto`: the fastest that fits. */
+/** How long weights stay on the device. `resident`: always. `model`: while their component runs. `block`: as `model`, and weights that do not fit are streamed block by block. `auto`: the fastest that fits. */
 export type OffloadMode = 'auto' | 'resident' | 'model' | 'block'
 
 /** Options of `DiffusionPipeline.fromPretrained` that are plain data; callbacks and signals are in `FromPretrainedOptions`. */
@@ -53,7 +53,7 @@ export interface LoadPipelineOptions {
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. Default `https://huggingface.co`. */
   readonly endpoint?: string | undefined
-  /** Checks for a newer version of a branch or host even if everything is cached. By default, a cached model makes no request and does not change. */
+  /** Checks for newer files on a branch or on another host even if everything is cached. By default, a cached model causes no request and does not change. */
   readonly revalidate?: boolean | undefined
   /**
    * The type of the weights, for all networks or by component, as in `{ text_encoder_3: 'q4', transformer: 'q8' }`. Default: the stored
@@ -77,9 +77,9 @@ export interface LoadPipelineOptions {
   readonly kernels?: KernelSource | undefined
   /** How long weights stay on the device. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or a budget for each device, of which `wasm`'s limits only weights. Default: none; `auto` then plans with a guess. */
+  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or a budget for each device; the budget of `wasm` limits only weights. Default: none; `auto` then plans with a guess. */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
-  /** As diffusers' `enable_vae_tiling`: decode, and encode, in overlapping tiles. By default only if an image would not fit as a whole. Images are always decoded one by one. */
+  /** True: decodes and encodes in overlapping tiles, as with diffusers' `enable_vae_tiling`. False: never. Default: only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
    * The generation whose kernels a GPU compiles while weights download, and again when other LoRAs become active, so that its first step takes no longer than the second. A kernel for which
@@ -380,7 +380,7 @@ export interface PipelineInfo {
   }
   /** The scheduler, with its complete config. */
   readonly scheduler: { readonly className: string; readonly config: Readonly<Record<string, unknown>> }
-  /** The budget in bytes of the denoiser's device: `maxMemory`, or a guess on a GPU without it. Undefined on a CPU without a `maxMemory` for all devices. */
+  /** The budget of the denoiser's device, in bytes. On a GPU: `maxMemory`, or a guess if it is not set. On a CPU: a `maxMemory` for all devices, otherwise undefined. */
   readonly memoryBudget?: number | undefined
   /** Whether `generate` accepts `image`: the checkpoint has the autoencoder's encoder. */
   readonly imageToImage: boolean

@@ -19,8 +19,8 @@ export interface Backend {
   /** Whether the device holds weights of the network. */
   readonly isLoaded: boolean
   /**
-   * Loads the weights of `graph`. If the load fails, the previous graph's weights are unchanged, or none are left. A device that
-   * streams weights keeps those that `plan` says, and uploads the others with each run; the CPU ignores the plan.
+   * Loads the weights of `graph`. If the load fails, the previous graph's weights are unchanged, or none are left. A device that streams
+   * weights keeps the weights that `plan` names, and uploads the other weights in each run. The CPU ignores the plan.
    */
   load(graph: ComponentGraph, plan: WeightPlan | undefined, options: LoadOptions): Promise<void>
   /** Runs one stage on inputs of the types and dims that its program names. Outputs are new tensors, by the program's names. */

@@ -42,7 +42,7 @@ export interface BoundNetworkOptions {
 export interface RunOptions extends LoadOptions {
   /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
   readonly variant?: string | undefined
-  /** Keeps the results of stages that run once for later runs. Absent: such stages run each time. */
+  /** Keeps the results of stages that run only once, so that later runs can use them. Absent: such stages run in each run. */
   readonly kept?: KeptValues | undefined
 }
 
@@ -103,7 +103,7 @@ export class BoundNetwork {
     this.#graphs.clear()
   }
 
-  /** Unloads the weights if this is another plan, and follows it from then on: see {@link BoundNetworkOptions.plan}. */
+  /** Replaces the plan (see {@link BoundNetworkOptions.plan}). Unloads the weights if the new plan differs from the old one. */
   async setPlan(plan: WeightPlan | undefined): Promise<void> {
     if (plan === this.#plan) return
     await this.unload()

@@ -1,6 +1,6 @@
 /**
- * The results of a graph's stages that run once (`Stage.once`), which a caller keeps from one run to the next, for as long as the inputs that these
- * stages read are the same tensors. The caller disposes them, with the tensors that they were computed from.
+ * The results of those stages of a graph that run only once (`Stage.once`). A caller keeps them from run to run, as long as these stages
+ * read the same tensors. The caller disposes the results when it disposes these tensors.
  */
 
 import type { ComponentGraph } from '../onnx/types.js'
@@ -15,7 +15,7 @@ interface Kept {
   readonly values: ReadonlyMap<string, DeviceTensor>
 }
 
-/** The results that one caller keeps, for each graph those of its last inputs. */
+/** The results that one caller keeps: for each graph, the results for its last inputs. */
 export class KeptValues {
   readonly #kept = new Map<ComponentGraph, Kept>()
 
@@ -31,7 +31,7 @@ export class KeptValues {
     return isSame && [...kept.values.values()].every(usable) ? kept.values : undefined
   }
 
-  /** Keeps the results for these inputs in place of others of this graph, and owns them from then on. */
+  /** Keeps the results for these inputs and frees the results that it kept for this graph before. It owns the new results from then on. */
   keep(graph: ComponentGraph, inputs: Inputs, values: ReadonlyMap<string, DeviceTensor>): void {
     this.#drop(graph)
     const read = new Set(graph.stages.flatMap((stage) => (stage.once === true ? Object.values(stage.inputs) : [])))

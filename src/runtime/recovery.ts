@@ -1,6 +1,7 @@
 /**
  * Decides what to try after a device failed: open a lost device again, once; after running out of memory tighten the residence, then keep
- * fewer weights, then decode in tiles; otherwise fail. It only decides: pipelines open devices, plan again and resume.
+ * fewer weights, then use smaller tiles in the autoencoder; otherwise fail. It only decides: pipelines open devices, plan again and
+ * resume.
  */
 
 import { DeviceError, isAquatintError, type AquatintError, type AquatintErrorOf } from '../errors.js'
@@ -28,7 +29,7 @@ export type RecoveryStep =
 /** Milliseconds after a loss within which a second loss is final. */
 const lossWindowMs = 120_000
 
-/** Chooses the steps of one pipeline. It remembers the last loss, so that a device which is lost again at once is not opened forever. */
+/** Chooses the steps of one pipeline. It remembers the last loss: a second loss within {@link lossWindowMs} is final. */
 export class RecoveryLadder {
   readonly #now: () => number
   /** The device that was lost last, the time of the report, and the time since the previous loss. */

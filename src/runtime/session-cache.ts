@@ -15,7 +15,7 @@ export class SessionCache {
     this.#release = release
   }
 
-  /** The number of sessions that exist, and of those that were ever made. */
+  /** How many sessions exist now, and how many were ever made. */
   get counts(): { readonly alive: number; readonly created: number } {
     return { alive: this.#entries.size, created: this.#created }
   }

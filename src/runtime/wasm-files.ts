@@ -10,7 +10,7 @@ export const wasmFiles = {
 const wasmSignature = [0, 0x61, 0x73, 0x6d]
 const gzipSignature = [0x1f, 0x8b]
 
-/** The bytes of a build's file where the site has it compressed (scripts/compress-wasm.mjs); undefined where onnxruntime-web can load it itself. */
+/** The bytes of a build's file if the site has compressed it (scripts/compress-wasm.mjs); undefined if onnxruntime-web can load the file itself. */
 export async function unpackedWasm(build: keyof typeof wasmFiles): Promise<Uint8Array | undefined> {
   const { href } = wasmFiles[build]()
   return href.endsWith('.gz.bin') ? unpackWasm(href) : undefined

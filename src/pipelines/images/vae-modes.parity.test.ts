@@ -9,7 +9,8 @@ import { loadPipeline } from '../diffusion-pipeline.js'
 import { diskRepository, fixtures, readReference, readVaeCases } from '../testing.node.js'
 import { psnr, relativeError, vaeCaseOptions } from '../testing.js'
 
-// Aquatint uses other tile sizes only if there is too little memory; vae-modes.browser.test.ts runs those cases.
+// A case with `tile` has smaller or larger tiles than diffusers' default. Aquatint uses such tiles only if there is too little memory, so
+// vae-modes.browser.test.ts runs these cases.
 const cases = readVaeCases().filter(({ item }) => item.vae.tile === undefined)
 
 test.each(cases.map(({ item, k }) => [k, item.pipeline, JSON.stringify(item.vae), item] as const))(

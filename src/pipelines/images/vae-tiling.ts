@@ -35,7 +35,7 @@ async function fadingTiles({ height, width }: Extent, { from, to }: TileEdges, w
     for (let left = 0, column = 0; left < width; left += stride, column++) {
       const made = await work({ top, left, height: Math.min(from, height - top), width: Math.min(from, width - left) })
       const [, channels = 0] = made.dims
-      // In diffusers' order: the tiles above and on the left have been blended with their own neighbours before.
+      // As in diffusers, the tiles above and on the left are already blended with their own neighbours.
       const over = above[column]
       if (over !== undefined) blendRows(over, made, extent)
       const before = current[column - 1]
@@ -108,7 +108,7 @@ function fade(from: number | undefined, to: number | undefined, share: number): 
   return (from ?? 0) * (1 - share) + (to ?? 0) * share
 }
 
-/** Copies the top left square of `kept` pixels of a tile, or less at the image's edge, to its place. */
+/** Copies the top left part of a tile to its place in the result: `kept` × `kept` pixels, or fewer at the image's edge. */
 function paste(tile: PlainTensor, into: PlainTensor, top: number, left: number, kept: number): void {
   const [, channels = 0, tileRows = 0, tileColumns = 0] = tile.dims
   const [, , rows = 0, columns = 0] = into.dims

@@ -20,8 +20,9 @@ export interface Misfit {
 }
 
 /**
- * The first config value of the denoiser that does not fit the other networks; undefined where all fit, or where the networks to compare are not
- * among `models`. `complete`: whether `models` are all networks that the checkpoint has. Without one of them the widths are not known.
+ * The first config value of the denoiser or the preview decoder that does not fit the other networks. Undefined if all fit, or if the
+ * networks to compare are not among `models`. `complete`: whether `models` are all networks of the checkpoint. If one is missing, the
+ * widths of the condition are not compared.
  */
 export function findMisfit(models: Models, spec: PipelineSpec, complete: boolean): Misfit | undefined {
   for (const [component, denoiser] of models) {
@@ -45,7 +46,10 @@ function previewMisfit(models: Models, vae: AutoencoderModel | undefined, spec: 
   return { component: previewDecoderName, error: refusal(preview, spec, found, `the latent channels of the ${vae.className}`) }
 }
 
-/** A note on a denoiser whose config has a size that cannot be generated, with the size that is used; undefined where it can be. */
+/**
+ * A note on a denoiser whose config has a size that cannot be generated, with the size that is used instead. Undefined if the config's
+ * size can be generated.
+ */
 export function noteSize(models: Models): { readonly component: string; readonly note: CheckpointNote } | undefined {
   const vae = [...models.values()].find((model) => model.role === 'autoencoder')
   for (const [component, denoiser] of models) {

@@ -20,7 +20,7 @@ export interface DeviceSource<D extends PlannedDevice> {
 /** The devices for a pipeline's networks. */
 export interface ChosenDevices<D extends PlannedDevice> {
   readonly devices: ReadonlyMap<DeviceName, D>
-  /** The device of each network, or null where the networks' needs decide. */
+  /** The device of each network. Null: the memory needs of the networks decide. */
   readonly places: ReadonlyMap<string, DeviceName> | null
   /** The caller's `maxMemory`. */
   readonly budget: Budget

@@ -65,8 +65,9 @@ export function dtypesOf(
 }
 
 /**
- * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, everything else float16. `sensitive`:
- * the class's weights that are not quantized, or have 8 bits in `q4` too. `onOverflow` is called for values that float16 cannot represent.
+ * The transforms behind `q8` and `q4`: the Linear weights become blocks of 32 codes of 8 or 4 bits, all other weights become float16.
+ * `sensitive`: the class's weights that are not quantized, or that have 8 bits even in `q4`. `onOverflow` is called for values that
+ * float16 cannot represent.
  */
 export function quantizingTransforms(
   value: QuantizationName,

@@ -26,7 +26,7 @@ export interface OpenPipelineOptions extends LoadPipelineOptions, CallHooks {
   readonly hub?: Hub | undefined
   /** The base of relative URLs. */
   readonly baseUrl?: string | undefined
-  /** Called with the compilation of kernels that `prepareFor` starts. */
+  /** Called with the compilation that `prepareFor` starts. */
   readonly onPreparation?: ((preparation: KernelPreparation) => void) | undefined
 }
 
@@ -38,13 +38,13 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly layout: Layout
   readonly spec: Spec
   readonly placing: OpenDevices
-  /** Its signal is also aborted when a part fails, so that downloads of the other parts end. */
+  /** The run's signal is also aborted when a part fails. This ends the downloads of the other parts. */
   readonly run: Run
   /** Opens other repositories. */
   readonly open: OpenByName
   /** Opens the hub whose cache can hold prepared files; absent for a repository object that came without a hub. */
   readonly store: (() => Promise<Hub>) | undefined
-  /** Allows the cache to evict the repositories' files again, then calls what `onClose` was given. */
+  /** Allows the cache to evict the repositories' files again, then calls the functions that `onClose` registered. */
   readonly close: () => void
   /** The caller's hub, or one that is opened at the first call. */
   readonly hub: () => Promise<Hub>
@@ -55,8 +55,8 @@ export interface FoundPipeline<Spec extends PipelineSpec = PipelineSpec> {
 }
 
 /**
- * Finds which of the families in `specs` a repository holds and passes it to `work`. If `work` fails, this closes the repositories and
- * devices; if it succeeds, `work` or its caller closes them.
+ * Finds the family of a repository's pipeline in `specs`, opens devices, and passes both to `work`. If `work` fails, this closes the
+ * repositories and devices; if it succeeds, `work` or its caller closes them.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; InputError; HubError; CheckpointError; DeviceError; AbortError
  */
 export async function findPipeline<T, Spec extends PipelineSpec>(
@@ -147,7 +147,10 @@ export function findSpec<Spec extends PipelineSpec>(
   )
 }
 
-/** The networks that the pipeline will have: those of its checkpoint, with the caller's replacements and without those left out. */
+/**
+ * The networks that the pipeline will have: those of its checkpoint and the caller's replacements, without the networks that the caller
+ * leaves out.
+ */
 function networkNames(spec: PipelineSpec, layout: Layout, components: NonNullable<LoadPipelineOptions['components']>): string[] {
   return Object.keys(spec.networks).filter((name) => {
     const reference = Object.hasOwn(components, name) ? components[name] : undefined

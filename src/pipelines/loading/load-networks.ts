@@ -105,7 +105,7 @@ async function checkVariant(chosen: readonly Chosen[], variant: string, run: Run
     )
 }
 
-/** The table of the chosen weights, or the table that `makeTable` makes of them where they are to be quantized. */
+/** The table of the chosen weights. If they are to be quantized, `makeTable` makes it. */
 async function loadTable(
   source: NetworkSource,
   weights: ComponentWeights,
@@ -194,7 +194,7 @@ export function measureNetwork({ table }: Pick<Network, 'table'>): { readonly by
   let parameters = 0
   for (const { name, shape } of table.values()) {
     if (/\.weight_(?:scale|zero_point)$/.test(name)) continue
-    // Codes are [rows, blocks, bytes]. Those of a network may have 4 and 8 bits, but all blocks hold 32 weights.
+    // Codes are [rows, blocks, bytes]. A network may have codes of 4 bits and of 8 bits, but each block holds 32 weights.
     const counted = table.has(`${name}_scale`) ? [...shape.slice(0, 2), 32] : shape
     parameters += elementCount(counted)
   }

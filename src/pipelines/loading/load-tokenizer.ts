@@ -10,7 +10,10 @@ import type { Config } from '../../checkpoint/types.js'
 
 const sentencePieceName = 'spiece.model'
 
-/** The limits of files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB. */
+/**
+ * The limits of files with a vocabulary. Qwen's tokenizer.json is 11.4 MB long, and its 151,643 words and as many pairs take 45 MB of
+ * memory.
+ */
 export const vocabularyLimits: JsonLimits = { maxBytes: 32_000_000, maxTreeBytes: 96_000_000 }
 
 /** Loads the tokenizer of a component's folder. @throws CheckpointError `tokenizer-*`, `json-*`; UnsupportedError `tokenizer-*`; HubError */
@@ -22,7 +25,7 @@ export async function loadTokenizer(
   return new Tokenizer(await readTokenizerFiles(Tokenizer, component, signal))
 }
 
-/** The files of a tokenizer that the folder has. */
+/** Reads those files of a tokenizer that exist in the component's folder. */
 async function readTokenizerFiles(
   { readsSentencePiece, hasChats = false }: TokenizerDefinition,
   component: ComponentFiles,

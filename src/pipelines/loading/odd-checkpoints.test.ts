@@ -25,7 +25,7 @@ const edited = (fixture: Fixture, path: string, keys: object): Files => ({
   [path]: JSON.stringify({ ...json(fixture, path), ...keys }),
 })
 
-/** Reads a fixture with other files in place of its own, as far as the headers of its weights. */
+/** Reads a fixture, with some files replaced, up to the headers of its weights. */
 async function load(
   fixture: Fixture,
   files: Files,

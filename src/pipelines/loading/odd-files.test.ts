@@ -1,7 +1,8 @@
 /**
- * Checkpoints whose files are not as `save_pretrained` writes them (fixtures/odd-files). The fixture says what diffusers does with each. If diffusers
- * makes the same image, the checkpoint must load here. If diffusers makes another image, Aquatint may refuse the checkpoint by name. If diffusers
- * fails, Aquatint refuses the checkpoint with a code, or loads it in a form that docs/models.md lists.
+ * Checkpoints whose files are not as `save_pretrained` writes them (fixtures/odd-files). The fixture says what diffusers does with each.
+ * If diffusers makes the same image, the checkpoint must load here. If diffusers makes another image, Aquatint may refuse the checkpoint
+ * with one of a few error codes. If diffusers fails, Aquatint refuses the checkpoint with a code, or loads it in a form that
+ * docs/models.md lists.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -20,7 +21,7 @@ import { readParts } from './read-parts.js'
 
 const open = () => Promise.reject(new Error('No other repository is opened'))
 
-/** Reads a checkpoint up to the headers of its weights, but the headers and the tokenizers only if the case may have changed them. */
+/** Reads a checkpoint, but no tensors. Reads the tokenizers and the headers of the weights only if the case may have changed them. */
 async function load(item: OddFilesCase): Promise<void> {
   const { options = {} } = item
   const changes = JSON.stringify(item)
@@ -33,10 +34,16 @@ async function load(item: OddFilesCase): Promise<void> {
     await readNetworkHeaders({ sources, options, run })
 }
 
-/** The codes with which Aquatint refuses a checkpoint that diffusers runs with another image. `tensor-missing`: transformers fills in random weights that a text encoder's file lacks. */
+/**
+ * If diffusers makes another image from a checkpoint, Aquatint may refuse the checkpoint with these codes. `tensor-missing`: if the file
+ * of a text encoder lacks weights, transformers uses random ones.
+ */
 const refused = new Set(['unsupported-class', 'unsupported-config', 'tensor-missing'])
 
-/** Error codes about checkpoints that no case here causes, each with the test or the reason that shows the error to be right. */
+/**
+ * The error codes of checkpoints for which there is no case here at which diffusers fails too. Each code has the test that causes it, or
+ * the reason why the error is right.
+ */
 const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | UnsupportedErrorCode, string>>> = {
   'index-shards': 'limit',
   'json-depth': 'limit',
@@ -65,7 +72,10 @@ const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | Unsupporte
   'pickle-weights': 'diffusers runs the code in them',
 }
 
-/** The forms that diffusers fails at and that load here, as docs/models.md lists them, each with a pattern for the names of its cases. */
+/**
+ * The forms that load here although diffusers fails, as docs/models.md lists them. Each has a pattern that matches the names of its
+ * cases.
+ */
 const loadedHere: readonly (readonly [string, RegExp])[] = [
   ['`null` for a component or its class in `model_index.json`', /^a component as null|^a class that is null/],
   [

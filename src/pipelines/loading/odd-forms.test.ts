@@ -1,6 +1,6 @@
 /**
- * Odd forms of the files of published checkpoints. Forms that diffusers 0.42 loads without a message load here without a note; forms that it refuses
- * are refused by name. Each form was tried with diffusers.
+ * Odd forms of the files of published checkpoints. Forms that diffusers 0.42 loads without a message load here without a note. Aquatint
+ * refuses each form that diffusers refuses, with an error code. Each form was tried with diffusers.
  */
 
 import { readFileSync } from 'node:fs'

@@ -21,11 +21,14 @@ export interface OpenedPipeline<Spec extends PipelineSpec = PipelineSpec> {
   readonly spec: Spec
   readonly parts: LoadedParts
   readonly hosts: DeviceHosts
-  /** What was ignored, assumed or replaced. */
+  /** What loading ignored, assumed or replaced in the checkpoint. */
   readonly notes: readonly LoadNote[]
   /** Allows the cache to evict the repositories' files again. */
   readonly close: () => void
-  /** Begins to compile the kernels of these networks for the generation that `prepareFor` describes. Returns undefined if there is none. */
+  /**
+   * Begins to compile the kernels of these networks for the generation that `prepareFor` describes. Returns undefined if `prepareFor` is
+   * null or not given.
+   */
   readonly prepare: (only: ReadonlySet<string>) => KernelPreparation | undefined
   /** The hub and the options with which later files, such as LoRAs, are opened. */
   readonly opening: Pick<OpenLoraRequest, 'hub'> & { readonly options: OpenRepositoryOptions }

@@ -12,7 +12,7 @@ import type { Run } from '../run.js'
 import type { LoadPipelineOptions, SingleFileReference } from '../types.js'
 import type { OpenByName } from './find-components.js'
 
-/** A {@link SingleFileReference}, or the same with repositories that are open. */
+/** A {@link SingleFileReference}, in which open repositories may stand for addresses. */
 export interface SingleFileSource {
   readonly singleFile: SingleFileReference['singleFile'] | FileInRepository
   readonly config?: string | Repository | undefined

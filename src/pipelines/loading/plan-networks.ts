@@ -63,7 +63,10 @@ export function planNetworks(
 /** What a pipeline class says about the size of its generations. */
 export type GenerationSpec = GuidanceSpec & Pick<PipelineSpec, 'takesReferences' | 'roundsSize'>
 
-/** As {@link planNetworks}, but with the devices themselves and the input of their plans. @throws as {@link planNetworks} */
+/**
+ * Plans as {@link planNetworks} does, but also returns the devices themselves and the input of their plans.
+ * @throws as {@link planNetworks}
+ */
 export function planDevices<D extends PlannedDevice>(
   { devices, places, budget }: ChosenDevices<D>,
   networks: ReadonlyMap<string, Network>,

@@ -110,7 +110,7 @@ test('a size that a generation would refuse is refused by the plans of all famil
   const repository = diskRepository(join(fixtures, 'tiny-sd3/repo'))
   const pipeline = await loadPipeline(repository, { device: 'wasm' })
   onTestFinished(() => pipeline.dispose())
-  // The autoencoder's factor is 4 and a patch takes two latent pixels.
+  // The autoencoder's factor is 4 and a patch has 2 × 2 latent pixels, so sizes must be multiples of 8.
   const refused = { code: 'size', details: { width: 36 } }
   await expect(pipeline.generate('a dog', { width: 36, height: 32 })).rejects.toMatchObject(refused)
   await expect(planLoad(repository, { device: 'wasm', width: 36, height: 32 })).rejects.toMatchObject(refused)
@@ -125,7 +125,7 @@ test('what a generation adds or leaves out changes the plan', async () => {
   expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
   const fromImage = await plan({ imageToImage: true })
   expect(names(fromImage)).toEqual(['text_encoder', 'text_encoder_2', 'vae encoder', 'unet', 'vae'])
-  // The plan without an image just fits; with one, weights are loaded one after the other.
+  // The budget is the peak of the plan without an image. With an image, networks are therefore loaded one after the other.
   const { peakBytes } = await plan({})
   expect(fromImage.peakBytes).toBeGreaterThan(peakBytes)
   expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')

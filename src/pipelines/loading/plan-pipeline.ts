@@ -25,8 +25,8 @@ export interface PipelinePlan
 
 /**
  * Plans `fromPretrained` with these options, and one generation. Devices are opened and closed again; small files are cached.
- * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes needed and offered; and what
- * `fromPretrained` throws before weights
+ * @throws InputError `size`, `num-images-per-prompt`, `max-sequence-length`, `guidance-scale`; DeviceError `does-not-fit` with bytes
+ * needed and offered; and what `fromPretrained` throws before it loads weights
  */
 export async function planPipeline(
   repo: PipelineSource,

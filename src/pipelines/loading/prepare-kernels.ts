@@ -1,4 +1,7 @@
-/** Compiles the kernels of a generation before it begins: while the weights download, because the graphs are known from the configs and the headers of the weight files, and after a change of LoRAs. */
+/**
+ * Compiles the kernels of a generation before it begins: while the weights download, and after a change of LoRAs. The weights are not
+ * needed for this, because the configs and the headers of the weight files determine the graphs.
+ */
 
 import { isRefusal } from '../../memory/refusal.js'
 import type { Network } from '../bind-network.js'

@@ -31,7 +31,7 @@ export interface WeightsCopy {
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called with the bytes that opening each weight file would download and store, and the file's path with the name of its repository in front. */
+  /** Called for each weight file: with the bytes that opening it would download and store, and with its path after the name of its repository. */
   readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
   /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
   readonly onCopy?: ((copy: WeightsCopy) => void) | undefined
@@ -73,9 +73,9 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 }
 
 /**
- * Refuses a pipeline that fits on no device before any weights are downloaded. Other errors of reading headers are ignored,
- * because these bytes are not verified: the load that follows reads verified bytes, and throws the same error if they have it.
- * Returns the networks if it has read their headers.
+ * Refuses a pipeline that fits on no device before any weights are downloaded. The bytes that are read here are not verified, so other
+ * errors of reading headers are ignored. The load that follows reads verified bytes, and throws the error if it occurs again. Returns the
+ * networks if it has read their headers.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */
 export async function refuseBeforeDownload({

@@ -26,7 +26,7 @@ import { loadTokenizer } from './load-tokenizer.js'
 /** A network whose config has been read, and whose weights have not. */
 export interface NetworkSource extends ComponentSource {
   readonly model: NetworkModel
-  /** Bits of the Linear weights where the checkpoint has quantized ones; null where it does not. */
+  /** Bits of the Linear weights if they are quantized in the checkpoint, otherwise null. */
   readonly bits: ReadQuantization['bits']
 }
 
@@ -69,7 +69,7 @@ export const throwFault: OnFault = (_, error) => {
   throw error
 }
 
-/** Does work for one component. Undefined where it failed and `onFault` returned. */
+/** Does `work` for one component. Returns undefined if `work` failed and `onFault` returned. */
 export async function attempt<T>(component: string, onFault: OnFault, work: () => Promise<T>): Promise<T | undefined> {
   try {
     return await work()
@@ -144,7 +144,7 @@ function isThere<T>(value: T | undefined): value is T {
   return value !== undefined
 }
 
-/** Records a note about a component that is not used, and about one that is taken out of a larger model. */
+/** Records a note if a component is not used, or if it is a part of the model that its config describes. */
 function noteSource({ name, className, takenFrom }: ComponentSource, spec: PipelineSpec, run: Run): void {
   if (Object.hasOwn(spec.ignored, name)) {
     run.note(name, { code: 'component-ignored', message: spec.ignored[name] ?? '', values: { [className]: 'ignored' } })
@@ -201,7 +201,7 @@ async function checkFilesBeside({ name, files }: ComponentSource, className: str
     )
 }
 
-/** The statistics in an autoencoder's config by which the pipeline does not scale the latents. */
+/** The statistics in an autoencoder's config that the pipeline does not use to scale the latents. */
 function unusedStatistics({ scaling }: AutoencoderModel, { latentStatistics = [] }: PipelineSpec): Config {
   const read: readonly string[] = latentStatistics
   return Object.fromEntries(Object.entries(scaling.given ?? {}).filter(([key]) => !read.includes(key)))

@@ -81,7 +81,7 @@ it('leaves out components that the caller replaces', async () => {
   const source = `${started.url}/a/one/blob/main/${path}`
   const options = { endpoint: started.url, hub }
   const whole = (await planLoad(source, { device: 'wasm', ...options })).downloadBytes
-  // Only the file contains the other networks.
+  // The UNet comes from the repository with the configs. The other networks come from the file.
   const components = { unet: { repo: configs, subfolder: 'unet' } }
   const replaced = await planLoad(source, { device: 'wasm', ...options, components })
   started.clearLog()

@@ -22,11 +22,11 @@ export interface TransformRequest {
   readonly transforms: readonly WeightTransform[]
   /** Identifies which tensors of the original file are read, if the file's contents alone do not determine it. */
   readonly choice?: string | undefined
-  /** Names the result for people, in progress and in the list of cached files: `q8`. */
+  /** The result's name in progress events and in the list of cached files, such as `q8`. */
   readonly label: string
-  /** The `contentKey` of every weight file where they are known before a file is opened; else empty. */
+  /** The `contentKey` of every weight file. Empty if they are not known before the files are opened. */
   readonly contents: readonly string[]
-  /** Opens the original: now, or later where a part of it is needed again. */
+  /** Opens the original: now, or later if a part of it is needed again. */
   readonly read: (signal: AbortSignal | undefined) => Promise<WeightTable>
   /** Opens the original while it is being downloaded. Absent for a repository that downloads nothing. */
   readonly readArriving?: ((signal: AbortSignal | undefined) => Promise<ArrivingTable>) | undefined
@@ -67,7 +67,7 @@ export async function transformWeights(request: TransformRequest, hub: Hub | und
   return prepared.make(transformed, keys)
 }
 
-/** Warns once of each tensor with values that are too large for float16. */
+/** Warns once about each tensor with values that are too large for float16. */
 export function overflowWarning(component: string, run: Run): OnOverflow {
   return (name) =>
     run.warn(
@@ -127,7 +127,8 @@ class PreparedWeights {
     const record: TensorRecord = { version: 1, tensors }
     await this.#hub.store.putRecord(await recordKey(this.#recipe, keys), record)
     if (drop === undefined) return stored
-    // `stored` still reads missing chunks from the original. A reopened table does not keep it open, so it can be deleted.
+    // `stored` still reads missing chunks from the original. A reopened table does not keep the original open, so the original can be
+    // deleted.
     const reopened = await this.#reopen(record, keys)
     stored.release()
     await drop()
@@ -164,8 +165,8 @@ class PreparedWeights {
 }
 
 /**
- * The tensors of the prepared file that these transforms made of these contents, if there is one. Only names, types and shapes can be
- * used: reading a tensor fails.
+ * The tensors of the prepared file for these transforms and contents, if there is one. Only names, types and shapes can be used: reading
+ * a tensor fails.
  */
 export async function rememberedTable(
   hub: Hub | undefined,

@@ -44,8 +44,8 @@ const sd15: Repository = {
 const noMemory = new DeviceError('out-of-memory', 'no room')
 
 /**
- * `kernels`: how many different ones are compiled for a picture in float32 on a GPU without subgroups: those of onnxruntime 1.30, and those that replace
- * sequences of them.
+ * `kernels`: the number of different kernels that are compiled for a picture in float32 on a GPU without subgroups. They are kernels of
+ * onnxruntime 1.30, and kernels that replace sequences of these.
  */
 const families = {
   'tiny-sd15': {
@@ -124,7 +124,8 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     for (const [{ code }] of shaders.mock.calls) kernels.set(code, (kernels.get(code) ?? 0) + 1)
     expect(kernels.size).toBe(families[name].kernels)
     expect(compiled()).toBe(2 * shaders.mock.calls.length)
-    // onnxruntime's keys of kernels contain values that their code does not depend on, so it compiles equal code twice; a browser has the compiled code already.
+    // onnxruntime's keys of kernels contain values that their code does not depend on, so it compiles equal code twice. The second time,
+    // the browser already has the compiled code.
     const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')
     expect(['ComputeChannelScaleShift', 'Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))
     const before = compiled()

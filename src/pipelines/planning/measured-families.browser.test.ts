@@ -1,6 +1,7 @@
 /**
- * One step of tiny pipelines on a real GPU device: the measured peaks are within the plans, the text encoders are unloaded before the transformer is loaded,
- * and streamed and quantized weights give the same bits as those that stay. A new family is added to the list here.
+ * One step of tiny pipelines on a real GPU device: the measured peaks are within the plans, the text encoders are unloaded before the
+ * transformer is loaded, and weights that are streamed give the same bits as weights that stay on the GPU, also if they are quantized.
+ * New families must be added to the list in this file.
  */
 
 import { describe, expect, test } from 'vitest'

@@ -173,7 +173,7 @@ export function heldOn(
   if (own !== undefined) return heldBytes(own, denoiser.model, size)
   const shapes = denoiser.model.shapes({ ...size, guided: false })
   const latents = bufferOf({ type: 'float32', dims: shapes[denoiser.model.latents.input] ?? [] })
-  // The autoencoder's device gets a copy of all latents, and a copy of those of the image or tile that it decodes.
+  // The autoencoder's device gets a copy of all latents, and a copy of the latents of the image or tile that is being decoded.
   return needs.some(({ name, part }) => name === vae?.name && part === undefined) ? 2 * latents : 0
 }
 
@@ -198,8 +198,9 @@ export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<A
 export const mostKeptLatents = 5
 
 /**
- * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the latents
- * and the copies of them that the scheduler keeps; and, with skip-layer guidance, a copy of the prompt's inputs without those of the negative prompt.
+ * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the
+ * latents, and the copies of latents that the scheduler keeps; and, with skip-layer guidance, a copy of the prompt's inputs without those
+ * of the negative prompt.
  */
 export function heldBytes(
   { ways }: ComponentNeeds,

@@ -42,13 +42,14 @@ export interface PlacingRequest<D extends PlannedDevice> {
   readonly budget: Budget
   readonly networks: ReadonlyMap<string, Network>
   readonly options: Pick<LoadPipelineOptions, 'offload' | 'vaeTiling'>
-  /** The generation that the caller wants, computed only where one of the model's own size does not fit. */
+  /** The generation that the caller wants. It is computed only if a generation of the model's own size does not fit. */
   readonly wanted: () => GenerationSize
 }
 
 /**
- * Decides where networks go: for a generation of the model's own size, with guidance or without, or else for the one that is wanted, which may need less
- * memory. A refusal is about the wanted one, and says `does-not-fit` with bytes needed and offered, or `buffer-too-large` with the tensor.
+ * Decides where networks go: for a generation of the model's own size with guidance; if it does not fit, without guidance; and if that
+ * does not fit either, for the wanted generation, which may need less memory. A refusal is about the wanted generation. It says
+ * `does-not-fit` with bytes needed and offered, or `buffer-too-large` with the tensor.
  * @throws what `wanted` throws
  */
 export function decidePlaces<D extends PlannedDevice>(request: PlacingRequest<D>): Placing<D> | Refusal {

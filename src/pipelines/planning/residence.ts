@@ -20,7 +20,7 @@ import { formatBytes } from '../../util/format-bytes.js'
 import { weightsOnly } from './memory-needs.js'
 import type { OffloadMode } from '../types.js'
 
-/** Bytes of weights that stay on a CPU without a budget: WebAssembly's heap holds 4 GiB together with everything else. */
+/** Bytes of weights that stay on a CPU without a budget: WebAssembly's heap has 4 GiB, for these weights and everything else. */
 const residentOnCpu = 1e9
 
 /** @throws InputError `offload` for a value that is no mode */
@@ -49,9 +49,10 @@ export interface ResidenceRequest {
 }
 
 /**
- * How weights usually stay on a device. `auto` is the fastest residence with a plan within the budget, or, without a budget, within a cautious guess,
- * which refuses nothing. A refusal says `does-not-fit` with the bytes needed and offered if even the residence that needs least is over the
- * budget or over WebAssembly's heap, or `buffer-too-large`.
+ * How long weights usually stay on a device. `auto` is the fastest residence with a plan within the budget. Without a budget, a cautious
+ * guess takes its place, but nothing is refused because of the guess. A refusal says `does-not-fit` with the bytes needed and offered if
+ * the residence, or with `auto` every residence, is over the budget or over WebAssembly's heap. It says `buffer-too-large` if a buffer is
+ * larger than the device allows.
  */
 export function chooseResidence(request: ResidenceRequest): Residence | Refusal {
   const { mode = 'auto', needs, heldBytes, budget, device } = request

@@ -18,7 +18,7 @@ export interface EncodeRequest {
   readonly denoiser: Network<DenoiserModel>
   readonly hosts: DeviceHosts
   readonly run: Run
-  /** The latent size of an image of the model's own size: memory is planned as for its generation. */
+  /** The latent size of an image of the model's own size. Memory is planned as if such an image were generated. */
   readonly size: Extent
   readonly options: EncodePromptOptions
 }

@@ -27,7 +27,7 @@ import { chunkTokens } from './weighted-tokens.js'
 
 /** How a text is encoded. */
 export interface EncodeTextOptions {
-  /** The output to take: the last hidden state, or those that `hiddenStates` chooses. Default `hidden_states`. */
+  /** The output to take: the last hidden state, or the hidden states that `hiddenStates` chooses. Default `hidden_states`. */
   readonly output?: 'last_hidden_state' | 'hidden_states' | undefined
   /** Hidden states to take. Default: the class's own choice. */
   readonly hiddenStates?: readonly HiddenState[] | undefined
@@ -90,8 +90,9 @@ export class LoadedTextEncoder {
   }
 
   /**
-   * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers. With `weighting` in `call`, the text may have weights.
-   * @throws CheckpointError where the token embedding does not match; and as running the network
+   * Encodes one text. A text that is too long is truncated, with a warning, as in diffusers. With `weighting` in `call`, the text may
+   * have weights.
+   * @throws CheckpointError if the token embedding does not match; and the errors of running the network
    */
   async encode(given: string, call: EncodeCall, options: EncodeTextOptions = {}): Promise<TextEncoding> {
     const { run, weighting } = call
@@ -111,7 +112,9 @@ export class LoadedTextEncoder {
     return { hidden, hiddenStates, pooled, tokens, first }
   }
 
-  /** Runs the network on ids, padded to the length that it takes. `mask`: 1 for each id that the others may attend to; absent: all. */
+  /**
+   * Runs the network on ids, padded to the length that it takes. `mask`: 1 for each id that the other ids may attend to; absent: all ids.
+   */
   async #run(
     inputIds: readonly number[],
     mask: Float32Array<ArrayBuffer> | undefined,
@@ -199,7 +202,8 @@ export function checkClipSkip(clipSkip: number | undefined, layers: number): voi
 }
 
 /**
- * Reads the embeddings of `ids`, flat [ids.length, width]. `learned`: rows of learned words, which the table does not have.
+ * Reads the embeddings of `ids`: the values of a tensor [ids.length, width]. `learned`: the rows of learned words, by id; the table does
+ * not have them.
  * @throws CheckpointError `tensor-missing`, `shape-mismatch`, `dtype-mismatch`, `token-id`
  */
 async function readTokenRows(

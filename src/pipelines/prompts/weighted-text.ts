@@ -24,7 +24,7 @@ export interface WeightedCall {
   readonly words: TokenSource & { readonly tokenizer: Tokenizer & { decode?: (ids: readonly number[]) => string } }
   /** The number of ids that the text encoder takes. */
   readonly length: number
-  /** `mask`: 1 for each id that the others may attend to; absent: all. */
+  /** `mask`: 1 for each id that the other ids may attend to; absent: all ids. */
   readonly encode: (ids: readonly number[], mask?: Float32Array<ArrayBuffer>) => Promise<Encoded>
   readonly weighting: { readonly rule: PromptWeighting; readonly chunks: number }
   readonly run: Run

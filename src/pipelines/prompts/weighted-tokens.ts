@@ -30,8 +30,9 @@ export interface TokenSource {
 const backtrack = 20
 
 /**
- * Chunks as AUTOMATIC1111's web UI makes them: as many tokens as fit between the special tokens; one that is full ends behind its last comma if that is
- * among its last 20 tokens. BREAK ends a chunk. All vectors of a learned word are in one chunk; the word is found in any case.
+ * Chunks as AUTOMATIC1111's web UI makes them: as many tokens as fit between the special tokens. A full chunk ends after its last comma
+ * if the comma is among its last 20 tokens. BREAK ends a chunk. All vectors of a learned word are in one chunk. Learned words are found
+ * whether they are written in upper or lower case.
  */
 export function chunkTokens(text: string, words: TokenSource, length: number): readonly TokenChunk[] {
   const { tokenizer } = words

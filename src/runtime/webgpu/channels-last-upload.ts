@@ -10,9 +10,12 @@ import type { GpuBuffers } from './gpu-buffers.js'
 import { channelsLastWeights } from './kernels/dispatch-stream.js'
 import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.js'
 
-/** The most bytes that one call of the kernel moves, and the least for which a call is worth it. */
+/** The limits on the bytes that one call of the kernel moves. With fewer than `least`, a call costs more than it is worth. */
 const stagingBytes = { most: 2 ** 18, least: 2 ** 12 } as const
-/** An upload cuts its largest weight into about this many pieces, within those limits, so that the staging buffer is small beside it. */
+/**
+ * An upload cuts its largest weight into about this many pieces, within these limits, so that the staging buffer is much smaller than the
+ * weight.
+ */
 const pieces = 16
 
 /** The functions through which one upload writes. */

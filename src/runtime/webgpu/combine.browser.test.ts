@@ -39,7 +39,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     expect(next.dims).toEqual([1, half])
     const [p, l] = [await prediction.read(), await latents.read()]
     const expected = Float64Array.from(l, (value, i) => value - 0.25 * (p[i]! * (1 - scale) + p[half + i]! * scale))
-    // Values up to about 3, four roundings to 24 bits.
+    // The bound: values of at most about 3, each rounded four times to 24 bits.
     expect(worstError(await next.read(), expected)).toBeLessThan(4 * 3 * 2 ** -24)
   })
 

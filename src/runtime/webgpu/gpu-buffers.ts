@@ -241,7 +241,7 @@ export class GpuBuffers implements BufferPool {
       buffer = this.#create(descriptor)
     } catch (cause) {
       this.#device.popErrorScope().catch(() => {})
-      // A buffer that is mapped at creation is in host memory. If the host has none, createBuffer throws at once.
+      // A buffer that is mapped at creation is in host memory. If the host has too little memory, createBuffer throws at once.
       if (cause instanceof RangeError) this.#refusal ??= refused(cause)
       throw cause
     }

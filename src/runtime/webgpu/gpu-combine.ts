@@ -51,7 +51,7 @@ export class GpuCombine {
     return result
   }
 
-  /** Compiles the sums that most schedulers and guidance need, before the first of them. */
+  /** Compiles the sums that most schedulers and guidance need, before the first one is computed. */
   compile(): void {
     for (const terms of [1, 2, 3, 4, 5]) this.#pipelineFor(terms, false)
   }

@@ -1,6 +1,6 @@
 /**
- * Opens a GPUDevice: on which adapter, with which limits and features, and what its errors become. The library owns the device and gives it
- * to onnxruntime, so tensors stay usable after a session has been released. Buffers and their account are in gpu-buffers.ts.
+ * Opens a GPUDevice: chooses its adapter, limits and features, and turns its errors into DeviceErrors. The library owns the device and
+ * gives it to onnxruntime, so tensors stay usable after a session has been released. Buffers and their account are in gpu-buffers.ts.
  */
 
 import { DeviceError } from '../../errors.js'

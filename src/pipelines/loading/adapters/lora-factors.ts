@@ -15,7 +15,7 @@ export function layerFactors(
   return new Map([...branches].map(([layer, branch]) => [layer, factorsOf(branch, source, scalings.get(branch.module) ?? 1)]))
 }
 
-/** The tensors whose rows belong to the rows of the layer's weight. */
+/** The names of the tensors that have one row for each row of the layer's weight. */
 const byRow: ReadonlySet<string> = new Set(['lora_B', 'lora_B_bias', 'lora_magnitude_vector', 'hada_w1_a', 'hada_w2_a'])
 
 function factorsOf(branch: MatchedBranch, source: ByteSource, scaling: number): LayerFactors {

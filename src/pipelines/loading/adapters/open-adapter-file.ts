@@ -29,7 +29,7 @@ interface FoundFile {
 }
 
 /**
- * Opens the file of a LoRA or of an embedding. `usualName`: the name that diffusers gives it in a repository.
+ * Opens the file of a LoRA or of an embedding. `usualName`: diffusers' name for such a file in a repository.
  * @throws InputError `bad-url`; HubError; CheckpointError `weights-not-found`; UnsupportedError `pickle-weights`
  */
 export async function openAdapterFile(
@@ -57,7 +57,8 @@ export async function openAdapterFile(
 }
 
 /**
- * The file of a repository that diffusers would take: the named one, the one with `usualName`, or the first that is not the state of a training run.
+ * The file that diffusers would take from a repository: the one that `weightName` names, else one whose name ends with `usualName`, else
+ * the first one. Without `weightName`, files with the state of a training run are skipped.
  */
 async function inRepository(
   repository: OpenRepository,

@@ -1,6 +1,7 @@
 /**
- * The Concat before and the Split after an attention to picture and prompt together (SD3, FLUX, Chroma), as parts of the attention's own kernel: it reads queries from both parts, and writes both parts of
- * its result. Keys and values are joined by Concat still: onnxruntime joins them earlier, and reuses the buffers of their parts before the attention runs.
+ * The Concat before and the Split after an attention to picture and prompt together (SD3, FLUX, Chroma), as parts of the attention's own
+ * kernel: it reads queries from both parts, and writes both parts of its result. Keys and values are still joined by Concat, because
+ * onnxruntime joins them earlier and reuses the buffers of their parts before the attention runs.
  */
 
 import type { Dispatch } from './dispatch.js'
@@ -51,7 +52,10 @@ export function partBindings(joined: Dispatch | undefined, split: Dispatch | und
   )
 }
 
-/** The text of flash attention in place, with `q` and `output` as first parts. Undefined if the text has an unknown form. */
+/**
+ * The text of joint-attention.ts's flash attention, changed to read the queries from two tensors (`isJoined`) and to write the result to
+ * two tensors (`isSplit`). `q` and `output` are the first of the two. Undefined if the text has an unknown form.
+ */
 export function partsText(
   code: string,
   { bindings, constants = [] }: KernelEdits,

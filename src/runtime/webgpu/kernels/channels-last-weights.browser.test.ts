@@ -86,7 +86,7 @@ interface Bound {
   readonly device?: Device
   readonly granularity?: 'component' | 'block'
   readonly dtype?: 'float32' | 'float16'
-  /** Whether the weights have other values. */
+  /** Whether the weights have other values than by default. */
   readonly isOther?: boolean
 }
 

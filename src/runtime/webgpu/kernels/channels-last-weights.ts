@@ -37,7 +37,7 @@ function orderOf(dims: readonly number[], axes: readonly number[]): string {
   return found.map(({ place, size }) => `${starts.indexOf(place)}:${size}`).join()
 }
 
-/** Whether a dispatch makes [rows, columns, in, out] of all of a weight [out, in, rows, columns]. */
+/** Whether a dispatch transposes a whole weight [out, in, rows, columns] to [rows, columns, in, out]. */
 function isTranspose({ kernel, uniforms, storage }: Dispatch, sizes: readonly number[]): boolean {
   const axes = kernel.label === 'Transpose' && kernel.bindings === 'a,output' ? permutation(kernel) : undefined
   if (axes === undefined || uniforms === undefined || !storage.every(isWhole)) return false

@@ -1,7 +1,7 @@
 /**
- * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on the GPUDevice that it is given, and the device is ours: a dispatch
- * that may begin a sequence is held back until the next ones show whether it does. Nothing is held back beyond the end of a pass, because onnxruntime writes the
- * uniforms of later passes into the same buffers.
+ * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on the GPUDevice that it is given,
+ * and the device is ours: a dispatch that may begin a sequence is held back until the next ones show whether it begins one. Nothing is
+ * held back beyond the end of a pass, because onnxruntime writes the uniforms of later passes into the same buffers.
  */
 
 import { ChannelsLastWeights } from './channels-last-weights.js'
@@ -222,7 +222,7 @@ class DispatchStream {
     return { ...dispatch, group }
   }
 
-  /** Records those of the held-back dispatches about which the sequences have decided: all of them if `isLast`. */
+  /** Records the held-back dispatches, or their replacements, as far as the sequences have decided about them: all of them if `isLast`. */
   #reduce(
     held: Dispatch[],
     isLast: boolean,
@@ -292,7 +292,7 @@ export function endRun(gpu: GPUDevice): Error | undefined {
   return errors[0] ?? errors[1]
 }
 
-/** The weights on a device that have channels last; undefined if the device runs what onnxruntime records. */
+/** The record of which weights on a device have channels last. Undefined if the device runs what onnxruntime records. */
 export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undefined {
   return streams.get(gpu)?.weights
 }

@@ -1,24 +1,24 @@
 /**
- * MultiHeadAttention as one dispatch. onnxruntime first copies keys and values into a cache ordered by heads, which its flash attention reads. Here attention reads
- * them where they are, [batch, keys, heads, size], and nothing is copied. Nothing else reads the copies, since no graph of this library has outputs for a cache.
- *
- * The queries' Concat and the result's Split are parts of the same dispatch where an attention joins picture and prompt (attention-parts.ts): nothing else reads these values (models/joint-steps.test.ts).
- *
- * Two kernels: onnxruntime's flash attention with other addresses, and {@link fewQueries} for fewer than 32 queries. For these onnxruntime has two
- * kernels, with scores and parts of sums between them.
+ * MultiHeadAttention as one dispatch. onnxruntime first copies keys and values into a cache ordered by heads, which its flash attention
+ * reads. Here attention reads them where they are, [batch, keys, heads, size], and nothing is copied. Nothing else reads the copies,
+ * since no graph of this library has outputs for a cache. The queries' Concat and the result's Split are parts of the same dispatch where
+ * an attention joins picture and prompt (attention-parts.ts): nothing else reads these values (models/joint-steps.test.ts). Two kernels:
+ * onnxruntime's flash attention with other addresses, and {@link fewQueries} for fewer than 32 queries. For so few queries, onnxruntime
+ * has two kernels, with scores and partial sums in buffers between them.
  */
 
 import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
 import { joinsQueries, partBindings, partsText, splitsQueries, type AttentionSize } from './attention-parts.js'
 import { applyEdits, type Edit } from './kernel-edit.js'
 
-/** The most keys whose scores {@link fewQueries} has in workgroup memory. */
+/** The most keys for which {@link fewQueries} has space: their scores are in workgroup memory. */
 const mostKeys = 1024
 
 /**
- * The inputs are vectors of 4 values: q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4]; the output has q's shape. A workgroup of 64
- * threads computes one query of one head. Each thread computes every 64th score, in float32; then 4 threads together compute each of 16 columns of the result
- * at a time. Most time goes into reading keys and values, once for each query, from caches.
+ * The inputs are vectors of 4 values: q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4]; the output has q's
+ * shape. A workgroup of 64 threads computes one query of one head. Each thread computes every 64th score, in float32. Then the workgroup
+ * computes 16 vectors of the result at a time; 4 threads together compute one vector. Most time goes into reading keys and values, once
+ * for each query, from caches.
  */
 function fewQueries(type: string): string {
   return `${type.includes('f16') ? 'enable f16;\n' : ''}const threads = 64u;

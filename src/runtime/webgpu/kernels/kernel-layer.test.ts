@@ -1,4 +1,4 @@
-/** A kernel whose inputs are written for the changed text never runs with another one. */
+/** A kernel whose inputs are written for the changed text never runs with another text. */
 import { expect, test } from 'vitest'
 import { rewriteKernel } from './kernel-layer.js'
 

@@ -10,7 +10,10 @@
 
 import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
 
-/** Stores a vector of 4 results of a tile, or each of them alone, as Gemm does if its results have rows of other lengths than multiples of 4. */
+/**
+ * Two ways to store 4 results of a tile: as a vector, or one by one. Gemm stores them one by one if the length of its result's rows is
+ * not a multiple of 4.
+ */
 const storeVector = /mm_write\(batch, globalRow \+ innerRow, globalCol, acc\[innerRow\]\);/g
 const storeEach = /mm_write\(batch, globalRow \+ innerRow, globalCol \* innerElementSize \+ i, acc\[innerRow\]\[i\]\);/g
 

@@ -1,10 +1,10 @@
 /**
- * Keeps the scale and shift of each channel of InstanceNormalization in float32 where the values are float16. onnxruntime has a float16 buffer for them between its kernels
- * ComputeChannelScaleShift and InstanceNorm. A shift is the mean divided by the standard deviation: where that is 30, rounding it costs up to 8e-3 in each value. Both kernels are
- * changed (normalizations.ts), and here they get a buffer of twice the size in place of onnxruntime's.
- *
- * onnxruntime dispatches the two kernels in direct succession, but a pass may end between them. One buffer serves all norms of a run in
- * turn. If a kernel reads onnxruntime's own buffer, the run fails (omitted-results.ts).
+ * Keeps the scale and shift of each channel of InstanceNormalization in float32 where the values are float16. Between its kernels
+ * ComputeChannelScaleShift and InstanceNorm, onnxruntime stores scales and shifts in a float16 buffer. A shift is the mean divided by the
+ * standard deviation: if this quotient is 30, rounding it to float16 costs up to 8e-3 in each value. Both kernels are changed
+ * (normalizations.ts). This file gives them a buffer of twice the size in place of onnxruntime's. onnxruntime dispatches the two kernels
+ * in direct succession, but a pass may end between them. One buffer serves all norms of a run in turn. If a kernel reads onnxruntime's
+ * own buffer, the run fails (omitted-results.ts).
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'

@@ -1,7 +1,7 @@
 /**
- * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. They are bound by reading and
- * writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for Softmax), but each
- * result in a chain of float16 operations, each of which rounds.
+ * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. Their time is that of
+ * reading and writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for
+ * Softmax), but it computes each result by several float16 operations, and each of these rounds.
  */
 
 import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
