@@ -1,6 +1,7 @@
 /**
  * One network's weights on a GPU. Without a budget, all of them stay there. Under a budget, some stay, and each run uploads the other
- * blocks into a ring of buffers, the next block while one runs. The plan (memory/plan.ts) decides which blocks stay.
+ * blocks into a ring of buffers. If two blocks fit, the next one is uploaded while one runs. The plan (memory/plan.ts) decides which blocks
+ * stay.
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -104,7 +105,7 @@ export class WebGpuWeights {
     }
   }
 
-  /** For each stage, the weights that each run uploads, as the plan says: those of the blocks that it does not keep. */
+  /** For each stage, the weights that each run uploads: those of blocks that do not stay according to the plan. */
   #streamedOf(stages: readonly Stage[], plan: WeightPlan): readonly (readonly WeightKey[])[] {
     const kept = new Set(plan.blocks.flatMap(({ name, place }) => (place === 'kept' ? [name] : [])))
     return stageWeights(stages, this.#table).own.map((keys, index) => (kept.has(stages[index]?.name ?? '') ? [] : keys))
@@ -143,7 +144,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, first, overlaps } = streaming
-    // Reuse the buffers of a run that did not finish: the budget has no space for them beside this stage's.
+    // A run that did not finish left buffers. Reuse them, because the budget has no space for them beside this stage's buffers.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1
