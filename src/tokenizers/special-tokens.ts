@@ -102,7 +102,7 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
     // A special token that the settings name gets an id even if the vocabulary lacks it. The class's default token must be in the files,
-    // otherwise they are incomplete.
+    // otherwise the files are incomplete.
     if (addsSpecial || !isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
     if (vocabulary.idOf(roles[role]) === undefined)
       throw new CheckpointError(
@@ -201,7 +201,10 @@ function readExtra(
   ].filter(({ content }) => content !== '')
 }
 
-/** Tokens of the vocabulary have its ids; the others get the ids after it, one by one, whatever id the file gives them. */
+/**
+ * Tokens in the vocabulary have their ids from there. The others get the next ids after the vocabulary's, one by one, whatever ids the file
+ * gives them.
+ */
 function withIds(tokens: readonly Omit<AddedToken, 'id'>[], { size, idOf }: Vocabulary): AddedToken[] {
   let next = size
   return tokens.map((token) => {

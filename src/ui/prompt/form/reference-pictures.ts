@@ -3,7 +3,7 @@
 import { h, setText } from '../../parts/dom.js'
 import { decodePicture, drawCover } from './start-pixels.js'
 
-/** As many as the pipelines take. */
+/** The most pictures that the pipelines take. */
 const mostPictures = 16
 /** The smallest length of an edge in pixels, and the largest ratio of the longer edge to the shorter one. */
 const least = 64

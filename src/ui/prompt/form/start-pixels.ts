@@ -39,7 +39,8 @@ export interface GivenPictures {
 }
 
 /**
- * The given pictures that a model uses. A model without reference pictures uses the start picture; a model with them uses it as another reference.
+ * The given pictures that a model uses. A model without reference pictures uses the start picture. A model with reference pictures uses the
+ * start picture as the last of them.
  */
 export function usedPictures(
   { startImage, referenceImages }: GivenPictures,
