@@ -45,7 +45,7 @@ export interface Tokenizer {
   readonly padTokenId: number
   /** All ids of a text, special tokens included. */
   encode(text: string): number[]
-  /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
+  /** Exactly `length` ids: a longer text is truncated but keeps its special tokens, a shorter text is padded. */
   encodePadded(text: string, length: number): EncodedText
   /** Writes a prompt as a conversation. Absent for tokenizer classes that use no chat template. */
   readonly chat?: Chat | undefined

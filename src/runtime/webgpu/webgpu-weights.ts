@@ -95,7 +95,10 @@ export class WebGpuWeights {
     this.#streaming = streaming
   }
 
-  /** Frees the weights whose tensors are no longer in the table: those of adapters that are not used any more, and those that a tensor with other LoRAs has replaced. */
+  /**
+   * Frees the weights whose tensors are no longer in the table: tensors of adapters that are not used any more, and tensors that were
+   * replaced by ones with other LoRAs.
+   */
   #dropRemoved(): void {
     for (const [key, buffer] of this.#kept) {
       const tensor = tensorOf(key)
@@ -126,8 +129,9 @@ export class WebGpuWeights {
   }
 
   /**
-   * How a graph that shares weights with the loaded graph runs beside the weights that the loaded graph keeps; undefined if this exceeds the budget.
-   * If each graph freed the other's weights, two graphs that alternate would load the same weights again and again.
+   * How a graph runs if the weights that the loaded graph keeps stay. Undefined if this exceeds the budget, or if a weight that several
+   * stages of the graph use is not kept. If each graph freed the other's weights, two graphs that alternate would load the same weights
+   * again and again.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)

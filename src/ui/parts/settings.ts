@@ -22,7 +22,10 @@ export interface PromptSettings {
   readonly model: string
   /** The type that weights are stored in on the device, as in `fromPretrained`. Absent: as published, if the device supports it. */
   readonly dtype?: WeightsDType | undefined
-  /** The decoder of previews: `auto` for the one of the model's family, or a repository with an `AutoencoderTiny`. Absent: rough previews. */
+  /**
+   * The decoder of previews: `auto` for the decoder of the model's family, or a repository with an `AutoencoderTiny`. Absent: rough
+   * previews.
+   */
   readonly previewDecoder?: string | undefined
   /** The commit that a picture was generated with. For information only; `loadOptions.revision` selects what is loaded. */
   readonly revision?: string | undefined

@@ -21,7 +21,9 @@ export const epsilonScale = 4096
 /** Matches WGSL source that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
 
-/** The WGSL of the sum of the squared distances from `mean`, given those from `origin`, for `count` values. */
+/**
+ * WGSL that computes the sum of squared distances of `count` values from `mean`, given the sum of their squared distances from `origin`.
+ */
 function moved(squares: string, sum: string, count: string): string {
   return `${squares} - 2.0 * to_mean * ${sum} + ${count} * to_mean * to_mean`
 }

@@ -32,7 +32,7 @@ export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRen
   context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
 }
 
-/** The pictures of a run: the one that it starts from, or those that the model looks at. */
+/** The pictures that a user gave: the start picture, and the reference pictures, which the model looks at. */
 export interface GivenPictures {
   readonly startImage: Blob | null
   readonly referenceImages: readonly Blob[]
