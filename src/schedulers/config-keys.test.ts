@@ -69,8 +69,8 @@ function equal(actual: readonly number[], trace: readonly number[]): boolean {
 }
 
 /**
- * A result that is noise in diffusers: the last half step's sigma is the root of the difference of two numbers that are equal but for their last digit,
- * and torch.sqrt of the machine that wrote the fixture gets that digit wrong. The test below shows it.
+ * A result that depends on a rounding error in diffusers: the sigma of the last half step is √(1 − `up`²), and `up` is almost 1. On the
+ * machine that wrote the fixture, torch.sqrt gave `up` with a wrong last digit. The test below shows this.
  */
 const noise: ReadonlySet<string> = new Set(['KDPM2AncestralDiscreteScheduler beta_start 0.5'])
 
@@ -100,9 +100,9 @@ test('the fixture has every class', () => {
 })
 
 /**
- * Values that diffusers never writes and that change nothing only in this run: strings for numbers, a fractional `steps_offset`,
- * trainings of no or two timesteps, types of variance for which diffusers cuts model outputs of four channels to three, and dynamic
- * thresholding, which this run's small samples do not reach.
+ * Values that diffusers never writes. They have no effect in this run, but would have one in others: strings for numbers, a fractional
+ * `steps_offset`, unusual `num_train_timesteps` such as 0 or 2, types of variance for which diffusers cuts model outputs of four channels
+ * to three, and dynamic thresholding, which does not change samples as small as this run's.
  */
 function isNonsense(key: string, value: unknown): boolean {
   if (key === 'thresholding') return value !== 0
@@ -120,7 +120,7 @@ test.each(cases.map((item) => [item.class, item] as const))(
       try {
         actual = run(name, { ...item.config, [key]: value })
       } catch (error) {
-        // A training of two timesteps has no run of five steps, and the error names the steps.
+        // A training of two timesteps allows no run of five steps. Then the error names the number of steps instead of the key.
         const said = error instanceof AquatintError ? `${error.message} ${JSON.stringify(error.details['key'] ?? null)}` : ''
         const named = said.includes(key) || (key === 'num_train_timesteps' && said.startsWith('numInferenceSteps'))
         // If diffusers fails too, any error of Aquatint is right.

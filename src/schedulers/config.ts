@@ -202,7 +202,7 @@ export const unsupportedThresholding = {
 /** What {@link readSchedulerConfig} returns. */
 export interface ReadConfig<S extends ConfigSpec> {
   readonly config: ConfigOf<S>
-  /** The keys whose values have no effect, except values that are null, false, or what diffusers writes by default. */
+  /** The keys whose values have no effect, without keys that are null, false or have the value that diffusers writes by default. */
   readonly unusedKeys: readonly string[]
 }
 

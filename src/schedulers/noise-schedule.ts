@@ -131,14 +131,14 @@ export function alphaNoiseLevel(alpha: number): { readonly signal: number; reado
 }
 
 /**
- * Replaces 1/0 in an image that is clipped: multiplied by it, any nonzero difference of sample and noise exceeds the bound. As a power of
- * two, it causes no rounding.
+ * Replaces the factor 1/0 in the terms of an image that will be clipped: any nonzero difference of sample and noise, times this factor,
+ * exceeds the bound. Multiplying by a power of two causes no rounding.
  */
 const beyondClipping = 2 ** 64
 
 /**
- * The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). With `epsilon` and an ᾱ of 0, the image
- * is infinite. If it will be `clipped`, the terms are finite and give the same clipped values.
+ * The terms that convert the model's output at a sample to the image x₀, given √ᾱ and √(1 − ᾱ). With `epsilon` and an ᾱ of 0, the image is
+ * infinite. If the image will be `clipped`, the terms are finite and give the same clipped values.
  */
 export function originalTerms(
   prediction: 'epsilon' | 'sample' | 'v_prediction',

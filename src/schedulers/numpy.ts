@@ -45,8 +45,8 @@ const [numerator, denominator] = [
 
 /**
  * `np.log` of a positive float32 number, as numpy computes it with the vector instructions of x86 (AVX2, AVX-512). One result in five is
- * not the nearest float32 number, but the one next to it. This decides whether the first timestep of some schedules is the last training
- * timestep or the one before.
+ * not the nearest float32 number, but the nearest one's neighbour. This decides whether some schedules begin at the last training timestep
+ * or at the second last.
  */
 export function logFloat32(value: number): number {
   const halves = fround(Math.SQRT1_2)

@@ -1,4 +1,7 @@
-/** The list of scheduler classes, and the function that creates one from a config, which may be that of another class. */
+/**
+ * The list of scheduler classes, and the function that creates a scheduler from a config. The config may have been written for another
+ * class.
+ */
 
 import { UnsupportedError } from '../errors.js'
 import { isTruthy } from '../util/truthy.js'
@@ -52,7 +55,10 @@ const classes: readonly SchedulerClass[] = [
   UniPCMultistepScheduler,
 ]
 
-/** Config keys that belong only to diffusers' schedulers that Aquatint does not have. A config can contain them if it was created for such a class. */
+/**
+ * Config keys of diffusers' schedulers that Aquatint lacks; no other scheduler has these keys. A config can contain them if it was created
+ * for such a scheduler.
+ */
 const otherKeys = [
   's_noise',
   's_churn',
@@ -83,11 +89,12 @@ export const schedulerClassNames: readonly string[] = classes.map((entry) => ent
 /** A scheduler, and the keys of its config that were ignored. */
 export interface CreatedScheduler {
   readonly scheduler: Scheduler
-  /** Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} has those without an effect. */
-  readonly unexpectedKeys: readonly string[]
   /**
-   * Config keys that this class does not have but other schedulers do, where the given value would change how those schedulers behave.
+   * Config keys that no scheduler has. diffusers warns about them and ignores them. {@link Scheduler.unusedKeys} lists the keys that this
+   * class has, but whose values have no effect.
    */
+  readonly unexpectedKeys: readonly string[]
+  /** Config keys that this class lacks and other schedulers have, if the value would have an effect in those schedulers. */
   readonly otherClassKeys: readonly string[]
 }
 
@@ -112,10 +119,13 @@ export function createScheduler(className: string, config: SchedulerConfig): Cre
   }
 }
 
-/** Keys of PNDM that most published configs have, whatever their class. */
+/** Keys of PNDM that most published configs contain, even configs of other classes. */
 const carriedAlong: ReadonlySet<string> = new Set(['skip_prk_steps', 'steps_offset'])
 
-/** Whether a class that has the key would do something else with this value than without it. */
+/**
+ * Whether the value differs from the default of every class that has the key. False for values that Python takes for false, and for the
+ * keys of PNDM above.
+ */
 function isMeantForOthers(key: string, value: unknown): boolean {
   if (carriedAlong.has(key) || !isTruthy(value, false)) return false
   const owners = classes.filter((entry) => entry.configKeys.includes(key))

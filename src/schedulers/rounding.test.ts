@@ -1,6 +1,6 @@
 /**
- * Solvers whose float32 factors lose digits in diffusers: Aquatint's factors are float64 numbers, and its runs are as close to diffusers' code in float64
- * as the rounding of the samples allows.
+ * Tests solvers whose float32 factors lose digits in diffusers: Aquatint's factors are float64 numbers, and its runs are as close to
+ * diffusers' code in float64 as the rounding of the samples allows.
  */
 
 import { readFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
  * Functions for the schedulers that work with sigmas: the optional distributions of a run's sigmas (Karras et al. 2022, arXiv 2206.00364;
- * exponential; quantiles of a Beta distribution, arXiv 2407.12173; those of flow matching), the timestep of a sigma, the scale of a sample
- * at a sigma, and converting the model's output at a sigma. They compute in float64 unless their comment says otherwise.
+ * exponential; quantiles of a Beta distribution, arXiv 2407.12173; the shifted sigmas of flow matching), the timestep of a sigma, the scale
+ * of a sample at a sigma, and converting the model's output at a sigma. They compute in float64 unless their comment says otherwise.
  */
 
 import { CheckpointError } from '../errors.js'

@@ -1,6 +1,6 @@
 /**
- * Executes the steps that a scheduler describes, on host arrays or on GPU tensors. Sums that only one other sum needs are folded into it, with
- * their factors multiplied in float64. So most steps are one pass over their arrays.
+ * Executes the steps that a scheduler describes, on host arrays or on GPU tensors. A sum that is only a term of later sums gets no array:
+ * its terms are inserted into those sums, and the factors are multiplied in float64. So most steps are one pass over their arrays.
  */
 
 import { DeviceError } from '../errors.js'

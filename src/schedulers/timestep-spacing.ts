@@ -101,8 +101,8 @@ export function indexForTimestep(timesteps: readonly number[], timestep: number)
 }
 
 /**
- * diffusers' `step_index` of the step at `timesteps[index]`. If the begin index was not set, a run begins at the step that has the first
- * timestep; if two steps have it, at the second one.
+ * diffusers' `step_index` of the step at `timesteps[index]`. If the begin index was not set, a run begins at the step with the first
+ * timestep. If two steps have this timestep, the run begins at the second one.
  */
 export function stepIndex(timesteps: readonly number[], index: number, begin: number | null): number {
   return begin === null ? index + Math.max(0, indexForTimestep(timesteps, timesteps[0] ?? 0)) : index

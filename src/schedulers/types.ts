@@ -4,7 +4,7 @@
 export interface SetTimestepsOptions {
   /** The timesteps of the run, in falling order. */
   readonly timesteps?: readonly number[] | undefined
-  /** The sigmas of the run, in falling order. Euler takes one more than there are steps; the last one is where the run ends. */
+  /** The sigmas of the run, in falling order. Euler takes one more sigma than there are steps; the run ends at the last sigma. */
   readonly sigmas?: readonly number[] | undefined
   /** Shift for schedulers with `use_dynamic_shifting` (flow matching). */
   readonly mu?: number | undefined
@@ -29,8 +29,9 @@ export interface StepSum {
 }
 
 /**
- * A description of a step, for the code that has the arrays: sums, in the order in which they are computed. A term names `sample` (before the
- * step), `output` (the model's), `noise` (new standard normal numbers in each step), a value that an earlier step kept, or an earlier sum.
+ * A description of a step, for step-runner.ts, which has the arrays: sums, in the order in which they are computed. A term names `sample`
+ * (before the step), `output` (the model's), `noise` (new standard normal numbers in each step), a value that an earlier step kept, or an
+ * earlier sum.
  */
 export interface StepPlan {
   /** One of the sums has the name `next`: the sample after the step. */
@@ -44,7 +45,7 @@ export type SchedulerConfig = Readonly<Record<string, unknown>>
 
 /**
  * A diffusers scheduler: computes the sample at the next timestep from the model's output at this one. It works with factors only.
- * step-runner.ts has the arrays, and keeps those that later steps need. So a step is the same on the CPU and on a GPU.
+ * step-runner.ts has the arrays, and keeps the arrays that later steps need. So a step is the same on the CPU and on a GPU.
  */
 export interface Scheduler {
   readonly className: string

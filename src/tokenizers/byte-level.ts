@@ -3,7 +3,10 @@
  * vocabulary is written in these characters. So no text contains a character that the vocabulary lacks.
  */
 
-/** The character for each byte: bytes that are printable in Latin-1 become that character, the others become U+0100, U+0101 and so on. */
+/**
+ * The character for each byte. A byte that is a visible character in Latin-1 becomes this character; the others become U+0100, U+0101 and
+ * so on.
+ */
 const characters: readonly string[] = (() => {
   let next = 0x100
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++))

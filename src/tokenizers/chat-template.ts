@@ -11,9 +11,9 @@ import { settingsOf, type Chat, type ChatOptions, type TokenizerFiles } from './
 const maxTemplateLength = 200_000
 
 /**
- * Returns the function that writes a tokenizer's chats: transformers' `apply_chat_template([{role: 'user', content: prompt}],
- * add_generation_prompt=True, enable_thinking=…)` with chat_template.jinja, else with `chat_template` of the settings. Without either, it
- * uses the template that Qwen3 was published with, where transformers fails.
+ * Returns a function that writes a prompt as a conversation: transformers' `apply_chat_template([{role: 'user', content: prompt}],
+ * add_generation_prompt=True, enable_thinking=…)`. The template is in chat_template.jinja, or else in `chat_template` of the settings. If a
+ * tokenizer has neither, the function uses the template that Qwen3 was published with; transformers fails.
  * @param roles the special tokens that a template may use, by role: `eos_token` and others
  * @throws UnsupportedError `tokenizer-model`
  */
@@ -46,8 +46,8 @@ function qwen3Chat(prompt: string, { enableThinking }: ChatOptions): string {
 }
 
 /**
- * The template to use. A config has either one template, or several with names (a list of `{name, template}`, or an object). Of several,
- * the one named `default` is used.
+ * The template to use. A config has either one template, or several with names (a list of `{name, template}`, or an object). In the second
+ * case, the template named `default` is used.
  */
 function defaultTemplate(given: unknown): string | undefined {
   if (typeof given === 'string') return given

@@ -81,8 +81,8 @@ export class CLIPTokenizer implements Tokenizer {
         type: 'Sequence',
         pretokenizers: [
           { type: 'Split', pattern: { Regex: pattern }, behavior: 'Removed', invert: true },
-          // For words without spaces, this expression splits like the expression that ByteLevel contains. That one is not used, because
-          // in JavaScript `\s` matches U+FEFF.
+          // For words without spaces, this expression splits like ByteLevel's own expression. ByteLevel's is not used, because it contains
+          // `\s`, which in JavaScript matches U+FEFF.
           { type: 'Split', pattern: { Regex: parts }, behavior: 'Isolated', invert: false },
           { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
         ],
@@ -161,8 +161,8 @@ function addedToken(content: string, id: number): AddedToken {
 }
 
 /**
- * Cuts a text to a length that 77 tokens never need. It collapses white space first, as the tokenizer does anyway, so that spaces do not use up this
- * length.
+ * Cuts a text to a length that 77 tokens never need. It first collapses white space, which the tokenizer would do anyway, so that spaces do
+ * not use up this length.
  */
 function shorten(text: string): string {
   return text.length <= maxTextLength ? text : text.replaceAll(/[ \t\n\r]+/g, ' ').slice(0, maxTextLength)

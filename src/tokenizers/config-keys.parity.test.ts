@@ -80,7 +80,7 @@ function contentsOf({ folder, files }: KeyCase): Contents {
   }
 }
 
-/** The SentencePiece models that were read already, by folder and `extra_ids`. No change is in a model's own file. */
+/** The SentencePiece models that were read already, by folder and `extra_ids`. None of the changes is in a model's own file. */
 const models = new Map<string, ReturnType<typeof readSentencePieceModel>>()
 
 function modelOf(model: Uint8Array, folder: string, extraIds: unknown): ReturnType<typeof readSentencePieceModel> {

@@ -1,7 +1,7 @@
 /**
- * The only file that calls @huggingface/tokenizers. It declares the part of the library that it uses, because version 0.2's declarations
- * do not resolve under `nodenext`. It also keeps normalizing from turning a text into a special token: the library treats a normalized
- * text that equals a token as that token, even if the token must be searched for only before normalizing.
+ * The only file that calls @huggingface/tokenizers. It declares the part of the library that it uses, because version 0.2's declarations do
+ * not resolve under `nodenext`. It also corrects a fault of the library: if a normalized text equals a token, the library treats it as this
+ * token, even if the token must be searched for only before normalizing.
  */
 
 import { Tokenizer } from '@huggingface/tokenizers'

@@ -1,8 +1,8 @@
 /**
- * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a
- * double-array trie over UTF-8 bytes and a block of zero-terminated strings. The normalizer looks up each grapheme of less than six bytes
- * as a whole; if the grapheme is longer or has no match, it looks up its characters one by one. The match is the shortest prefix that the
- * trie contains, and its replacement takes the place of everything that was looked up. Source: SentencePiece's `normalizer.cc`,
+ * SentencePiece's normalizer as Hugging Face's Rust library runs it ("Precompiled" in tokenizer.json). The replacements are a double-array
+ * trie over UTF-8 bytes and a block of zero-terminated strings. The normalizer looks up each grapheme of less than six bytes as a whole; if
+ * the grapheme is longer or has no match, the normalizer looks up the grapheme's characters one by one. The match is the shortest prefix
+ * that the trie contains, and its replacement takes the place of everything that was looked up. Source: SentencePiece's `normalizer.cc`,
  * darts-clone, the crate spm_precompiled.
  */
 
@@ -74,8 +74,9 @@ export class PrecompiledCharsmap {
 }
 
 /**
- * The graphemes of a text. The segmenter's time grows with the square of a text's length, so it receives pieces. The last grapheme of a piece is
- * segmented again with the next piece, because it may continue there. Where a grapheme ends does not depend on the text before it.
+ * The graphemes of a text. The segmenter's time grows with the square of a text's length, so it receives pieces. The last grapheme of a
+ * piece is segmented again with the next piece, because the grapheme may continue there. Where a grapheme ends does not depend on the text
+ * before it.
  */
 function* graphemes(text: string): Generator<string> {
   let begin = 0
@@ -108,7 +109,7 @@ function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
     throw broken('it is not base64')
   }
   const bytes = new Uint8Array(binary.length)
-  // A loop takes 1 ms for T5's table of 250,000 characters; `Uint8Array.from` goes through the string's iterator and takes 25.
+  // A loop takes 1 ms for T5's table of 250,000 characters; `Uint8Array.from` goes through the string's iterator and takes 25 ms.
   for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index)
   return bytes
 }

@@ -59,7 +59,7 @@ test('reports the text that was cut', () => {
 
 test('the chat template gives transformers’ texts and ids', () => {
   expect(ids.chats.length).toBeGreaterThan(10)
-  // A tokenizer without a template uses Qwen3's.
+  // A tokenizer without a template uses Qwen3's template.
   const plain = new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig: {} })
   for (const { prompt, enable_thinking: enableThinking, text, ids: expected } of ids.chats) {
     expect(tokenizer.chat(prompt, { enableThinking })).toBe(text)
@@ -84,7 +84,7 @@ test('any other chat template gives transformers’ texts', () => {
   }
 })
 
-/** A chat with a tokenizer whose template is `value`. */
+/** The text that a tokenizer with the chat template `value` writes for a prompt. */
 function chatWith(value: unknown): string {
   const tokenizerConfig = { chat_template: value }
   return new Qwen2Tokenizer({ vocab: { a: 0 }, merges: '', tokenizerConfig }).chat('a', { enableThinking: true })

@@ -140,7 +140,7 @@ export class Qwen2Tokenizer implements Tokenizer {
     return [...this.#tokenizer.encode(text.slice(0, maxTextLength)).ids]
   }
 
-  /** Returns exactly `length` ids: the first ones, or all with padding after them. Also returns the text that was cut. */
+  /** Returns exactly `length` ids: truncated or padded, at the sides that the settings choose. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
     const { inputIds, first, removed } = padOrCut(ids, length, {

@@ -1,8 +1,9 @@
 /**
- * Reads SentencePiece's own file (`spiece.model`), which T5's repositories without a tokenizer.json have: the pieces of a unigram model,
- * their scores, and the normalizer's table, in the form of tokenizer.json. It reads the needed part of Protocol Buffers' wire format,
- * with limits, and refuses other kinds of models. The file does not say how a text is split into words, so the result does not either.
- * Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers' (`T5Converter`).
+ * Reads SentencePiece's own file (`spiece.model`), which is in T5's repositories without a tokenizer.json. The result has the form of a
+ * tokenizer.json: the pieces of a unigram model, their scores, and the normalizer's table. Other kinds of models are refused. Only the
+ * needed part of Protocol Buffers' wire format is read, with limits. The result does not say how a text is split into words, because the
+ * file does not contain this. Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers'
+ * (`T5Converter`).
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
@@ -20,7 +21,7 @@ const controlPiece = 3
 const userDefinedPiece = 4
 const maxExtraIds = 1000
 
-/** The key of the result that has the tokens of the model: its control pieces, the pieces that its author defined, and those for masked spans. */
+/** The result's key for the model's tokens: control pieces, pieces that the model's author defined, and the tokens for masked spans. */
 export const sentencePieceTokens = 'sentencepiece_tokens'
 
 type Json = Readonly<Record<string, unknown>>

@@ -1,8 +1,8 @@
 /**
  * The special and added tokens of a tokenizer: which text has which role, how to search for each in a prompt, and which id it has. As in
- * transformers, tokenizer_config.json alone defines the tokens if it has `added_tokens_decoder`, which releases since 4.34 write. Without
- * this key, special_tokens_map.json overrides tokenizer_config.json, and added_tokens.json and the added tokens of tokenizer.json are
- * read.
+ * transformers, tokenizer_config.json alone defines the tokens if it has `added_tokens_decoder`, a key that transformers writes since
+ * release 4.34. Without this key, special_tokens_map.json overrides tokenizer_config.json, and added_tokens.json and the added tokens of
+ * tokenizer.json are read.
  */
 
 import { CheckpointError, UnsupportedError } from '../errors.js'
@@ -68,8 +68,8 @@ function readToken(value: unknown, special: boolean, name: string): FoundToken {
 }
 
 /**
- * Collects the roles and all added tokens with their ids. `addsSpecial`: the tokenizer class adds its special tokens again, by their
- * texts alone. So none of them can be missing, and they are searched for before normalizing.
+ * Collects the roles and all added tokens with their ids. `addsSpecial`: the tokenizer class adds its special tokens again, by their texts
+ * alone. So no special token can be missing, and all of them are searched for before normalizing.
  * @throws CheckpointError `tokenizer-token`
  */
 export function readAddedTokens<Role extends (typeof allRoles)[number]>(
@@ -102,7 +102,7 @@ export function readAddedTokens<Role extends (typeof allRoles)[number]>(
   for (const token of listed) if (token.content !== '') tokens.set(token.content, token)
   for (const role of allRoles) {
     // A special token that the settings name gets an id even if the vocabulary lacks it. The class's default token must be in the files,
-    // otherwise they are incomplete.
+    // otherwise the files are incomplete.
     if (addsSpecial || !isOwn(role) || (settings[role] ?? null) !== null || tokens.has(roles[role])) continue
     if (vocabulary.idOf(roles[role]) === undefined)
       throw new CheckpointError(
@@ -201,7 +201,10 @@ function readExtra(
   ].filter(({ content }) => content !== '')
 }
 
-/** Tokens of the vocabulary have its ids; the others get the ids after it, one by one, whatever id the file gives them. */
+/**
+ * Tokens in the vocabulary have their ids from there. The others get the next ids after the vocabulary's, one by one, whatever ids the file
+ * gives them.
+ */
 function withIds(tokens: readonly Omit<AddedToken, 'id'>[], { size, idOf }: Vocabulary): AddedToken[] {
   let next = size
   return tokens.map((token) => {

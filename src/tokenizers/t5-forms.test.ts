@@ -1,6 +1,6 @@
 /**
- * The forms in which T5's tokenizer.json has been published, and others that could be (fixtures/tokenizers/t5/forms.json): transformers 5 gives the same
- * ids with all of them. Also checks that a hostile file does not take long.
+ * The forms in which T5's tokenizer.json has been published, and other possible forms (fixtures/tokenizers/t5/forms.json): transformers 5
+ * gives the same ids with all of them. Also checks that a hostile file does not take long.
  */
 
 import { readFileSync } from 'node:fs'
@@ -17,7 +17,9 @@ interface Forms {
   readonly long: readonly { readonly before: string; readonly repeated: string; readonly times: number; readonly after: string }[]
   readonly max_length: number
   readonly ids: readonly (readonly number[])[]
-  /** Parts of tokenizer.json that differ from the fixture's, and whether the ids are those of a file without a normalizer. */
+  /**
+   * Parts of tokenizer.json that differ from the fixture's; `plain`: whether this file gives the same ids as a file without a normalizer.
+   */
   readonly forms: Readonly<Record<string, { readonly parts: Json; readonly plain: boolean }>>
   /** The ids without a normalizer, by the index of the text, for the texts where they differ. */
   readonly plain: Readonly<Record<string, readonly number[]>>

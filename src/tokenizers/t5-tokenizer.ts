@@ -59,7 +59,7 @@ export class T5Tokenizer implements Tokenizer {
     return [...this.#tokenizer.encode(text).ids]
   }
 
-  /** Returns exactly `length` ids: truncated before the end token, or padded. Also returns the text that was cut. */
+  /** Returns exactly `length` ids: truncated or padded. The end token is kept. Also returns the text that was cut. */
   encodePadded(text: string, length: number): EncodedText {
     const ids = this.encode(text)
     const { inputIds, first, removed } = padOrCut(ids, length, {

@@ -30,8 +30,8 @@ export function t5Normalizer(normalizer: unknown): (text: string) => string {
 }
 
 /**
- * The words of a normalized text, without empty ones. The text is split at white space, each part gets a mark at its beginning unless it
- * has one, and the parts are split before each mark.
+ * The words of a normalized text, without empty ones. The text is split at white space, each part that does not begin with a mark gets one,
+ * and the parts are split before each mark.
  */
 export function t5Words(text: string): string[] {
   return text

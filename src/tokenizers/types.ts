@@ -35,7 +35,7 @@ export interface ChatOptions {
   readonly enableThinking: boolean
 }
 
-/** Writes the text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` if the template cannot write it */
+/** Writes the text of a conversation in which the user says `prompt`. @throws UnsupportedError `tokenizer-model` if the template fails */
 export type Chat = (prompt: string, options: ChatOptions) => string
 
 /** A tokenizer with its vocabulary. */
@@ -45,9 +45,9 @@ export interface Tokenizer {
   readonly padTokenId: number
   /** All ids of a text, special tokens included. */
   encode(text: string): number[]
-  /** Exactly `length` ids: a longer text is truncated before its end token, a shorter one is padded. */
+  /** Exactly `length` ids: a longer text is truncated but keeps its special tokens, a shorter text is padded. */
   encodePadded(text: string, length: number): EncodedText
-  /** The text of a chat in which a user says a prompt. Absent for classes of tokenizers without chats. */
+  /** Writes a prompt as a conversation. Absent for tokenizer classes that use no chat template. */
   readonly chat?: Chat | undefined
   /** The same tokenizer with more added tokens, and their ids. Absent for classes whose encoders have no textual inversion. */
   readonly withTokens?:
@@ -61,7 +61,7 @@ export interface TokenizerDefinition {
   readonly classNames: readonly string[]
   /** Whether the vocabulary may be a SentencePiece model, `spiece.model`. */
   readonly readsSentencePiece: boolean
-  /** Whether the class has a chat template, which may be in `chat_template.jinja`. */
+  /** Whether the class uses a chat template, which may be in `chat_template.jinja`. */
   readonly hasChats?: boolean
   /** @throws CheckpointError, UnsupportedError `tokenizer-*` */
   new (files: TokenizerFiles): Tokenizer
@@ -104,7 +104,7 @@ export function readSides(files: TokenizerFiles): Sides {
 /** What {@link padOrCut} needs of a tokenizer. */
 export interface Padding extends Sides {
   readonly padTokenId: number
-  /** How many ids at the beginning of every text are special: they are kept when the text is cut. */
+  /** How many ids at the beginning of every text are special. Special ids are kept when the text is cut. */
   readonly leading: 0 | 1
   /** How many ids at the end of every text are special. */
   readonly trailing: 0 | 1

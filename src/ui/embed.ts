@@ -56,7 +56,7 @@ function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string):
     // The failure of a request was already sent above, with its id.
     if (asked === null) fail(detail)
   })
-  // The height of the body: that of the document is never less than the height of the frame.
+  // Use the height of the body, because the document is never lower than the frame.
   const sendHeight = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
   new ResizeObserver(sendHeight).observe(document.body)
   send({ aquatint: 1, type: 'ready' })

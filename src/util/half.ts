@@ -1,7 +1,7 @@
 /**
- * Conversions between float32 and the small floating-point formats that checkpoints hold: IEEE binary16 (float16), bfloat16 and
- * the two 8-bit formats of OCP (E4M3FN, E5M2). Values of these formats are passed as their bit patterns. Widening is exact;
- * narrowing rounds to nearest, ties to even, and overflows to infinity, as torch and numpy do. It works on arrays, not tensors.
+ * Conversions between float32 and the small floating-point formats that checkpoints hold: IEEE binary16 (float16), bfloat16 and the two
+ * 8-bit formats of OCP (E4M3FN, E5M2). Values of these formats are passed as their bit patterns. Widening is exact; narrowing rounds to
+ * nearest, ties to even, and overflows to infinity, as torch and numpy do. The functions work on arrays, not on tensors.
  */
 
 /** Builds a table of float32 bits. */

@@ -1,6 +1,6 @@
 /**
- * Recognizes by its first bytes that a file does not contain what its name says: it is a Git LFS pointer, an HTML page, an archive, or
- * empty. These accidents happen when files are copied or served; each has a sentence that says what to do. Pure.
+ * Recognizes files that do not contain what their names say, by their first bytes: Git LFS pointers, HTML pages, archives, and empty files.
+ * These accidents happen when files are copied or served. For each of them, there is a sentence that says what to do. Pure.
  */
 
 import { CheckpointError, type CheckpointErrorCode } from '../errors.js'
@@ -65,7 +65,7 @@ const answers =
   /^(?:entry not found|(?:404:? )?not found|repository not found|file not found|invalid username or password|access (?:denied|to [^\n]{1,200} restricted)|unauthorized|forbidden|too many requests)/i
 
 /**
- * What a file contains that does not begin like its format; undefined if the content is not recognized.
+ * Says what is in a file whose first bytes are wrong for its format. Undefined if the content is not recognized.
  * @param head the file's first bytes, {@link recognizedBytes} or all
  */
 export function recognizeContent(head: Uint8Array): KnownContent | undefined {

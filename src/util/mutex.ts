@@ -7,8 +7,9 @@ export class Mutex {
   #last: Promise<unknown> = Promise.resolve()
 
   /**
-   * Runs `task` once everything queued before it has settled, and returns its result. The signal removes it from the queue; it does not stop a
-   * task that has started. @throws AbortError, and what `task` throws
+   * Runs `task` once everything queued before it has settled, and returns its result. The signal removes the task from the queue, but does
+   * not stop a task that has started.
+   * @throws AbortError, and what `task` throws
    */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const before = this.#last

@@ -1,9 +1,9 @@
 /** Lets a worker receive messages between two long pieces of work. */
 
 /**
- * Pauses of one long piece of work, in which the event loop handles other messages. All pauses share a channel, because a channel takes some
- * kilobytes that are collected late: thousands of them took 30 MB. Close it when the work is done. Made for browsers: Node delivers up to a
- * thousand messages of one channel before those of others.
+ * Pauses of one long piece of work, in which the event loop handles other messages. All pauses share one channel: a channel takes some
+ * kilobytes, which are collected late, and thousands of channels took 30 MB. Call `close` when the work is done. Made for browsers: Node
+ * delivers up to a thousand messages of one channel before those of others.
  */
 export class Turns {
   readonly #channel = new MessageChannel()

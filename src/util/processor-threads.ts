@@ -5,8 +5,8 @@ const most = 8
 
 /**
  * How many threads to use: as many as there are cores, at most 8, in a page or a worker that can share memory between threads; elsewhere
- * 1. Sharing needs cross-origin isolation (COOP and COEP) and `SharedArrayBuffer`, which WebKitGTK lacks. The browser reports hardware
- * threads as cores (measured in bench/RESULTS.md).
+ * only one. Sharing needs cross-origin isolation (COOP and COEP) and `SharedArrayBuffer`, which WebKitGTK lacks. The browser reports
+ * hardware threads as cores (measured in bench/RESULTS.md).
  */
 export function processorThreads(scope: ThreadScope = globalThis): number {
   const shares = scope.crossOriginIsolated && scope.SharedArrayBuffer !== undefined

@@ -40,8 +40,8 @@ test('draws the same numbers as torch, in single draws and in sequences', () => 
     }
   }
   expect(numbers).toBeGreaterThan(10_000)
-  // |x| = √(−2 ln u)·cos θ ≤ 5.8, from log, cos and their product, each rounded to float32 (and log and cos to one unit by torch's
-  // vector routines): 3 · 5.8 · 2^-24.
+  // |x| = √(−2 ln u)·cos θ is at most 5.8. The log, the cos and the product are each rounded to float32 (torch's vector routines may be
+  // wrong by one unit in log and cos). So the error is about 3 · 5.8 · 2^-24.
   expect(worst).toBeLessThan(1.05e-6)
 })
 

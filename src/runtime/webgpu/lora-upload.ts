@@ -32,7 +32,10 @@ export class LoraUpload {
     this.#kernel = new UploadKernel(device, buffers, 'AddLora', textOf)
   }
 
-  /** Makes the buffers for the factors of these weights; undefined if none is fused. @throws DeviceError `out-of-memory` */
+  /**
+   * Makes the buffers for the factors of these weights. Returns undefined if none of the weights is fused.
+   * @throws DeviceError `out-of-memory`
+   */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ProductWriter | undefined> {
     const { a, b } = factorBytes(wanted.map(({ entry }) => entry))
     if (a === 0) return undefined
@@ -64,7 +67,7 @@ export class LoraUpload {
   }
 }
 
-/** All products of a weight as one: a [rank, columns], b [rows, rank]. */
+/** All products of a weight as a single one, b·a: a is [rank, columns], b is [rows, rank]. */
 interface Factors {
   readonly rows: number
   readonly columns: number

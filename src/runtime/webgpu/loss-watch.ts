@@ -38,7 +38,7 @@ export class LossWatch {
     this.#waiting.clear()
   }
 
-  /** Settles as `work` does, or rejects with the loss if that comes first. */
+  /** Resolves or rejects like `work`, or rejects with the loss if the device is lost first. */
   race<T>(work: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       work.then(resolve, reject).finally(() => this.#waiting.delete(reject))
@@ -60,8 +60,9 @@ export class LossWatch {
   }
 
   /**
-   * The loss if it caused a failure, otherwise the failure. A GPU that is lost fails the current calls in many ways, and may report the loss
-   * only after that; so this method waits a moment for the report if a loss may have caused the failure, unless the caller has cancelled.
+   * The loss if it caused a failure, otherwise the failure. A GPU that is lost fails the current calls in many ways, and may report the
+   * loss only afterwards. So this method waits a moment for the report if a loss may have caused the failure and the caller has not
+   * cancelled.
    */
   async reasonOf(failure: unknown, signal?: AbortSignal): Promise<unknown> {
     if (this.#loss === undefined && signal?.aborted !== true && mayBeLoss(failure)) await this.#news()

@@ -11,12 +11,12 @@ import { throwIfAborted } from '../../util/abort.js'
 import type { OrtTensor } from '../onnxruntime.js'
 import type { GpuRuntime } from './gpu-runtime.js'
 
-/** The programs to compile, and the network that they are for. */
+/** What to compile, and for whom. */
 export interface KernelRequest {
   readonly programs: Iterable<Program>
   /** The name under which the memory account counts the buffers. */
   readonly owner: string
-  /** Counts as the user of the sessions until SessionCache.leave. */
+  /** The object that uses the sessions, until it is passed to SessionCache.leave. */
   readonly user: object
   /** Bytes that may be in use on the device. For a program that would exceed them, only the session is created. */
   readonly maxBytes: number

@@ -1,6 +1,6 @@
 /**
- * What the kernels that change weights during an upload share: a pipeline for each type of values, a method that submits one dispatch,
- * and the buffers that are needed besides the weights.
+ * Shared by the kernels that change weights during an upload: a pipeline for each type of values, a method that submits one dispatch, and
+ * the buffers that are needed besides the weights.
  */
 
 import type { ElementType } from '../../onnx/types.js'

@@ -44,7 +44,7 @@ const convolvesByColumns = /^xe-[23]/
 export class WebGpuDevice extends GpuRuntime implements Device {
   readonly #combine: GpuCombine
   readonly #tally: GpuTally
-  /** Counts as the user of the sessions that {@link prepare} created, until networks use them. */
+  /** The user, in the session cache, of the sessions that {@link prepare} created and no network uses yet. */
   readonly #preparation = {}
   readonly #channelsLastWeights: boolean
 

@@ -19,7 +19,7 @@ export interface UploadOptions extends LoadOptions {
 }
 
 /**
- * Uploads `wanted` for `owner` and returns their buffers by key. If it fails, it destroys all their buffers, reused ones included.
+ * Uploads `wanted` for `owner` and returns their buffers by key. If it fails, it destroys all of these buffers, including reused ones.
  * @throws DeviceError `out-of-memory`, `buffer-too-large`, `device-lost`, what the sources throw, AbortError
  */
 export async function uploadWeights(
@@ -91,7 +91,10 @@ async function fill(
   }
 }
 
-/** Reuses the buffers of `spare` that fit, and destroys the others before it makes the missing ones, so that old and new never exist together. */
+/**
+ * Reuses the buffers of `spare` that have the right size. Destroys the others before it makes the missing buffers, to keep the memory peak
+ * low.
+ */
 async function makeBuffers(
   { buffers }: GpuRuntime,
   owner: string,

@@ -1,6 +1,7 @@
 /**
  * One network's weights on a GPU. Without a budget, all of them stay there. Under a budget, some stay, and each run uploads the other
- * blocks into a ring of buffers, the next block while one runs. The plan (memory/plan.ts) decides which blocks stay.
+ * blocks into a ring of buffers. If two blocks fit, the next one is uploaded while one runs. The plan (memory/plan.ts) decides which blocks
+ * stay.
  */
 
 import type { WeightTable } from '../../checkpoint/types.js'
@@ -94,7 +95,10 @@ export class WebGpuWeights {
     this.#streaming = streaming
   }
 
-  /** Frees the weights whose tensors are no longer in the table: those of adapters that are not used any more, and those that a tensor with other LoRAs has replaced. */
+  /**
+   * Frees the weights whose tensors are no longer in the table: tensors of adapters that are not used any more, and tensors that were
+   * replaced by ones with other LoRAs.
+   */
   #dropRemoved(): void {
     for (const [key, buffer] of this.#kept) {
       const tensor = tensorOf(key)
@@ -104,7 +108,7 @@ export class WebGpuWeights {
     }
   }
 
-  /** For each stage, the weights that each run uploads, as the plan says: those of the blocks that it does not keep. */
+  /** For each stage, the weights that each run uploads: those of blocks that do not stay according to the plan. */
   #streamedOf(stages: readonly Stage[], plan: WeightPlan): readonly (readonly WeightKey[])[] {
     const kept = new Set(plan.blocks.flatMap(({ name, place }) => (place === 'kept' ? [name] : [])))
     return stageWeights(stages, this.#table).own.map((keys, index) => (kept.has(stages[index]?.name ?? '') ? [] : keys))
@@ -125,8 +129,9 @@ export class WebGpuWeights {
   }
 
   /**
-   * How a graph that shares weights with the loaded graph runs beside the weights that the loaded graph keeps; undefined if this exceeds the budget.
-   * If each graph freed the other's weights, two graphs that alternate would load the same weights again and again.
+   * How a graph runs if the weights that the loaded graph keeps stay. Undefined if this exceeds the budget, or if a weight that several
+   * stages of the graph use is not kept. If each graph freed the other's weights, two graphs that alternate would load the same weights
+   * again and again.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)
@@ -143,7 +148,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, first, overlaps } = streaming
-    // Reuse the buffers of a run that did not finish: the budget has no space for them beside this stage's.
+    // A run that did not finish left buffers. Reuse them, because the budget has no space for them beside this stage's buffers.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1

@@ -10,7 +10,7 @@ import type { SchedulerConfig, SetTimestepsOptions, StepPlan } from '../types.js
 const className = 'DDPMScheduler'
 const variances = ['fixed_small', 'fixed_small_log', 'fixed_large'] as const
 const variance = choice('fixed_small', variances)
-/** diffusers has code for these; any other value has the effect of `fixed_small`. */
+/** Values that diffusers supports and Aquatint does not. In diffusers, an unknown value has the effect of `fixed_small`. */
 const otherVariances: ReadonlySet<unknown> = new Set(['fixed_large_log', 'learned', 'learned_range'])
 const varianceType: Reader<(typeof variances)[number]> = (value, key) => {
   const known = otherVariances.has(value) ? value : variances.find((name) => name === value)

@@ -15,7 +15,10 @@ const spec = {
 
 const { atan2, fround, PI, sin, sqrt } = Math
 
-/** diffusers' IPNDMScheduler. Its timesteps are between 0 and 1. It cannot start from an image, because the class has no `add_noise`, and it needs two steps. */
+/**
+ * diffusers' IPNDMScheduler. Its timesteps are between 0 and 1. It cannot start from an image, because the class has no `add_noise`. A run
+ * has at least two steps.
+ */
 export class IPNDMScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)

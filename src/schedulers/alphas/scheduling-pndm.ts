@@ -82,7 +82,7 @@ export class PNDMScheduler extends BaseScheduler<typeof spec> {
     return call < this.#prkTimesteps.length ? this.#rungeKutta(call, timestep) : this.#linearMultistep(call, timestep)
   }
 
-  /** Four calls make one Runge–Kutta step from the sample `start`; `slopes 3` is their weighted sum. */
+  /** Four calls make one Runge–Kutta step from the sample `start`; `slopes 3` is the weighted sum of their model outputs. */
   #rungeKutta(call: number, timestep: number): StepPlan {
     const phase = call % 4
     const previous = timestep - (call % 2 === 0 ? Math.floor(this.#stride / 2) : 0)

@@ -1,7 +1,7 @@
 /**
- * The base class of KDPM2 and its ancestral form: between two sigmas of the schedule, the model is called once more at a sigma between
- * them, and its output there moves the sample from the first to the second. Source: algorithm 2 of Karras et al. 2022, arXiv 2206.00364,
- * as Crowson's k-diffusion has it.
+ * The base class of KDPM2 and its ancestral form: a step from one sigma of the schedule to the next calls the model a second time, at a
+ * sigma between the two, and moves the sample by the output of this second call. Source: algorithm 2 of Karras et al. 2022, arXiv
+ * 2206.00364, in the form of Crowson's k-diffusion.
  */
 
 import { BaseScheduler, type NoiseLevel, type Schedule } from '../base-scheduler.js'
@@ -68,7 +68,7 @@ export abstract class KDPM2Scheduler extends BaseScheduler<typeof spec> {
     return this.stepsBefore(index) % 2 === 0
   }
 
-  /** The sigma at which both steps of a pair begin, and the one at which they end. */
+  /** The sigma at which a pair of steps begins, and the sigma at which it ends. */
   #ends(index: number): readonly [from: number, to: number] {
     const place = this.place(index) - (this.#isFirst(index) ? 0 : 1)
     return [this.sigma(place), this.sigma(place + 1)]

@@ -34,7 +34,10 @@ const { fround } = Math
 export class FlowMatchEulerDiscreteScheduler extends BaseScheduler<typeof spec> {
   static readonly className = className
   static readonly configKeys = Object.keys(spec)
-  /** The ends of the training schedule, shifted once. As in diffusers, the schedule of a run is shifted once more. */
+  /**
+   * The ends of the training schedule, shifted by `shift` unless the shift is dynamic. As in diffusers, the schedule of a run is shifted
+   * again.
+   */
   readonly #range: { readonly min: number; readonly max: number }
 
   constructor(config: SchedulerConfig) {

@@ -132,8 +132,8 @@ function multistepWeights(
 }
 
 /**
- * The factors of the predictions in a singlestep update, the newest first. `points` are those of the last predictions, the newest first;
- * the update goes from the oldest point to `next`.
+ * The factors of the predictions in a singlestep update, the newest first. `points` are the points of the last predictions, also the newest
+ * first. The update goes from the oldest point to `next`.
  */
 export function singlestepWeights(
   { d: [d0, d1, d2] }: DpmFactors,

@@ -141,7 +141,7 @@ function rho(point: SchedulePoint): number {
   return point.sigma / point.alpha
 }
 
-/** The integral over t of the Lagrange polynomial in log t that is 1 at `logs[which]` and 0 at the other one or two. */
+/** The integral over t of the Lagrange polynomial in log t that is 1 at `logs[which]` and 0 at the one or two other entries of `logs`. */
 function integrateBasis(logs: readonly number[], which: number, t: number): number {
   const own = logs[which] ?? 0
   const [c = 0, d] = logs.filter((_, i) => i !== which)

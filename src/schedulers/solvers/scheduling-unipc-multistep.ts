@@ -163,8 +163,8 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
   }
 
   /**
-   * Computes the sample at position `to` from the one at `to` − 1, with the predictions up to that of the step at `index`. Without `corrected` this is
-   * the predictor (UniP); with the prediction at `to` itself, it is the corrector (UniC).
+   * Computes the sample at position `to` from the sample at `to` − 1, with the predictions of the steps up to `index`. Without `corrected`
+   * this is the predictor (UniP); with the prediction at `to` itself, it is the corrector (UniC).
    */
   #update(sample: string, to: number, order: number, index: number, corrected: string | null): readonly StepTerm[] {
     const { predict_x0: predictImage } = this.config

@@ -1,6 +1,6 @@
 /**
- * Finds out from its name and header what a dropped file of weights is: a LoRA, an embedding or a checkpoint. The load reports every
- * other fault of the file.
+ * Finds out what a dropped file of weights is, from the file's name and header: a LoRA, an embedding, a checkpoint, or a pickle file.
+ * Faults of the file are not checked here; loading the file reports them.
  */
 
 import { areEmbeddingNames, embeddingWord, mostEmbeddingVectors } from '../../util/embedding-names.js'

@@ -51,7 +51,7 @@ export class Gallery {
     )
   }
 
-  /** Shows the pictures of earlier visits, and from then on those of other tabs. */
+  /** Shows the pictures of earlier visits, and then follows the changes that other tabs make. */
   async start(): Promise<void> {
     this.#store.listen((change) => void this.#attempt(() => this.#follow(change)))
     await this.#attempt(() => this.#showMore())
@@ -76,7 +76,7 @@ export class Gallery {
     const item = this.#find(id)
     if (item === null) return
     this.#choose(id, undefined)
-    // The image may not have loaded, and so not have revoked its URL, because it was never scrolled into view.
+    // An image revokes its URL when it has loaded. This one may not have loaded, because it was never scrolled into view.
     URL.revokeObjectURL(item.querySelector('img')?.src ?? '')
     item.remove()
     this.#drawState()
@@ -152,9 +152,7 @@ export class Gallery {
     })
   }
 
-  /**
-   * Shows the button that compares and its hint only with two or more pictures, and the text of an empty gallery only without pictures.
-   */
+  /** Shows the button Compare two and its hint if there are two or more pictures, and the text for an empty gallery if there are none. */
   #drawState(): void {
     const count = this.#list.childElementCount
     this.#empty.hidden = count > 0

@@ -1,6 +1,6 @@
 /**
- * Keeps what the user has typed when the page is reloaded, or left and reopened with the Back button. It is stored in `sessionStorage`,
- * which the browser deletes with the tab. A link that is opened again does not restore it.
+ * After a reload, or a return with the Back button, restores what the user had typed. The text is stored in `sessionStorage`, which the
+ * browser deletes with the tab. Opening a link to the page does not restore the text.
  */
 
 import type { AquatintPrompt, PromptSettings } from '../element.js'
@@ -10,7 +10,7 @@ const key = 'aquatint-form'
 
 /**
  * Stores the fields of `box` whenever the page is left.
- * @param navigations the navigation entries of the page, which say how it was opened
+ * @param navigations the navigation entries of the page, which say how the page was opened
  * @returns the stored settings, if the page was reloaded or reopened with Back or Forward
  */
 export function rememberForm(box: AquatintPrompt, navigations: readonly PerformanceEntry[]): Partial<PromptSettings> | undefined {

@@ -6,7 +6,7 @@ export interface StorageRules {
   readonly canAsk: boolean
   /** Whether the browser has agreed to keep the data. */
   readonly persisted: boolean
-  /** Whether the engine is Safari's, which decides about a request to keep data without asking the user. */
+  /** Whether the engine is Safari's. Safari decides about a request to keep data without asking the user. */
   readonly isWebKit: boolean
   /** Whether the engine is Firefox's, which limits the data of a site. */
   readonly isGecko: boolean
@@ -15,7 +15,7 @@ export interface StorageRules {
 }
 
 /**
- * What Safari does with the data of pages that are not visited; undefined where it does not apply.
+ * What Safari does with the data of pages that are not visited; undefined where this rule does not apply.
  * https://webkit.org/tracking-prevention/ and https://webkit.org/blog/14403/updates-to-storage-policy/
  */
 export function expiryNote({ persisted, isWebKit, installed }: StorageRules): string | undefined {
@@ -25,7 +25,7 @@ export function expiryNote({ persisted, isWebKit, installed }: StorageRules): st
 }
 
 /**
- * How much Firefox stores for a site; undefined where it does not apply.
+ * How much Firefox stores for a site; undefined where this rule does not apply.
  * https://developer.mozilla.org/docs/Web/API/Storage_API/Storage_quotas_and_eviction_criteria
  */
 export function limitNote({ persisted, isGecko }: StorageRules): string | undefined {

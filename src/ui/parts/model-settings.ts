@@ -1,7 +1,7 @@
 /**
- * Settings that published distilled models and LoRAs need: without them their pictures are poor. A model or LoRA is recognized by the
- * published name of its repository or file, never by its tensors, because a distilled model has tensors of the same names and shapes as
- * the model that it was distilled from. docs/few-steps.md shows this table.
+ * Settings that published distilled models and LoRAs need to give good pictures. A model or LoRA is recognized by the published name of its
+ * repository or file, never by its tensors, because a distilled model has tensors of the same names and shapes as the model that it was
+ * distilled from. docs/few-steps.md shows this table.
  */
 
 import type { LoraSetting } from './lora-settings.js'

@@ -15,8 +15,8 @@ interface Sampler {
 }
 
 /**
- * The web UI's samplers that correspond to a scheduler of diffusers, by the table in its documentation ("Schedulers", Overview). The web
- * UI computes some of them in another way, so that its own picture can differ.
+ * The web UI's samplers that correspond to a scheduler of diffusers, by the table in diffusers' documentation ("Schedulers", Overview). The
+ * web UI computes some samplers in another way, so its picture can differ from Aquatint's.
  */
 const samplers: Readonly<Record<string, Sampler>> = {
   'DPM++ 2M': { scheduler: 'DPMSolverMultistepScheduler', automatic: 'Karras' },
@@ -26,7 +26,7 @@ const samplers: Readonly<Record<string, Sampler>> = {
   'DPM2 a': { scheduler: 'KDPM2AncestralDiscreteScheduler', automatic: 'Karras' },
   'Euler a': { scheduler: 'EulerAncestralDiscreteScheduler' },
   PLMS: { scheduler: 'PNDMScheduler' },
-  // The names that Aquatint writes, which include those of the web UI's other samplers.
+  // The names that Aquatint writes. Among them are the names of the web UI's other samplers.
   ...Object.fromEntries(Object.entries(schedulerNames).map(([scheduler, label]) => [label, { scheduler }])),
 }
 

@@ -102,7 +102,7 @@ export type SchedulerSettings = { readonly scheduler?: string | undefined } & {
 /** The config that each choice sets, by diffusers' keys. */
 const configs: Readonly<Record<ChoiceName, (value: string) => Readonly<Record<string, unknown>>>> = {
   timestepSpacing: (value) => ({ timestep_spacing: value }),
-  // Sets all three keys, because at most one may be true and the model's own config may already set another.
+  // At most one of these three keys may be true. All of them are set, because one may be true in the model's own config.
   sigmaSchedule: (value) =>
     Object.fromEntries(['karras', 'exponential', 'beta'].map((name) => [`use_${name}_sigmas`, name === value])),
   algorithm: (value) => ({ algorithm_type: value }),
@@ -111,7 +111,7 @@ const configs: Readonly<Record<ChoiceName, (value: string) => Readonly<Record<st
 }
 
 /**
- * The option `scheduler` of `generate`; undefined where nothing is chosen, so that the model's own is used.
+ * The option `scheduler` of `generate`; undefined if nothing is chosen: then the model's own scheduler is used.
  * @param own the class of the model's scheduler, for settings that change only its config
  */
 export function toSchedulerOption(settings: SchedulerSettings, own: string): GenerateCallOptions['scheduler'] {

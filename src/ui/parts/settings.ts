@@ -22,7 +22,10 @@ export interface PromptSettings {
   readonly model: string
   /** The type that weights are stored in on the device, as in `fromPretrained`. Absent: as published, if the device supports it. */
   readonly dtype?: WeightsDType | undefined
-  /** The decoder of previews: `auto` for the one of the model's family, or a repository with an `AutoencoderTiny`. Absent: rough previews. */
+  /**
+   * The decoder of previews: `auto` for the decoder of the model's family, or a repository with an `AutoencoderTiny`. Absent: rough
+   * previews.
+   */
   readonly previewDecoder?: string | undefined
   /** The commit that a picture was generated with. For information only; `loadOptions.revision` selects what is loaded. */
   readonly revision?: string | undefined
@@ -38,13 +41,13 @@ export interface PromptSettings {
   readonly numInferenceSteps?: number | undefined
   /** The weight of the prompt relative to the negative prompt, -10,000 to 10,000. */
   readonly guidanceScale?: number | undefined
-  /** Guidance by the negative prompt for models whose `guidanceScale` has another meaning, 1 (none) to 10,000: FLUX.1. */
+  /** Guidance by the negative prompt, 1 (none) to 10,000. For FLUX.1, where `guidanceScale` has another meaning. */
   readonly trueCfgScale?: number | undefined
   /** A whole number from 0 to 2^53 - 1; if absent, each run uses a new random seed. */
   readonly seed?: number | undefined
   /** A diffusers class, such as `EulerDiscreteScheduler`. */
   readonly scheduler?: string | undefined
-  /** The scheduler's `timestep_spacing`. Absent, as for the next three settings: the value in the model's config. */
+  /** The scheduler's `timestep_spacing`. If this or one of the next three settings is absent, the model's config decides. */
   readonly timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined
   /** Which of `use_karras_sigmas`, `use_exponential_sigmas` and `use_beta_sigmas` is true. */
   readonly sigmaSchedule?: 'karras' | 'exponential' | 'beta' | undefined

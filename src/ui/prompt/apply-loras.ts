@@ -28,7 +28,7 @@ function adapterName({ source, file }: ListedLora): string {
   return file === undefined ? source : `${source} (file ${idOf(file)})`
 }
 
-/** Boxes that share a pipeline take turns: the LoRAs of one must stay until its picture has been generated. */
+/** Boxes that share a pipeline take turns: the LoRAs of a box must stay until its picture has been generated. */
 const turns = new WeakMap<DiffusionPipeline, Mutex>()
 
 /**

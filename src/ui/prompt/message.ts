@@ -45,7 +45,7 @@ export class Message {
     if (!this.element.hidden && this.#isSettled()) this.clear()
   }
 
-  /** Lists, behind a summary that opens the list, what loading ignored, assumed or replaced in a checkpoint. */
+  /** Shows what loading ignored, assumed or replaced in a checkpoint: a list that is hidden until the user opens its summary. */
   showNotes(notes: readonly { readonly component: string; readonly message: string }[]): void {
     if (notes.length === 0) return
     this.#isSettled = () => false

@@ -46,8 +46,8 @@ function folderId(folder: object): number {
 }
 
 /**
- * Loads a pipeline, or joins the box that is loading it or has loaded it. A load stops when its last box leaves, through `signal`; a
- * pipeline is disposed when its last share is released.
+ * Loads a pipeline, or shares the one that another box is loading or has loaded. A load stops when the signals of all boxes that wait for
+ * it have fired. A pipeline is disposed when its last share is released.
  */
 export async function sharePipeline(
   repo: RepositoryReference,

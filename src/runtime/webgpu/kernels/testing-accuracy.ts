@@ -73,7 +73,7 @@ export function attention(heads: number, size: number, tokens: number, keys: num
   )
 }
 
-/** An attention over the joined tokens of two parts, as of the image and the text in SD3. The result has the parts in reverse order. */
+/** An attention over the joined tokens of two inputs, like image and text in SD3. The result has the second input's tokens first. */
 export function attentionOfTwo(heads: number, size: number, tokens: readonly [number, number]): OperatorCase {
   const parts = tokens.map((count) => [2, count, heads * size])
   return operator(random(...parts, ...parts, ...parts), (graph, given) => {

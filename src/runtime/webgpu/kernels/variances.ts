@@ -1,13 +1,13 @@
 /**
  * The variance in onnxruntime 1.30.0's normalizations, in float32 and float16. onnxruntime subtracts the square of the mean from the mean
- * of the squares, both rounded: where the mean is n times the standard deviation, the error of the variance is about n² roundings, and a
- * row of nearly equal values may get a negative variance, whose root is NaN. PyTorch sums squared distances from the mean. So do the
- * edited kernels, without reading the values again: each thread sums squared distances from its first value, and converts this sum to
+ * of the squares, both rounded. If the mean is n times the standard deviation, the error of the variance is about n² rounding errors, and a
+ * row of nearly equal values may get a negative variance, whose root is NaN. PyTorch sums squared distances from the mean. The edited
+ * kernels do the same without reading the values again: each thread sums squared distances from its first value, and converts this sum to
  * distances from the mean when the mean is known.
  *
  * The edited kernel of InstanceNormalization reads its epsilon from its bias. onnxruntime writes the epsilon into the WGSL source, but
- * caches compiled kernels under a key without it, so a network with two epsilons (a UNet's resnets have 1e-5, its transformers 1e-6)
- * would compute all norms with the one that came first.
+ * caches compiled kernels under a key without it, so a network with two epsilons (a UNet's resnets have 1e-5, its transformers 1e-6) would
+ * compute all norms with the epsilon of the first one.
  */
 
 import type { Edit, KernelEdits } from './kernel-edit.js'
@@ -21,12 +21,14 @@ export const epsilonScale = 4096
 /** Matches WGSL source that computes the variance as a difference of squares. */
 export const subtractsSquares = /- (?:mean \* mean|sum_final \* sum_final)\b/
 
-/** The WGSL of the sum of the squared distances from `mean`, given those from `origin`, for `count` values. */
+/**
+ * WGSL that computes the sum of squared distances of `count` values from `mean`, given the sum of their squared distances from `origin`.
+ */
 function moved(squares: string, sum: string, count: string): string {
   return `${squares} - 2.0 * to_mean * ${sum} + ${count} * to_mean * to_mean`
 }
 
-/** Adds up a shared array of a workgroup into its first element, as the kernel itself does. */
+/** Adds up a shared array of a workgroup into the array's first element, in the same way as onnxruntime's kernel. */
 function reduce(array: string, index: string, size: string): string {
   return `workgroupBarrier();
 for (var half = ${size} >> 1; half > 0; half = half >> 1) {

@@ -58,7 +58,7 @@ export class ActivityView {
     const title = busy ? headline(activity) : message
     setText(this.#headline, title)
     setText(this.#details, busy ? details(activity) : more)
-    // Screen readers announce each stage, but not each step or byte: those are in the value of the progress bar.
+    // Screen readers announce each stage, but not each step or byte; these are in the value of the progress bar.
     setText(this.#spoken, title.replace(/ · step .*/, ''))
     this.element.classList.toggle('idle', activity.phase === 'idle')
     this.#drawStages(activity)

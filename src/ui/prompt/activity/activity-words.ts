@@ -67,7 +67,7 @@ export function fileState({ phase, loaded, total, cached }: FileActivity): strin
   return cached === total ? `${formatBytes(total)}, cached` : formatBytes(total)
 }
 
-/** Where the weights on a device of each kind are. */
+/** The words for where the weights are, for each kind of device. */
 const placeWords: Readonly<Record<DeviceKind, string>> = { webgpu: 'On the GPU', wasm: 'In memory' }
 
 /** The components that are on the device now. */

@@ -34,7 +34,7 @@ export class FormView {
     placeholder: 'What should not be in the picture',
   })
   readonly model: ModelField
-  // No submit button: a frame that is sandboxed without `allow-forms` blocks the submission of forms, without an event.
+  // The type is not `submit`: in a frame that is sandboxed without `allow-forms`, the browser blocks submitting a form and fires no event.
   readonly run = h('button', { type: 'button', class: 'primary', part: 'run' }, 'Generate')
   readonly cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel')
   readonly startPicture: StartPicture
@@ -273,8 +273,8 @@ export class FormView {
   }
 
   /**
-   * Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays available, and Cancel
-   * says what it cancels.
+   * Shows Cancel while `busy`, and hides Generate while pictures are `wanted`. While only a model loads, Generate stays visible, and the
+   * label of Cancel says what it cancels.
    */
   setBusy(busy: boolean, wanted: boolean): void {
     // If the focused button is hidden, the focus moves to the other button instead of being lost.

@@ -58,7 +58,7 @@ export class LoraShelf {
     return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
-  /** The settings of the LoRAs. When they are set, a file that the user has picked is used for the setting with its name. */
+  /** The settings of the LoRAs. When they are set, a file that the user has picked is used for the setting with the file's name. */
   get settings(): readonly LoraSetting[] {
     return this.value.map(({ source, weight }) => ({ source, weight }))
   }
@@ -78,7 +78,7 @@ export class LoraShelf {
     this.#listeners.onChange()
   }
 
-  /** Shows the trigger words of the loaded LoRAs, which are found by the names of their files. */
+  /** Shows the trigger words of the loaded LoRAs. An entry of the list is matched to a loaded LoRA by the name of the LoRA's file. */
   show(infos: readonly LoraInfo[]): void {
     for (const { lora, words } of this.#items) {
       const known = infos.find(({ file }) => file === loraName(lora.source))

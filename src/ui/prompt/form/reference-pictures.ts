@@ -3,7 +3,7 @@
 import { h, setText } from '../../parts/dom.js'
 import { decodePicture, drawCover } from './start-pixels.js'
 
-/** As many as the pipelines take. */
+/** The most pictures that the pipelines take. */
 const mostPictures = 16
 /** The smallest length of an edge in pixels, and the largest ratio of the longer edge to the shorter one. */
 const least = 64
@@ -114,7 +114,8 @@ export class ReferencePictures {
     files.splice(to, 0, file)
     this.value = files
     setText(this.#status, `Picture ${from + 1} is now picture ${to + 1}.`)
-    // The list was drawn again. Focus the button that was pressed or, at an end of the list, the other one.
+    // The list was drawn again. Focus the pressed button again. It is disabled if the picture is now at an end of the list: then focus the
+    // button for the other direction.
     if (focus !== undefined) this.#focus(to, focus, focus === 'earlier' ? 'later' : 'earlier')
   }
 

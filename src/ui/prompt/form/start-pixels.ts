@@ -32,14 +32,15 @@ export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRen
   context.drawImage(picture, (width - w) / 2, (height - h) / 2, w, h)
 }
 
-/** The pictures of a run: the one that it starts from, or those that the model looks at. */
+/** The pictures that a user gave: the start picture, and the reference pictures, which the model looks at. */
 export interface GivenPictures {
   readonly startImage: Blob | null
   readonly referenceImages: readonly Blob[]
 }
 
 /**
- * The given pictures that a model uses. A model without reference pictures uses the start picture; a model with them uses it as another reference.
+ * The given pictures that a model uses. A model without reference pictures uses the start picture. A model with reference pictures uses the
+ * start picture as the last of them.
  */
 export function usedPictures(
   { startImage, referenceImages }: GivenPictures,

@@ -46,7 +46,10 @@ export class PictureArea {
     this.element.classList.add('busy')
   }
 
-  /** Shows the preview of a step, as large as the picture will be. Where that is unknown, one pixel of latents becomes eight pixels of the picture. */
+  /**
+   * Shows the preview of a step, as large as the picture will be. If this size is unknown, each pixel of the preview counts as eight pixels
+   * of the picture.
+   */
   showPreview(preview: PixelImage, size?: Size): void {
     paint(this.#preview, preview, ((size?.width ?? 8 * preview.width) / preview.width) * maxMagnification)
     this.#only(this.#preview)
