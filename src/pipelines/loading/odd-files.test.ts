@@ -112,7 +112,7 @@ const loadedHere: readonly (readonly [string, RegExp])[] = [
     /: (?:vocab|merges) |tokenizer\/tokenizer\.model/,
   ],
   ['a `vocab_size` that is not the number of rows of the token embedding', /vocab_size 2000/],
-  ['attention of an autoencoder as 1 × 1 convolutions', /1x1 convolutions/],
+  ["weights of an autoencoder's attention in the shape of 1 × 1 convolutions", /1x1 convolutions/],
   ['an index without `metadata`', /^an index (?:without|whose) metadata/],
   ['a missing folder of a component that is never loaded, such as a safety checker', /feature_extractor|safety_checker/],
 ]
