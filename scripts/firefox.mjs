@@ -103,7 +103,14 @@ export async function startFirefox({ url = 'about:blank', profile: given, prefer
   // Firefox's remote agent reports on stderr that Firefox has started, and turns off what disturbs tests.
   const child = spawn(path, ['--headless', '--no-remote', '--remote-debugging-port=0', '--profile', profile, url], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, VK_DRIVER_FILES: lavapipe(), VK_ICD_FILENAMES: lavapipe(), MOZ_CRASHREPORTER_DISABLE: '1' },
+    env: {
+      ...process.env,
+      VK_DRIVER_FILES: lavapipe(),
+      VK_ICD_FILENAMES: lavapipe(),
+      // Lavapipe compiles kernels for vectors of 128 bits in less time than for longer ones, and compiling takes longer than running them.
+      LP_NATIVE_VECTOR_WIDTH: '128',
+      MOZ_CRASHREPORTER_DISABLE: '1',
+    },
   })
   const killNow = () => child.kill('SIGKILL')
   process.once('exit', killNow)
