@@ -51,7 +51,7 @@ async function open(page: Page, url: string): Promise<void> {
   await page.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready')
 }
 
-/** The mean time between the first and the tenth step that the page reports. */
+/** The mean duration of a step in milliseconds, over the ten steps after the first one that the page reports. */
 async function millisecondsPerStep(page: Page, url: string): Promise<number> {
   await open(page, url)
   return page.evaluate(

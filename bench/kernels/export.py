@@ -1,4 +1,6 @@
-"""Writes the ordinary ONNX export of a network, fused by onnxruntime.transformers, to compare with in `npm run bench:kernels` and `npm run bench:wasm`.
+"""Writes the ordinary ONNX export of a network, fused by onnxruntime.transformers.
+
+`npm run bench:kernels` and `npm run bench:wasm` compare Aquatint's graphs with it.
 
 python bench/kernels/export.py sdxl-unet unet.onnx
 python bench/kernels/export.py sd3-transformer transformer.onnx

@@ -156,7 +156,7 @@ export function withinBuffers(
   return runnable
 }
 
-/** The first way to run a component whose activations and weights fit together in `available` bytes. */
+/** The first way to run a component in which its activations, and the weights that are on the device at once, fit together in `available` bytes. */
 function wayFor(residence: Residence, needs: ComponentNeeds, available: number): RunNeeds | Refusal {
   const weights = residence === 'block' ? leastWeights(needs) : weightBytes(needs)
   const way = needs.ways.find(({ activationBytes }) => weights + activationBytes <= available)
@@ -250,9 +250,9 @@ export interface MemoryOffer extends Omit<MemoryPlanOptions, 'maxMemory'> {
 }
 
 /**
- * The plan of one generation on a GPU, with the offered residence. If the generation does not fit with it, the plan has the first tighter
- * residence with which it fits. If the caller set no limit, the plan keeps the offered residence and stays within a guess, or within the
- * least that it needs if that is more.
+ * The plan of one generation on a GPU, with the offered residence, or with the first tighter residence in which the generation fits. If the
+ * caller set no limit, the plan keeps the offered residence, and its budget is a guess or the least that this residence needs, whichever is
+ * larger.
  * A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planGeneration(needs: readonly ComponentNeeds[], offer: MemoryOffer): MemoryPlan | Refusal {

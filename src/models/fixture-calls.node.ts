@@ -26,7 +26,7 @@ import { UNet2DConditionModel, unetTimeIdEmbeds } from './unets/unet-2d-conditio
 type Table = ReadonlyMap<string, MemoryEntry>
 type Tensors = ReadonlyMap<string, PlainTensor>
 
-/** A recorded call, ready to be written, run and compared. */
+/** A recorded call, with what a test needs to write its graph, run it and compare its outputs. */
 export interface FixtureCall {
   readonly definition: NetworkDefinition
   readonly config: Config

@@ -107,7 +107,7 @@ export class Qwen2Tokenizer implements Tokenizer {
     this.padTokenId = roleId(special, 'pad_token', known)
     this.#sides = readSides(files)
     this.chat = readChat(files, special.roles)
-    // The text is split into words before spaces are added, so every word gets one.
+    // With `add_prefix_space`, spaces are added after the text is split into words: every word that does not begin with a space gets one.
     const addsSpaces = isTruthy(settingsOf(files)['add_prefix_space'], false)
     const spaced = (word: string) => (addsSpaces && !word.startsWith(' ') ? ` ${word}` : word)
     const json = {

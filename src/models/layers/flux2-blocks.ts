@@ -50,7 +50,7 @@ function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: n
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product
 }
 
-/** Flux2TransformerBlock on float32 tokens. `image` and `text` are the rows of their modulations (modulation.ts). */
+/** Flux2TransformerBlock on float32 tokens. `image` and `text`: the modulation rows (modulation.ts) of the image tokens and of the text tokens. */
 export function flux2TransformerBlock(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,

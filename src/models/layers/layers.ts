@@ -116,7 +116,7 @@ export function layerNorm(graph: GraphBuilder, x: ValueInfo, name: string, epsil
   return layerNormalization(graph, x, parameter('weight'), parameter('bias'), epsilon)
 }
 
-/** residual + update, and torch.nn.LayerNorm of the sum over the last axis. All are of one type. */
+/** residual + update, and torch.nn.LayerNorm over the last axis of this sum. Inputs and results are of one type. */
 export function addAndLayerNorm(
   graph: GraphBuilder,
   residual: ValueInfo,

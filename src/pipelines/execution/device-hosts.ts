@@ -97,7 +97,7 @@ export class DeviceHosts {
   }
 }
 
-/** Calls back with the memory account while `work` runs, and once at its end. */
+/** Reports the memory account to `run` when it changes while `work` runs, and once at the end. */
 export async function reportingMemory<T>(hosts: DeviceHosts, run: Run, work: () => Promise<T>): Promise<T> {
   const report = (memory: PipelineMemory) => run.report({ type: 'memory', memory })
   const stop = hosts.watchMemory(report)

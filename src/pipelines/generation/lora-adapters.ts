@@ -281,7 +281,7 @@ export class LoraAdapters {
     return this.#layers(component, name).filter((layer) => this.#active.get(component)?.isActive(name, layer) === true)
   }
 
-  /** The layers of a component that each loaded LoRA changes, except the LoRA `without`. */
+  /** For each loaded LoRA except `without`: the layers of the component that it changes. */
   #layersOf(component: LoraComponent, without?: string): ReadonlyMap<string, readonly string[]> {
     const names = [...this.#loaded.keys()].filter((name) => name !== without)
     return new Map(names.map((name) => [name, this.#layers(component, name)]))

@@ -63,7 +63,10 @@ async function readTokenizerFiles(
   }
 }
 
-/** Refuses a config whose `fast_tokenizer_files` names a file for other versions of transformers: transformers may read it in place of tokenizer.json. @throws UnsupportedError `tokenizer-model` */
+/**
+ * Refuses a config whose `fast_tokenizer_files` names an existing file other than tokenizer.json: some versions of transformers read that
+ * file instead. @throws UnsupportedError `tokenizer-model`
+ */
 async function checkFileOfVersion(
   component: ComponentFiles,
   config: Config | undefined,

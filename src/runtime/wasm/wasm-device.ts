@@ -107,7 +107,7 @@ export class WasmDevice implements Device {
   }
 }
 
-/** @throws InputError `bad-terms` for a tensor of another device */
+/** @throws InputError `bad-terms` for a tensor of another device, or one that is not float32 */
 function floatsOf(tensor: DeviceTensor): Float32Array {
   if (!(tensor instanceof CpuTensor) || !(tensor.host.data instanceof Float32Array)) throw foreignTerm()
   return tensor.host.data

@@ -99,7 +99,7 @@ export const numberRules = {
   eta: { label: 'Noise per step (eta)', query: 'eta', min: 0, max: 1 },
 } as const satisfies Record<string, NumberRule>
 
-/** The name of a number of a prompt box. */
+/** The name of one of the prompt box's number fields: a key of {@link numberRules}. */
 export type NumberName = keyof typeof numberRules
 
 /** The names of the numbers, in display order. */

@@ -42,7 +42,7 @@ export interface OriginalNames {
   readonly id: string
   /** The prefix of the names of the network's tensors. */
   readonly prefix: string
-  /** A tensor that every network with these names has, without the prefix. */
+  /** The name, without the prefix, of a tensor that every network with these names has. */
   readonly marker?: string | undefined
   /** @param config the component's config in diffusers' layout @param originals all tensors with the prefix */
   readonly pieces: (config: Config, originals: Originals) => Pieces

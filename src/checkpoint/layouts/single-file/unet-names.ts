@@ -7,7 +7,7 @@
 import type { Config } from '../../types.js'
 import { renamed, type OriginalNames, type TensorPiece } from './tensor-pieces.js'
 
-/** Layers outside the numbered blocks. */
+/** Layers outside diffusers' numbered down and up blocks, except the middle block's ResNets. */
 const single: Readonly<Record<string, string>> = {
   'time_embed.0': 'time_embedding.linear_1',
   'time_embed.2': 'time_embedding.linear_2',

@@ -76,7 +76,7 @@ export const attentions: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs one thread for each pair of values that an angle turns. The kernel's time is that of its memory accesses.
+    // onnxruntime runs one thread for each pair of values that are rotated together. The kernel spends its time on memory accesses.
     label: 'RotaryEmbedding',
     bindings: [['input', 'position_ids', 'cos_cache', 'sin_cache', 'output']],
     edits: [
