@@ -94,6 +94,8 @@ const everything = [
   ['pack'],
   [
     'browser',
+    // Playwright runs two specs at a time itself. Beside the other checks it fills the cores until `browser` ends.
+    'e2e',
     'unit-slow',
     'unit',
     'e2e-alone',
@@ -114,8 +116,6 @@ const everything = [
     'unused',
     'format',
   ],
-  // Playwright runs two specs at a time itself.
-  ['e2e'],
 ]
 
 const given = process.argv.slice(2)
