@@ -129,7 +129,7 @@ export function isAquatintError<Code extends ErrorCode = ErrorCode>(
   return codes.length === 0 || (codes as readonly ErrorCode[]).includes((error as unknown as AquatintError).code)
 }
 
-/** An error class that takes its code as any text, for errors that arrive from the other thread. */
+/** An error class whose constructor accepts any string as the code, because errors arrive from the other thread as plain data. */
 type AnyErrorClass = new (code: string, message: string, details: ErrorDetails, cause: unknown) => AquatintError
 
 /** Turns any thrown value into plain data that `structuredClone` takes. */

@@ -218,6 +218,7 @@ function floatTensors(
 function expectErrors(actual: Results, expected: Results, rms: object, inputs = 1): void {
   for (const [name, own] of Object.entries<number>({ ...rms })) {
     const wanted = expected[name]!
+    expect(actual[name], name).toHaveLength(wanted.length)
     const length = wanted.length / inputs
     const logarithms = Array.from({ length: inputs }, (_, k) => {
       const [begin, end] = [k * length, (k + 1) * length]
@@ -262,6 +263,7 @@ describe.each(massiveCases)('$className: $largest in the residual stream', (item
     // float32 has 13 bits more than float16, so its errors are thousands of times smaller.
     for (const [name, own] of Object.entries<number>(item.rms)) {
       const { values } = recordings.get(`${item.name}.${name}`)!
+      expect(expected[name], name).toHaveLength(item.inputs * values.length)
       expect(relativeError(expected[name]!.subarray(0, values.length), values), name).toBeLessThan(own / 100)
     }
     expectErrors(await run(gpu, item, tableOf(all), 'float16', inputs), expected, item.rms, item.inputs)

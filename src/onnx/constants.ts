@@ -29,6 +29,11 @@ export function floats(
   return graph.constant(type, dims, floatBytes(type, values))
 }
 
+/** Adds a constant float vector of `length` equal values to the model. */
+export function filled(graph: GraphBuilder, length: number, value: number, type?: ElementType): ValueInfo {
+  return floats(graph, new Float32Array(length).fill(value), undefined, type)
+}
+
 /** Adds a constant float scalar to the model. */
 export function scalar(graph: GraphBuilder, value: number, type: ElementType = graph.options.dtype): ValueInfo {
   return floats(graph, [value], [], type)

@@ -131,8 +131,8 @@ export function alphaNoiseLevel(alpha: number): { readonly signal: number; reado
 }
 
 /**
- * Replaces the factor 1/0 in the terms of an image that will be clipped: any nonzero difference of sample and noise, times this factor,
- * exceeds the bound. Multiplying by a power of two causes no rounding.
+ * The factor that takes the place of 1/0 if the image will be clipped. A difference of sample and noise that is above the clipping bound
+ * divided by 2^64 exceeds the bound when it is multiplied by this factor. Multiplying by a power of two causes no rounding.
  */
 const beyondClipping = 2 ** 64
 
