@@ -30,7 +30,7 @@ export function floats(
 }
 
 /** Adds a constant float vector of `length` equal values to the model. */
-export function filled(graph: GraphBuilder, length: number, value: number, type?: ElementType): ValueInfo {
+export function constantVector(graph: GraphBuilder, length: number, value: number, type?: ElementType): ValueInfo {
   return floats(graph, new Float32Array(length).fill(value), undefined, type)
 }
 

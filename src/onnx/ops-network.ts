@@ -4,7 +4,7 @@
  */
 
 import { InputError } from '../errors.js'
-import { filled, integers } from './constants.js'
+import { constantVector, integers } from './constants.js'
 import type { GraphBuilder } from './graph-builder.js'
 import { longestSum, normalizeInParts } from './norm-in-parts.js'
 import { add, gelu, mul } from './ops-math.js'
@@ -89,8 +89,8 @@ export function conv(
 export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon: number): ValueInfo {
   if (graph.options.sumsInParts === true && dimension(x, 2) > longestSum) return normalizeInParts(graph, x, epsilon)
   const rows = dimension(x, 1)
-  const ones = filled(graph, rows, 1)
-  const bias = filled(graph, rows, epsilon * (graph.options.epsilonInBias ?? 0))
+  const ones = constantVector(graph, rows, 1)
+  const bias = constantVector(graph, rows, epsilon * (graph.options.epsilonInBias ?? 0))
   return single(
     graph.node({
       op: 'InstanceNormalization',
@@ -103,7 +103,7 @@ export function instanceNormalization(graph: GraphBuilder, x: ValueInfo, epsilon
 
 /** x [batch, channels, …] · weight + bias, both [channels]: a BatchNormalization with mean 0 and variance 1. */
 export function scaleChannels(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias: ValueInfo): ValueInfo {
-  const statistic = (value: number) => filled(graph, dimension(x, 1), value)
+  const statistic = (value: number) => constantVector(graph, dimension(x, 1), value)
   return single(
     graph.node({
       op: 'BatchNormalization',

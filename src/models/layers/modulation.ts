@@ -4,7 +4,7 @@
  * network whose blocks share their modulations computes them in a stage of its own and passes them on.
  */
 
-import { filled, floats } from '../../onnx/constants.js'
+import { constantVector, floats } from '../../onnx/constants.js'
 import type { GraphBuilder } from '../../onnx/graph-builder.js'
 import { add, mul, tanh } from '../../onnx/ops-math.js'
 import { layerNormalization } from '../../onnx/ops-network.js'
@@ -14,7 +14,7 @@ import { linear, toCompute, toFloat32 } from './layers.js'
 
 /** torch.nn.LayerNorm without weights (`elementwise_affine=False`) over the last axis. */
 export function plainNorm(graph: GraphBuilder, x: ValueInfo, epsilon = 1e-6): ValueInfo {
-  const ones = filled(graph, dimension(x, x.dims.length - 1), 1, x.type)
+  const ones = constantVector(graph, dimension(x, x.dims.length - 1), 1, x.type)
   return layerNormalization(graph, x, ones, undefined, epsilon)
 }
 
