@@ -72,6 +72,7 @@ export default defineConfig({
   cacheDir: `node_modules/.vite/${process.env['AQUATINT_CHECK'] ?? 'vitest'}`,
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   test: {
+    setupFiles: ['scripts/equal-numbers.ts'],
     testTimeout: hang,
     hookTimeout: hang,
     // Vitest's own limit is one second, which a busy machine can need for a single event.

@@ -1,0 +1,32 @@
+/**
+ * Vitest runs this before each file of tests. For `toEqual`, a typed array is an object with a property for each number: a million numbers take
+ * seconds. The function below gives the same answer in milliseconds. `toEqual` finds any two ArrayBuffers equal; this compares their bytes.
+ */
+import { expect, type Tester } from 'vitest'
+
+type Numbers = ArrayLike<number | bigint>
+
+/** The numbers of a typed array, or the bytes of an ArrayBuffer. Undefined for any other value. */
+function numbersOf(value: unknown): Numbers | undefined {
+  if (value instanceof ArrayBuffer) return new Uint8Array(value)
+  return ArrayBuffer.isView(value) && !(value instanceof DataView) ? (value as unknown as Numbers) : undefined
+}
+
+/** The type of the numbers. It is `Uint8Array` for Node's Buffers too. */
+const typeOf = (value: unknown) => Object.prototype.toString.call(value)
+
+/** Whether two arrays have the same type, length and numbers. As for `toEqual`, NaN equals NaN, and 0 is not −0. */
+export const equalNumbers: Tester = (first: unknown, second: unknown) => {
+  const [a, b] = [numbersOf(first), numbersOf(second)]
+  if (a === undefined || b === undefined) return undefined
+  if (typeOf(first) !== typeOf(second) || a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) if (!Object.is(a[index], b[index])) return false
+  return true
+}
+
+/** The setup runs once for each file, but files share `expect`. */
+const installed = Symbol.for('equalNumbers')
+if (!(installed in globalThis)) {
+  Object.defineProperty(globalThis, installed, { value: true })
+  expect.addEqualityTesters([equalNumbers])
+}
