@@ -13,8 +13,8 @@ test.each([
   ['another type', Float32Array.of(1), Float64Array.of(1), false],
   ['numbers of 64 bits', BigInt64Array.of(1n), BigInt64Array.of(1n), true],
   ['other numbers of 64 bits', BigInt64Array.of(1n), BigInt64Array.of(2n), false],
-  ['a Buffer', Buffer.of(1, 2), Uint8Array.of(1, 2), true],
-  ['another Buffer', Buffer.of(1, 2), Uint8Array.of(1, 3), false],
+  ['Buffers', Buffer.of(1, 2), Buffer.of(1, 2), true],
+  ['a Buffer and a Uint8Array', Buffer.of(1), Uint8Array.of(1), false],
   ['part of a buffer', Uint8Array.of(0, 1, 2).subarray(1), Uint8Array.of(1, 2), true],
 ])('%s', (_, a, b, same) => {
   expect(equalNumbers(a, b)).toBe(same)

@@ -12,14 +12,11 @@ function numbersOf(value: unknown): Numbers | undefined {
   return ArrayBuffer.isView(value) && !(value instanceof DataView) ? (value as unknown as Numbers) : undefined
 }
 
-/** The type of the numbers. It is `Uint8Array` for Node's Buffers too. */
-const typeOf = (value: unknown) => Object.prototype.toString.call(value)
-
-/** Whether two arrays have the same type, length and numbers; undefined for other values. As for `toEqual`, NaN equals NaN, and 0 is not −0. */
+/** Whether two arrays have the same constructor, length and numbers; undefined for other values. As for `toEqual`, NaN equals NaN, and 0 is not −0. */
 export function equalNumbers(first: unknown, second: unknown): boolean | undefined {
   const [a, b] = [numbersOf(first), numbersOf(second)]
   if (a === undefined || b === undefined) return undefined
-  if (typeOf(first) !== typeOf(second) || a.length !== b.length) return false
+  if (Object(first).constructor !== Object(second).constructor || a.length !== b.length) return false
   for (let index = 0; index < a.length; index++) if (!Object.is(a[index], b[index])) return false
   return true
 }
