@@ -55,7 +55,7 @@ function watchTimesteps(): (gpu: GPUDevice) => number {
   }
 }
 
-const [steps, savedBefore] = [5, 2]
+const [steps, savedBefore] = [4, 2]
 
 // All losses are in one test, because each new device compiles every kernel again, which takes seconds on a software GPU.
 test('a generation that loses its device makes the same image as one that does not, and its denoising loop resumes from the last checkpoint', async () => {

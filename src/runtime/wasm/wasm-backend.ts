@@ -87,11 +87,13 @@ export class WasmBackend implements Backend {
       const session = await onnxruntimeLock.run(
         () =>
           explained(`compiling ${this.#name} (${stage.name})`, () =>
-            this.#device.runtime.InferenceSession.create(stage.program.model, {
-              executionProviders: ['wasm'],
-              externalData,
-              logSeverityLevel: 3,
-            }),
+            withSecondAttempt(() =>
+              this.#device.runtime.InferenceSession.create(stage.program.model, {
+                executionProviders: ['wasm'],
+                externalData,
+                logSeverityLevel: 3,
+              }),
+            ),
           ),
         signal,
       )
@@ -174,5 +176,24 @@ export class WasmBackend implements Backend {
 
   async dispose(): Promise<void> {
     await this.unload()
+  }
+}
+
+/**
+ * What onnxruntime says if its own table of values lacks a name of the model. No model causes this error: onnxruntime has checked all names
+ * before it fills the table.
+ */
+const lostName = 'Could not find OrtValue with name'
+
+/**
+ * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, this happened in 2 of about 120 first
+ * loads of a page, each time with another name, in a model that all other loads accepted.
+ */
+export async function withSecondAttempt(create: () => Promise<Session>): Promise<Session> {
+  try {
+    return await create()
+  } catch (error) {
+    if (!String(error).includes(lostName)) throw error
+    return create()
   }
 }
