@@ -186,7 +186,7 @@ export class WasmBackend implements Backend {
 const lostName = 'Could not find OrtValue with name'
 
 /**
- * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, this happened in 2 of about 120 first
+ * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, this happened in 2 of about 180 first
  * loads of a page, each time with another name, in a model that all other loads accepted.
  */
 export async function withSecondAttempt(create: () => Promise<Session>): Promise<Session> {
