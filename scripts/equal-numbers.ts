@@ -16,7 +16,7 @@ function numbersOf(value: unknown): Numbers | undefined {
 export function equalNumbers(first: unknown, second: unknown): boolean | undefined {
   const [a, b] = [numbersOf(first), numbersOf(second)]
   if (a === undefined || b === undefined) return undefined
-  if (Object(first).constructor !== Object(second).constructor || a.length !== b.length) return false
+  if ((first as object).constructor !== (second as object).constructor || a.length !== b.length) return false
   for (let index = 0; index < a.length; index++) if (!Object.is(a[index], b[index])) return false
   return true
 }

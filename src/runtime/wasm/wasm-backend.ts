@@ -186,8 +186,9 @@ export class WasmBackend implements Backend {
 const lostName = 'Could not find OrtValue with name'
 
 /**
- * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, this happened in 2 of about 180 first
- * loads of a page, each time with another name, in a model that all other loads accepted.
+ * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, a name was lost in 2 of about 180 first
+ * loads of a page, each time another one, in a model that all other loads accepted. The cause is unknown, and no second attempt has been
+ * seen there: both losses came before this function.
  */
 export async function withSecondAttempt(create: () => Promise<Session>): Promise<Session> {
   try {
