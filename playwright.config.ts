@@ -36,7 +36,7 @@ export default defineConfig<object, BrowserOptions>({
   testDir: 'e2e',
   forbidOnly: true,
   retries: 0,
-  timeout: 600_000,
+  timeout: 1_200_000,
   // A busy machine may take long: these limits only end what hangs.
   expect: { timeout: 120_000 },
   // `npm test` counts the tests in the JSON report.

@@ -87,21 +87,28 @@ export async function measurePeak(cli: BuiltCli, args: readonly string[]): Promi
 }
 
 /**
- * The Node option that delays each write to a file by a quarter of a second once the process has written this many bytes. So the process is still
- * writing when a test interrupts it, even if the test is slow.
+ * The Node option that stops the process in the middle of a file: the write that passes this many bytes writes only its first 2 MiB, and returns
+ * when the process receives a signal to end.
  */
-export function slowWritesAfter(bytes: number): string {
+export function stopWritingAfter(bytes: number): string {
   const code = `
     import { open } from 'node:fs/promises'
     const handle = await open(process.execPath)
     const prototype = Object.getPrototypeOf(handle)
     await handle.close()
     const { write } = prototype
-    let written = 0
-    prototype.write = async function (...args) {
-      if (written > ${bytes}) await new Promise((resolve) => setTimeout(resolve, 250))
-      const result = await write.apply(this, args)
+    let [written, stopped] = [0, false]
+    prototype.write = async function (buffer, offset, length, position) {
+      const passes = !stopped && length > ${2 << 20} && written + length > ${bytes}
+      const result = await write.call(this, buffer, offset, passes ? ${2 << 20} : length, position)
       written += result.bytesWritten
+      if (passes) {
+        stopped = true
+        // Without a timer, the process would end.
+        const timer = setInterval(() => {}, 1000)
+        await new Promise((resolve) => ['SIGINT', 'SIGTERM'].forEach((signal) => process.once(signal, resolve)))
+        clearInterval(timer)
+      }
       return result
     }`
   return `--import=data:text/javascript,${encodeURIComponent(code)}`

@@ -92,7 +92,7 @@ test('a GPU lost between two steps: no request, each step reported once, and the
   const outcome = await generate(page, async (report) => {
     if (!('step' in report)) return
     steps.push(report.step)
-    if (report.step !== 1) return
+    if (report.step !== 0) return
     asked = server.log.length
     await loseGpu()
   })

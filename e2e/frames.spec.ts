@@ -21,10 +21,11 @@ test('a frame that is sandboxed without allow-forms makes a picture by a click a
     await press(box)
     await expect(box.getByText(/^Done in /).first()).toBeVisible()
     await box.getByText('Settings', { exact: true }).click()
+    await box.getByLabel('Prompt', { exact: true }).fill('a dog')
     const seed = box.getByLabel('Seed')
     await seed.fill('11')
     await seed.press('Enter')
-    await expect(box.getByRole('img', { name: 'a cat' })).toBeVisible()
+    await expect(box.getByRole('img', { name: 'a dog' })).toBeVisible()
     await expect(seed).toHaveValue('11')
   } finally {
     await other.close()

@@ -55,7 +55,7 @@ const kinds: Readonly<Record<string, readonly Case[]>> = {
     { what: 'a wrong byte', rules: [{ match: { ...cdn, covers: 9 }, flipByteAt: 9 }], error: 'hash-mismatch' },
   ],
   'bodies that end too early': [
-    { what: 'cut off after a part', rules: [{ match: cdn, cutAfter: 100_000 }], bytesPerSecond: 2 * mebibyte },
+    { what: 'cut off after a part', rules: [{ match: cdn, cutAfter: 400_000 }], bytesPerSecond: 400_000 },
     { what: 'cut off at once', rules: [{ match: cdn, cutAfter: 10 }], error: 'network' },
     { what: 'ended properly after a part', rules: [{ match: cdn, endAfter: 100_000 }] },
     { what: 'ended properly at once', rules: [{ match: cdn, endAfter: 10 }], error: 'short-body' },
@@ -79,8 +79,11 @@ const kinds: Readonly<Record<string, readonly Case[]>> = {
   ],
 }
 
-/** Opens a repository with the file, on a server that sends 1 MiB/s for each answer unless `faults` says otherwise. */
-async function openSlowly(server: HubServer, hub: HubDriver, faults: Faults = {}, base?: string): Promise<void> {
+/** The file's last piece never arrives, so a download cannot end by itself. */
+const endless = { rules: [{ match: { begin: 5 * mebibyte }, stallAfter: 0 }] } as const
+
+/** Opens a repository with the file, on a server with these faults that sends 1 MiB/s for each answer. */
+async function openSlowly(server: HubServer, hub: HubDriver, faults: Faults, base?: string): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
   await hub.call('setUp', settings)
   server.setFaults({ bytesPerSecond: mebibyte, ...faults })
@@ -94,7 +97,7 @@ async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each:
   const id = `owner/case-${seed}`
   const silent = rules.some((rule) => rule.stallAfter !== undefined)
   const few = slow === true ? { maxConnections: 2, maxStreams: 2 } : {}
-  await hub.call('setUp', { ...settings, ...few, stallMs: error === 'stalled' ? 500 : silent ? 2000 : settings.stallMs })
+  await hub.call('setUp', { ...settings, ...few, stallMs: silent ? 2000 : settings.stallMs })
   server.setRepository(id, { [weightsPath]: content })
   const { revision } = await hub.call('open', id, { endpoint: server.url })
   expect(revision).toBe(await server.commit(id))
@@ -128,9 +131,10 @@ for (const status of [429, 503]) {
   }) => {
     server.setRepository('owner/name', { [weightsPath]: file })
     await hub.call('setUp', { ...settings, maxConnections: 2, maxStreams: 2 })
-    // The server first sends three good answers, so slowly that two run at once.
-    const refusal = { match: cdn, skip: 3, times: 1, status, headers: { 'retry-after': '1' } }
-    server.setFaults({ bytesPerSecond: 4 * mebibyte, rules: [refusal] })
+    // The server first sends three good answers, so late that two run at once.
+    const late = { match: cdn, times: 3, delayMs: 3000 }
+    const refusal = { match: cdn, times: 1, status, headers: { 'retry-after': '1' } }
+    server.setFaults({ bytesPerSecond: 4 * mebibyte, rules: [late, refusal] })
     await hub.call('open', 'owner/name', { endpoint: server.url })
     await hub.call('load', weightsPath)
     expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
@@ -165,37 +169,44 @@ test('promise 6: a file that is replaced on a plain web server loads as the new 
   hub,
 }) => {
   const later = syntheticFile(file.size, 99)
-  await openSlowly(server, hub, {}, server.staticUrl('owner/name'))
+  await openSlowly(server, hub, endless, server.staticUrl('owner/name'))
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
   server.setRepository('owner/name', { [weightsPath]: later })
+  server.setFaults({})
+  server.dropConnections()
   await loading
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(later))
 })
 
 test('promise 6: a branch that moves during a download does not change what is downloaded', async ({ server, hub }) => {
-  await openSlowly(server, hub)
+  await openSlowly(server, hub, endless)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
   server.setRepository('owner/name', { [weightsPath]: syntheticFile(file.size, 99) })
+  server.setFaults({})
+  server.dropConnections()
   await loading
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
 test('promise 6: a download resumes after all its connections were closed', async ({ server, hub }) => {
-  await openSlowly(server, hub)
+  await openSlowly(server, hub, endless)
   const loading = hub.call('load', weightsPath)
   await hub.reaches(weightsPath, 2 * mebibyte)
+  server.setFaults({})
   server.dropConnections()
   await loading
   expect(await hub.call('hash', weightsPath)).toBe(await sha256Of(file))
 })
 
 test('promise 6: an abort ends every request at once, and keeps every byte that has arrived', async ({ server, hub }) => {
-  // One answer never arrives, so the download cannot end by itself.
-  await openSlowly(server, hub, { rules: [{ match: { host: 'cdn', covers: 4.9 * mebibyte }, stallAfter: 0 }] })
+  await openSlowly(server, hub, endless)
   const loading = hub.failure('load', weightsPath)
   await hub.reaches(weightsPath, 3.5 * mebibyte)
+  await expect
+    .poll(() => server.log.some(({ range, end }) => range === `bytes=${5 * mebibyte}-${file.size - 1}` && end === undefined))
+    .toBe(true)
   await hub.call('abort')
   expect((await loading).kind).toBe('AbortError')
   await expect.poll(() => server.log.filter((entry) => entry.end === undefined)).toEqual([])

@@ -3,7 +3,7 @@
 import type { Page } from '@playwright/test'
 import { launchBrowser } from './hub/browser.js'
 import { mebibyte, weightsPath } from './hub/files.js'
-import { driveHub, expect, test } from './hub/harness.js'
+import { driveHub, expect, test, type HubDriver } from './hub/harness.js'
 import { sha256Of, syntheticFile } from './hub-server/repositories.js'
 
 // Files of 8 MiB and more are hashed in a worker.
@@ -14,6 +14,12 @@ const chunkBytes = 4 * mebibyte
 const settings = { chunkBytes, pieceBytes: mebibyte }
 /** The small file has two of these chunks. */
 const largeChunks = { chunkBytes: 8 * mebibyte, pieceBytes: mebibyte }
+
+/** Reloads the page. The browser frees the locks of files when the old page's worker has ended. */
+async function reloaded({ page }: HubDriver): Promise<void> {
+  await page.reload()
+  await page.waitForFunction(async () => (await navigator.locks.query()).held?.length === 0)
+}
 
 async function setQuota(page: Page, quotaSize?: number): Promise<void> {
   const session = await page.context().newCDPSession(page)
@@ -79,7 +85,7 @@ test('promise 7: over quota, the least recently used file is evicted, and a file
     const cached = async () => (await hub.call('models')).map((model) => model.id).sort()
     await begin()
     for (const name of ['a', 'b']) await load(name)
-    await hub.page.reload()
+    await reloaded(hub)
     await begin()
     await load('a')
     await load('c')
@@ -215,7 +221,7 @@ test('promise 11: models are listed, verified, exported and deleted', async ({ s
     'vae/w.safetensors': await sha256Of(shared),
     'unet/w.safetensors': await sha256Of(small),
   })
-  await hub.page.reload()
+  await reloaded(hub)
   // Files that the other model shares are not deleted.
   expect(await hub.call('deleteModel', 'owner/one')).toBe(small.size)
   expect((await hub.call('models')).map((model) => model.id)).toEqual(['owner/two'])

@@ -57,7 +57,7 @@ test('from the package file to a picture: app, tag, plain page and command line'
     const other = await startSite({ '/': { html: local(findSnippet('<title>My first picture</title>', 'html').code) } })
     await page.goto(other.url)
     await page.getByRole('button', { name: 'Generate' }).click()
-    await expect(page.locator('aquatint-prompt').locator('[part~="image"]').first()).toBeVisible()
+    await expect(page.locator('aquatint-prompt').locator('[part~="image"]').first()).toBeVisible({ timeout: 0 })
     await other.close()
 
     const plain = await startSite({ '/': { html: local(findSnippet('aquatint.js', 'html').code) } })
@@ -67,7 +67,7 @@ test('from the package file to a picture: app, tag, plain page and command line'
         const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
         return new Set(new Uint32Array(data.buffer)).size
       })
-    await expect.poll(colours).toBeGreaterThan(100)
+    await expect.poll(colours, { timeout: 0 }).toBeGreaterThan(100)
     await plain.close()
   } finally {
     await registry.close()

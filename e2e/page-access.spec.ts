@@ -23,6 +23,7 @@ test('axe finds nothing, in light, in dark and at 360 pixels, before a picture i
   })
   await test.step('the machine', async () => {
     await page.getByRole('button', { name: 'This machine' }).click()
+    await expect(page.getByRole('dialog', { name: 'This machine' })).toBeVisible()
     await expectAccessible(page)
   })
   await test.step('settings open, with a wrong value', async () => {
@@ -46,11 +47,12 @@ test('axe finds nothing, in light, in dark and at 360 pixels, before a picture i
     await expectAccessible(page)
   })
   await test.step('downloading, with the files open', async () => {
-    server.setFaults({ bytesPerSecond: 20_000 })
+    server.setFaults({ bytesPerSecond: 2000 })
     await openPage(page, server)
     await expect(page.getByText(/^\d+ files$/)).toBeVisible()
     await page.getByText(/^\d+ files$/).click()
     await expectAccessible(page)
+    expect(await state(page)).toBe('loading')
   })
 })
 
@@ -58,7 +60,7 @@ test('the keyboard alone generates: Tab reaches the prompt, Ctrl-Enter runs, Esc
   page,
   server,
 }) => {
-  await openPage(page, server, { steps: '500' })
+  await openPage(page, server, { steps: '900' })
   await modelReady(page)
   await expect(page.getByText('Ctrl-Enter generates, Esc cancels')).toBeVisible()
   const focused = () => page.evaluate(() => document.activeElement?.shadowRoot?.activeElement?.id ?? document.activeElement?.id)
@@ -86,6 +88,7 @@ test('the keyboard alone generates: Tab reaches the prompt, Ctrl-Enter runs, Esc
     await page.getByRole('button', { name: 'Generate' }).click()
     await steppedLast
     await expectAccessible(page)
+    expect(await state(page)).toBe('generating')
   })
 })
 

@@ -129,8 +129,13 @@ test('a model that made a picture on the first visit makes one on the second vis
   page,
   context,
 }) => {
-  // The user generates before the service worker is ready.
-  await page.addInitScript(() => addEventListener('load', () => document.querySelector('aquatint-prompt')?.focus()))
+  // The user generates before the service worker is ready. The page waits at most three seconds for it; here it waits as long as it takes.
+  await page.addInitScript(() => {
+    const real = window.setTimeout.bind(window)
+    const patient = (handler: TimerHandler, delay?: number) => (delay === 3000 ? 0 : real(handler, delay))
+    Object.assign(window, { setTimeout: patient })
+    addEventListener('load', () => document.querySelector('aquatint-prompt')?.focus())
+  })
   await page.goto('/?steps=2')
   await expect(page.locator('aquatint-prompt')).toHaveJSProperty('state', 'ready')
   await generate(page, 'a red apple')

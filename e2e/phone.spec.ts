@@ -129,10 +129,20 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
         box?.addEventListener('image', () => resolve(measured), { once: true })
       }),
   )
+  // A run of many steps, during which every control is measured.
+  const setSteps = (steps: number) =>
+    page.evaluate((value) => document.querySelector('aquatint-prompt')?.setAttribute('steps', value), String(steps))
+  await setSteps(1000)
+  const cancel = page.getByRole('button', { name: 'Cancel' })
+  const stepped = nextEvent(page, 'step')
+  await run.tap()
+  await stepped
+  await fitsAFinger(page)
+  await cancel.tap()
+  await expect(run).toBeVisible()
+  await setSteps(2)
   const made = nextEvent(page, 'image')
   await run.tap()
-  await expect(page.getByRole('button', { name: 'Cancel' })).toBeVisible()
-  await fitsAFinger(page)
   await made
   const planned = await page.evaluate(async () => {
     const library: typeof Aquatint = await import(/* @vite-ignore */ `${location.origin}/aquatint.js`)

@@ -42,6 +42,12 @@ async function open(page: Page, server: HubServer, model = 'fixtures/tiny-sdxl',
   await page.goto(`${host}/?${query}`)
 }
 
+/** Waits until the load of the URL's model, which began with the page, has failed, so that its error is not taken for the result of a run. */
+async function loadHasFailed(page: Page): Promise<void> {
+  await expect(page.locator('.message.error')).toBeVisible()
+  await expect(page.locator('aquatint-prompt')).toHaveJSProperty('state', 'idle')
+}
+
 /** Types the prompt, presses Generate, and waits for pictures or an error. */
 async function generate(page: Page, prompt = item.prompt, negative = item.negative_prompt ?? ''): Promise<Outcome> {
   const outcome = page.evaluate(
@@ -214,6 +220,7 @@ test('an unknown repository gives an error with its name; a broken one an error 
   server,
 }) => {
   await open(page, server, 'nobody/nothing')
+  await loadHasFailed(page)
   const unknown = await generate(page)
   expect(unknown.code).toBe('repository-not-found')
   expect(unknown.message).toContain('nobody/nothing')
@@ -231,6 +238,7 @@ test('an unknown repository gives an error with its name; a broken one an error 
       const repository = `someone/broken-${at}`
       server.setRepository(repository, files(sound))
       await open(page, server, repository)
+      await loadHasFailed(page)
       expect(await generate(page)).toMatchObject({ code })
       // Complete and valid files may stay in the cache; a file that the server did not send completely may not.
       const kept = await completeWeights(page)

@@ -272,7 +272,9 @@ test('a page with another origin than the frame expects gets no messages, and it
         }),
     )
     await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
-    expect(await page.evaluate(() => (window as unknown as { heard: unknown[] }).heard)).toEqual([])
+    // Messages arrive in order: what the frame has sent before arrives before this one.
+    await frame.locator('aquatint-prompt').evaluate(() => parent.postMessage('last', '*'))
+    await expect.poll(() => page.evaluate(() => (window as unknown as { heard: unknown[] }).heard)).toEqual(['last'])
   } finally {
     await other.close()
   }

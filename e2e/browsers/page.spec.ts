@@ -69,7 +69,7 @@ test('a visit to the page', async ({ engineName, tab, site, server }) => {
   })
 
   await test.step('Cancel ends a run between two steps', async () => {
-    await setSteps(tab, 500)
+    await setSteps(tab, 900)
     await listen(tab)
     await click(tab, '[part=run]')
     await happens(tab, 'step')

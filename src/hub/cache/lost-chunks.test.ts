@@ -55,6 +55,7 @@ describe('storage that is cleared while a file is written', () => {
     const { hub, repository } = await setUp(store)
     server.setFaults({ rules: [{ match: { host: 'cdn' }, ...fault }] })
     const opening = repository.open(path)
+    await expect.poll(() => store.records('file '), { interval: 5 }).toHaveLength(1)
     await expect.poll(() => hashedIn(store), { interval: 5 }).toBe(stored)
     await expect.poll(() => server.log.some((entry) => entry.host === 'cdn'), { interval: 5 }).toBe(true)
     await clear(store)

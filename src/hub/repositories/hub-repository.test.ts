@@ -64,8 +64,13 @@ describe('a repository on the Hub', () => {
   })
 
   it('downloads in parallel, resolves a file once, and requests each byte once', async () => {
-    const hub = await setUp({ faults: { latencyMs: 20 } })
-    await (await open(hub)).open('unet/w.safetensors')
+    // No answer continues before two are open.
+    const hub = await setUp({ faults: { rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] } })
+    const opening = (await open(hub)).open('unet/w.safetensors')
+    await expect.poll(() => server.log.filter(({ host, end }) => host === 'cdn' && end === undefined).length).toBeGreaterThan(1)
+    server.setFaults({})
+    server.dropConnections()
+    await opening
     const file = server.log.filter((entry) => entry.host === 'cdn')
     expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
     expect(Math.max(...file.map((entry) => entry.concurrency))).toBeGreaterThanOrEqual(2)

@@ -132,7 +132,7 @@ describe('a static host', () => {
   })
 
   it('ends a load with an error when it does not say how long a file is', async () => {
-    const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 100 } })
+    const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 500 } })
     const started = createServer((request, response) => {
       if (request.url === '/m/files.json') response.writeHead(404).end()
       // The server answers without a length, and does not answer HEAD requests.

@@ -31,6 +31,8 @@ describe('when the loss is reported late', () => {
     const tensor = device.upload(x, 'test')
     const mapAsync = vi.spyOn(GPUBuffer.prototype, 'mapAsync')
     device.gpu.destroy()
+    // The failed call waits a second for the report, and the browser may take longer.
+    await losses.happened
     const read = tensor.read().catch((error: unknown) => error)
     await expect(mapAsync.mock.results[0]!.value).rejects.toBeInstanceOf(DOMException)
     if (comes) losses.report()

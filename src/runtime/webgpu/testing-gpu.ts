@@ -78,10 +78,14 @@ function refuse(device: GPUDevice): void {
 export class LateLosses {
   /** Reports all losses, including later ones. */
   report: () => void = () => {}
+  /** Resolves when the browser has reported the first loss. */
+  readonly happened: Promise<void>
   /** Restores the real GPU. */
   readonly end: () => void
 
   constructor() {
+    const first = new EventTarget()
+    this.happened = new Promise((resolve) => first.addEventListener('loss', () => resolve(), { once: true }))
     const reported = new Promise<void>((resolve) => {
       this.report = resolve
     })
@@ -92,6 +96,7 @@ export class LateLosses {
         async function (this: GPUAdapter, descriptor) {
           const device = await request.call(this, descriptor)
           const { lost } = device
+          void lost.then(() => first.dispatchEvent(new Event('loss')))
           Object.defineProperty(device, 'lost', { value: reported.then(() => lost) })
           return device
         },

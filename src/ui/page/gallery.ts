@@ -64,7 +64,9 @@ export class Gallery {
     const file = await this.#store.file(change.added)
     // The picture may already be deleted again, or already be listed.
     if (entry === undefined || this.#find(entry.id) !== null) return
-    glideAside(this.#list, () => this.#list.prepend(this.#item(entry, file)))
+    // Of two pictures that are stored one after the other, the second may be read first.
+    const older = [...this.#list.children].find((item) => Number((item as HTMLElement).dataset['id']) < entry.id) ?? null
+    glideAside(this.#list, () => this.#list.insertBefore(this.#item(entry, file), older))
     this.#drawState()
   }
 
