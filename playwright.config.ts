@@ -12,7 +12,10 @@ const alone = ['hub-memory', 'hub-untrusted', 'hub-http2', 'hub-download'].map((
 
 const vite = 'node_modules/vite/bin/vite.js'
 const { args, ...launch } = chromiumLaunchOptions()
-/** V8 recompiles a WebAssembly function with its optimizing compiler only after much more work than usual, because each spec loads the runtime again. */
+/**
+ * Makes V8 recompile a WebAssembly function with its optimizing compiler only after much more work than usual: each spec loads the runtime
+ * again, so the recompilation would be repeated for each spec.
+ */
 const compileOnce = '--js-flags=--wasm-tiering-budget=200000000'
 
 /** A project of the specs that run in every browser; the project `site` runs them in Chromium. Each browser starts once. */

@@ -1,6 +1,6 @@
 /**
- * The site and the widget's script by default; the package with `--mode library`, the command line with `--mode cli`. `vite preview --mode plain-host`
- * serves the site as a host does that sends no headers of its own.
+ * Builds the site and the widget's script by default, the package with `--mode library`, and the command line with `--mode cli`.
+ * `vite preview --mode plain-host` serves the site without the headers for cross-origin isolation.
  */
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
@@ -9,7 +9,7 @@ import { listModels } from './scripts/list-models.mjs'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** The dev server puts styles into the page itself, which the built site's policy forbids. */
+/** The dev server adds inline styles, which the Content-Security-Policy of the built site forbids. */
 const looserPolicyForDevelopment: Plugin = {
   name: 'looser-policy-for-development',
   apply: 'serve',
@@ -44,8 +44,8 @@ const urlsForBundlers: Plugin = {
 }
 
 /**
- * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. Without them Vite replaces
- * `light-dark()` by variables that only a style sheet with `color-scheme` defines, and those do not reach into the prompt box.
+ * The oldest browsers that the styles are written for, the same for every build: the first with `light-dark()`. For older ones, Vite
+ * replaces `light-dark()` by variables that only a style sheet with `color-scheme` defines, and the prompt box does not get the variables.
  */
 const cssTarget = ['chrome123', 'edge123', 'firefox120', 'safari17.5']
 

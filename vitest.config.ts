@@ -1,7 +1,7 @@
 /**
  * The projects. In Node: `node` for pure code, `slow` for tests that take seconds (processes, servers, builds, fuzzing, whole networks), and
  * `pipelines` for whole pipelines. In a browser: `browser` for tests of IndexedDB, Worker and WebGPU, `isolated` for tests
- * that need a page or a GPU device for themselves, `chromium` for those that need Chromium, and `smoke` for the test in the inner loop that compares pictures.
+ * that need a page or a GPU device for themselves, `chromium` for those that need Chromium, and `smoke` for pictures in `npm run check`.
  * `browser`, `smoke` and `isolated` run in Firefox, whose software GPU is the faster one, or in Chromium where Firefox is missing.
  */
 import { playwright } from '@vitest/browser-playwright'
@@ -28,7 +28,7 @@ const slow = [
 ]
 const isolated = ['src/**/*.isolated.browser.test.ts']
 const inChromium = ['src/**/*.chromium.browser.test.ts']
-/** Runs in Firefox for `npm run check`. `npm test` runs it in Chromium, because its check `browser` compares the same pictures with diffusers in Firefox. */
+/** Runs in Firefox for `npm run check`, and in Chromium for `npm test`, whose check `browser` compares pictures in Firefox. */
 const smoke = 'src/pipelines/smoke.browser.test.ts'
 
 /** A test that has not ended after this many milliseconds hangs. No test depends on the time that it takes. */

@@ -1,4 +1,4 @@
-/** A page of a benchmark in a browser without a window, from Vite's server with the project's own files. */
+/** Opens a benchmark's page in a headless browser. Vite's development server serves the page from the project's folder. */
 
 import { fileURLToPath } from 'node:url'
 import { createServer, type PluginOption } from 'vite'

@@ -1,6 +1,6 @@
 /**
- * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), in milliseconds and in denoising
- * steps of the same machine. The fixture is tiny, so the figures show the cost of cancelling, not of the operator that is running.
+ * `npm run bench:cancel`: how long Cancel takes in each phase on the built site (`npm run build` first), in milliseconds and as a multiple
+ * of the duration of a denoising step. The fixture is tiny, so the figures show the cost of cancelling, not of the operator that is running.
  */
 
 import { chromium, type Page } from '@playwright/test'
@@ -72,13 +72,13 @@ async function millisecondsPerStep(page: Page, url: string): Promise<number> {
 
 /** Milliseconds from the call of `cancel()`. */
 interface Times {
-  /** Milliseconds until the box is ready. */
+  /** Milliseconds until the prompt box is ready. */
   readonly ready: number
   /** Milliseconds until the worker, which has left the cancelled generation, begins the next one. */
   readonly next: number
 }
 
-/** Cancels when the page first reports the phase, and generates again as soon as the box is ready. */
+/** Cancels when the page first reports the phase, and generates again as soon as the prompt box is ready. */
 async function cancelAt(page: Page, url: string, moment: (typeof moments)[number]): Promise<Times> {
   await open(page, url)
   return page.evaluate(
@@ -86,7 +86,7 @@ async function cancelAt(page: Page, url: string, moment: (typeof moments)[number
       new Promise<Times>((resolve, reject) => {
         const box = document.querySelector('aquatint-prompt')
         if (box === null) throw new Error('The page has no prompt box')
-        // The other phases are cancelled in a generation of 500 steps, which does not end by itself. Only a short generation reaches decoding.
+        // Decoding comes after the last step, so it needs a short generation. With 500 steps, no generation ends before it is cancelled.
         if (wanted === 'decoding') box.settings = { ...box.settings, numInferenceSteps: 2 }
         let pressed = 0
         let ready = 0

@@ -22,7 +22,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const packed = `${root}dist/gpu-bench`
 /** What the packed archive contains, before it is compressed. */
 const contents = `${root}dist/gpu-bench-contents`
-/** The most bytes of the packed folder, because the machines on which it runs accept no larger folder. */
+/** The most bytes of the packed folder. The machines on which the benchmark runs accept no larger folder. */
 const largest = 60_000_000
 
 /** Packs the benchmark and runs it. Returns its exit code, or 1 if the folder is too large. */
@@ -41,7 +41,7 @@ export async function main(args: readonly string[]): Promise<number> {
   return spawnSync('sh', [`${packed}/run.sh`, ...args], { stdio: 'inherit' }).status ?? 1
 }
 
-/** Writes the benchmark's script and the files that it reads into `folder`. It runs there in any Node that finds onnxruntime-web. */
+/** Writes the benchmark's script and the files that it reads into `folder`. Any Node that finds onnxruntime-web from there can run the script. */
 export async function packLibrary(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
   await build({

@@ -18,8 +18,8 @@ import { elementCount } from '../src/util/element-count.js'
 const rank = 32
 
 /**
- * A UNet at 128 × 128 pixels with the first two levels of Stable Diffusion 1's UNet. The inner levels have wider layers, where a rank of 32
- * adds less.
+ * A UNet at 128 × 128 pixels with the widths of the first two levels of Stable Diffusion 1's UNet. That UNet's inner levels have wider
+ * layers, for which a LoRA of rank 32 adds less.
  */
 const config = {
   sample_size: 16,

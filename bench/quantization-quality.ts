@@ -204,7 +204,7 @@ function relativeError(actual: ArrayLike<number>, expected: Float32Array): numbe
 
 const models = ['t5-xxl-encoder', 'sd3-medium-transformer', 'sd35-medium-transformer', 'sdxl-unet', 'sd15-unet']
 
-/** At most this many numbers of each tensor, in whole rows, are quantized. More random numbers would not change the result. */
+/** Of each tensor, only the rows that hold the first 2²⁰ numbers are quantized. More random numbers would not change the result. */
 const mostNumbers = 1 << 20
 
 const percent = (error: number) => (100 * error).toFixed(2)
@@ -228,7 +228,7 @@ function weightTable(): void {
   }
 }
 
-/** The error of the first rows of a tensor [rows, columns] of normal numbers, which come from the pool, starting at `offset`. */
+/** The relative error of quantizing the first rows of a tensor [rows, columns]. Its values come from `pool`, beginning at `offset`. */
 function tensorError(
   pool: Float32Array,
   offset: number,

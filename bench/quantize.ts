@@ -1,6 +1,6 @@
 /**
  * Compares quantizing while streaming with casting to float16, on the weights of one full-size block: seconds, bytes, memory, and the error.
- * The weights are random (normal, like the initial weights of networks); the shapes are those of a published model's table in fixtures/weight-tables.
+ * The weights are random (normally distributed); the shapes are those of a published model's table in fixtures/weight-tables.
  *
  *     node --expose-gc scripts/run.mjs bench/quantize.ts [table] [--json]
  */
@@ -31,11 +31,11 @@ interface Measured {
   readonly modelBytes: number
   readonly bytes: number
   readonly seconds: number
-  /** CPU seconds of one core, which other work on the machine does not change. */
+  /** CPU seconds of this process, which other work on the machine changes less than `seconds`. */
   readonly cpuSeconds: number
-  /** Source bytes that one core converts in a second. */
+  /** Megabytes of source weights that are converted in a CPU second. */
   readonly megabytesPerSecond: number
-  /** The peak of array memory above the start, sampled between pieces. */
+  /** The peak bytes of ArrayBuffers above those at the start, sampled after each piece. */
   readonly peakBytes: number
 }
 
@@ -52,7 +52,7 @@ function formsOf(className: string): readonly (readonly [string, readonly Weight
   ]
 }
 
-/** 16 MiB of normal numbers with the deviation of a Linear's initial weights, in float32 or float16, which are read repeatedly. */
+/** Four million normal numbers with standard deviation 0.02, in float32 or float16. Reading a larger tensor repeats them. */
 function randomBytes(type: 'F32' | 'F16'): Uint8Array<ArrayBuffer> {
   const values = new Float32Array(1 << 22)
   let state = 1

@@ -1,4 +1,4 @@
-/** Measures the memory of a browser's page processes, and the CPU time of all its processes, with Linux' counters. */
+/** Measures the memory of a browser's renderer processes, and the CPU time of all its processes, from Linux's /proc. */
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ function processesOf(profile: string): Process[] {
     return match === null ? [] : [{ pid: Number(match[1]), parent: Number(match[2]), command: match[3] ?? '' }]
   })
   const own = new Set(processes.filter(({ command }) => command.includes(profile)).map(({ pid }) => pid))
-  // The processes are children of the zygotes, which are children of the browser.
+  // Chromium's renderers are children of zygote processes, which are children of the browser. Each round adds a generation.
   for (let round = 0; round < 3; round++) for (const { pid, parent } of processes) if (own.has(parent)) own.add(pid)
   return processes.filter(({ pid }) => own.has(pid))
 }

@@ -1,4 +1,4 @@
-/** A folder on disk as a repository. Reads go to the files directly: nothing is cached or copied. */
+/** A folder on disk as a repository. Each read reads from the file; only the list of files is cached. */
 
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'

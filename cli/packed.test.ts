@@ -1,4 +1,4 @@
-/** The file that `npm run build:cli` makes and `npx aquatint` runs, in a process of its own. */
+/** Tests the file that `npm run build:cli` builds and `npx aquatint` runs. It runs in a separate process. */
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

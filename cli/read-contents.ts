@@ -23,7 +23,7 @@ export interface ComponentContents {
   readonly weightLibrary: WeightLibrary
   /** Null for components without weights (schedulers, tokenizers), and if the weight files cannot be chosen (`faults` say why). */
   readonly weights: ComponentWeights | null
-  /** The faults of its config and its weight files. The other components are listed in spite of a faulty one. */
+  /** The errors in its config and its weight files. They do not keep other components from being listed. */
   readonly faults: readonly AquatintError[]
 }
 

@@ -76,7 +76,7 @@ export async function tryLoading(
     faults.set(component, [...(faults.get(component) ?? []), faultOf(error)])
   const run = new Run({ signal })
   const spec = layout === null ? undefined : await attempt('', addFault, async () => findSpec(layout, known, run))
-  // Errors in other components (tokenizers, missing and unknown ones) are listed for the whole checkpoint, because their messages name the component.
+  // Errors in components other than networks and the scheduler are listed for the whole checkpoint: their messages name the component.
   const isShown = (name: string) => spec === undefined || name === 'scheduler' || Object.hasOwn(spec.networks, name)
   const listed = new Set(components.map(({ name }) => name).filter(isShown))
   const onFault: OnFault = (component, error) => addFault(listed.has(component) ? component : '', error)
@@ -116,7 +116,7 @@ async function readNetworks(
   return (await Promise.all(read)).filter((source) => source !== undefined)
 }
 
-/** Adds the findings on one component. `more`: errors that occurred before it was loaded. */
+/** Adds the findings on one component. `more`: further errors, from reading its weights. */
 export function noteComponent(
   { name, faults: own }: ComponentContents,
   { spec, faults, notes }: Verdict,

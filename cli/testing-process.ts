@@ -1,4 +1,4 @@
-/** For tests and benchmarks: the built command in a process of its own, and large checkpoints that take no time to make. Not part of the tool. */
+/** Helpers of tests and benchmarks, not part of the tool: they run the built command in its own process, and write large checkpoints. */
 
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdir, open, readFile, rm, writeFile } from 'node:fs/promises'
@@ -33,7 +33,7 @@ export interface Exit {
 export interface Started {
   readonly child: ChildProcess
   readonly exit: Promise<Exit>
-  /** The first match in its output so far. @throws if the process ends without one */
+  /** Resolves when the output of a stream matches `pattern`. @throws if the process ends without a match */
   readonly until: (stream: 'stdout' | 'stderr', pattern: RegExp) => Promise<RegExpExecArray>
 }
 

@@ -1,4 +1,4 @@
-/** `npm run dev` serves what the built site does where the page depends on it: the list of the bundled model's files. */
+/** `npm run dev` serves the list of the bundled model's files (files.json), as the built site does. */
 
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'

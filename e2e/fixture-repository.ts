@@ -14,7 +14,7 @@ export function readRepository(folder: string): Record<string, Uint8Array> {
   return files
 }
 
-/** `files` with the list of them that a host without an API needs. */
+/** `files` and `files.json`, the list of them, which a host without an API needs. */
 export function withFileList(files: Readonly<Record<string, Uint8Array>>): Record<string, Uint8Array> {
   const list = Object.entries(files).map(([path, bytes]) => ({
     path,

@@ -32,7 +32,7 @@ test('a frame that is sandboxed without allow-forms makes a picture by a click a
   }
 })
 
-/** Policies of a page with the tag, and the words that the tag shows after Generate is pressed. */
+/** Policies of a page with an `<aquatint-prompt>`, and the text that the element shows after Generate is pressed. */
 const policies = [
   // This policy is tested first. Later the model is cached, and its load makes no request that the policy could refuse.
   [`connect-src ${site}`, /Content-Security-Policy of the page does not allow connections to http:.*connect-src/],
@@ -88,7 +88,7 @@ test('frames without an origin or an address of their own, and one that is denie
   page,
   server,
 }) => {
-  // A frame without an origin may read the scripts of a site only with this header.
+  // A frame with an opaque origin may load module scripts of a site only with this header.
   const open = await startFolder('dist/site', {}, { 'access-control-allow-origin': '*' })
   const frame = (attributes: string, origin: string) => {
     const address = `${origin}/embed.html?${query(server, { prompt: 'a cat', steps: '1' })}`
@@ -117,7 +117,7 @@ test('frames without an origin or an address of their own, and one that is denie
   }
 })
 
-/** A page with the tag, which takes its model from an endpoint. */
+/** A page with an `<aquatint-prompt>` that loads its model from `endpoint`. */
 const tag = (endpoint: string) => ({
   html: `<!doctype html><title>Hosts</title><script type="module" src="${site}/element.js"></script>
     <aquatint-prompt model="a/b" endpoint="${endpoint}" device="wasm" prompt="a cat"></aquatint-prompt>`,

@@ -50,7 +50,7 @@ test('promises 1, 2, 3, 9: a large file is downloaded in parallel, verified, and
 test('promise 1: shards are downloaded in parallel', async ({ server, hub }) => {
   const shards = Array.from({ length: 4 }, (_, k) => [`unet/shard-${k}.safetensors`, syntheticFile(2 * mebibyte, k + 1)] as const)
   server.setRepository('owner/shards', Object.fromEntries(shards))
-  // Each answer stops after a half until all four are open.
+  // Each answer stalls after half of its shard, until all four are open.
   server.setFaults({ rules: [{ match: { host: 'cdn' }, stallAfter: mebibyte }] })
   await hub.call('setUp', { startConnections: 4 })
   await hub.call('open', 'owner/shards', { endpoint: server.url })
@@ -192,7 +192,7 @@ test('promise 2: a folder of the File System Access API is read in place', async
   expect(await hub.call('read', 'unet/config.json', 6, 8)).toEqual([...Buffer.from('22')])
   expect((await hub.failure('load', 'vae/config.json')).code).toBe('file-not-found')
   expect(await hub.call('totalBytes')).toBe(0)
-  // This file has changed since the folder was picked.
+  // Change the file in the folder after it was loaded.
   await hub.call('openFolder', { 'unet/config.json': '{"b": 333}' })
   expect((await hub.failure('read', 'unet/config.json', 6, 8)).code).toBe('file-changed')
 })
@@ -201,7 +201,7 @@ for (const way of ['dropped on the page', 'picked in a file input']) {
   test(`promise 2: a folder ${way} is read in place`, async ({ hub }) => {
     const fixture = resolve('fixtures/tiny-sd15/repo')
     if (way.startsWith('dropped')) {
-      // The browser does this when the user drops a folder; a script cannot create such an event.
+      // Drop the folder through DevTools: a drag event that a script creates cannot contain a folder.
       const devtools = await hub.page.context().newCDPSession(hub.page)
       const data = { items: [], files: [fixture], dragOperationsMask: 1 }
       for (const type of ['dragEnter', 'dragOver', 'drop'] as const)

@@ -112,7 +112,7 @@ async function misbehaves(server: HubServer, hub: HubDriver, seed: number, each:
     expect(here.filter((each) => each.complete)).toEqual([])
     server.setFaults({})
   }
-  // No wrong byte counts as present: loading again, from a healthy server if it failed, gives the right bytes.
+  // After an error, load again from a healthy server: no wrong byte may be stored. In a case without an error, load under the fault.
   await hub.call('load', weightsPath)
   expect(await hub.call('hash', weightsPath), what).toBe(await sha256Of(content))
   if (resolved !== undefined) expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(resolved)

@@ -1,6 +1,6 @@
 /**
- * Promises 1 and 4 of docs/downloads.md over HTTP/2. If it makes the download faster, more than six requests run at once; over HTTP/1.1, a
- * browser opens at most six connections. A tab that dies still has at most six chunks in flight.
+ * Promises 1 and 4 of docs/downloads.md over HTTP/2. More than six requests run at once if this makes the download faster; over HTTP/1.1, a
+ * browser opens at most six connections. A tab that is killed still has at most six chunks in flight.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -37,7 +37,7 @@ test('promise 1: HTTP/2 carries up to twelve requests at once', async ({ server,
 test('promise 4: killed over HTTP/2, the next run downloads at most six chunks again', async ({ server, newHub }) => {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults({ bytesPerSecond: mebibyte })
-  // The default settings at an eighth of their size, with twelve requests from the start.
+  // The numbers of bytes are an eighth of the defaults. Twelve requests may run from the start.
   const settings = {
     pieceBytes: mebibyte,
     chunkBytes: 2 * mebibyte,

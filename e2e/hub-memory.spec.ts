@@ -1,7 +1,8 @@
 /**
  * Promise 13 of docs/downloads.md: downloading, casting and quantizing stay within 256 MB above idle. Measured: 120 to 170 MB (96 MiB in
  * flight, the browser's copies of two chunks that are hashed and stored, and garbage). A file and its result together are larger than the
- * limit, so they cannot both be in memory as a whole. The memory is that of the page's process as Linux counts it, without DevTools.
+ * limit, so they cannot both be in memory as a whole. The memory is that of the page's process in Linux, in a
+ * browser without DevTools, which would keep downloaded bytes.
  */
 
 import { blocksOfT5, virtualCheckpoint } from '../bench/quantize/virtual-checkpoint.js'

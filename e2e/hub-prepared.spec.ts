@@ -17,7 +17,7 @@ function everyPattern(width: 2 | 4, size: number): Uint8Array {
   return new Uint8Array(values.buffer)
 }
 
-/** Smaller chunks than the default, so that a small file has many. The two tensors meet inside a chunk. */
+/** Smaller chunks than the default, so that a small file has many. `prepare` makes two tensors of the file, which meet inside a chunk. */
 const settings = { chunkBytes: mebibyte, pieceBytes: mebibyte / 2 }
 
 for (const [from, to] of [

@@ -13,7 +13,7 @@ import type { VirtualFile } from './hub-server/repositories.js'
 const weights = 'diffusion_pytorch_model.safetensors'
 const index = `${weights}.index.json`
 
-/** A safetensors file of 64 MB that begins with this header, preceded by the header's length. */
+/** A safetensors file of 64 MB: `length` in eight bytes, then `header`, then zeros. */
 function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFile {
   const head = Buffer.alloc(8 + Buffer.byteLength(header))
   head.writeBigUInt64LE(BigInt(length))
@@ -28,7 +28,7 @@ function fileWith(header: string, length = Buffer.byteLength(header)): VirtualFi
 const repeated = (item: string, bytes: number) => `${`${item},`.repeat(bytes / (item.length + 1) - 1)}${item}`
 const tensor = (begin: number, end: number) => ({ dtype: 'F16', shape: [(end - begin) / 2], data_offsets: [begin, end] })
 
-/** The files of a folder and the error code that reading them ends with; `fetched` is the most bytes that the server may have sent. */
+/** For each case, the one file of the folder, the error code of reading it, and in `fetched` the most bytes that the server may send. */
 const cases = {
   'a config of 11 MB': { file: 'config.json', content: ' '.repeat(11e6), code: 'file-too-large', fetched: 0 },
   'a config full of objects': {

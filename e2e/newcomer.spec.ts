@@ -15,7 +15,7 @@ import { packedLibrary } from './ui/packed.js'
 import { expect, site, test } from './ui/page-harness.js'
 import { startFolder, startSite } from './ui/site-server.js'
 
-/** The address that the documents give the page of `npm start`. */
+/** The URL of `npm start` in the documents. */
 const documented = 'http://127.0.0.1:5173'
 const local = (code: string) => code.replaceAll(documented, site)
 

@@ -38,7 +38,7 @@ test('a dropped LoRA is listed, changes the picture by its strength, and is remo
   await generate(page, 'a red apple')
   expect(await pixels(page)).toBe(plain)
 
-  // A LoRA for few steps, known by the name under which it was published, brings its settings and says so.
+  // The page recognizes a few-step LoRA by its file name, uses the settings that it was made for, and says so.
   const setSteps = (numInferenceSteps: number | undefined) =>
     page.evaluate((steps) => {
       const box = document.querySelector('aquatint-prompt')

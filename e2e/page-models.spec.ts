@@ -22,7 +22,7 @@ test('downloaded models are listed, verified and deleted; a model in use is not 
   await expect(dialog.getByText(model, { exact: true })).toBeVisible()
   await dialog.getByRole('button', { name: 'Close' }).click()
 
-  // This page does not load the model.
+  // The new page does not load the model, so the model is not in use and can be deleted.
   await page.goto('/')
   await damageCache(page)
   await page.getByRole('button', { name: 'Models' }).click()
@@ -37,7 +37,7 @@ test('the browser refuses persistent storage, then grants it; a model from a pla
   page,
   server,
 }) => {
-  // Headless Chromium decides by user engagement, which a test cannot have, so the test replaces the decision.
+  // Chromium grants persistent storage by user engagement, which a test cannot have, so the test replaces the answer.
   await page.addInitScript(() => {
     Object.defineProperty(Navigator.prototype, 'vendor', { get: () => 'Apple Computer, Inc.' })
     const answers = [false, true]
@@ -64,7 +64,7 @@ test('the browser refuses persistent storage, then grants it; a model from a pla
   await expect(dialog.getByText('after seven days')).toBeHidden()
   await expect(ask).toBeHidden()
 
-  // This page does not load the model.
+  // The new page does not load the model, so the model is not in use and can be deleted.
   await page.goto('/')
   await page.getByRole('button', { name: 'Models' }).click()
   await expect(dialog.getByText(address, { exact: true })).toBeVisible()

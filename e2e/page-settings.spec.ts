@@ -5,7 +5,7 @@ import type { Page } from '@playwright/test'
 import { readRepository, withFileList } from './fixture-repository.js'
 import { expect, generate, model, nextEvent, openPage, size, test } from './ui/page-harness.js'
 
-/** The pictures of the last run, to compare with another run. */
+/** The first picture of the last run, and the number of its pictures, to compare with another run. */
 function made(page: Page): Promise<{ count: number; width: number; height: number; pixels: string; seed: number }> {
   return page.evaluate(() => {
     const box = document.querySelector('aquatint-prompt')
@@ -22,7 +22,7 @@ function made(page: Page): Promise<{ count: number; width: number; height: numbe
   })
 }
 
-/** Counts the steps of later runs. */
+/** Returns a function that returns the number of steps of the last run that began after this call. */
 async function countSteps(page: Page): Promise<() => Promise<number>> {
   await page.evaluate(() => {
     document.querySelector('aquatint-prompt')?.addEventListener('step', ({ detail }) => {
@@ -270,7 +270,8 @@ test('a typed model shows its download and memory, or why it cannot be loaded, b
   })
 
   await test.step('a model from a local folder, with the folder picker', async () => {
-    // A test cannot drive the picker's window. Its replacement gives a real handle, of a folder in the browser's file system.
+    // A test cannot operate the folder picker. The test replaces it by a function that returns the handle of a folder in the origin's
+    // private file system.
     await page.evaluate(
       async ({ base, paths }) => {
         const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('my-model', { create: true })

@@ -129,7 +129,8 @@ test('a model that made a picture on the first visit makes one on the second vis
   page,
   context,
 }) => {
-  // The user generates before the service worker is ready. The page waits at most three seconds for it; here it waits as long as it takes.
+  // The first run begins before the service worker is ready. The page waits at most three seconds for the service worker; with this
+  // script, the page waits without a limit.
   await page.addInitScript(() => {
     const real = window.setTimeout.bind(window)
     const patient = (handler: TimerHandler, delay?: number) => (delay === 3000 ? 0 : real(handler, delay))
@@ -144,7 +145,7 @@ test('a model that made a picture on the first visit makes one on the second vis
   await generate(page, 'a blue boat')
   await expect(page.getByRole('img', { name: 'a blue boat' })).toBeVisible()
 
-  // Without the engine's script in the cache, the message says what is missing, and does not blame the page.
+  // If the cache lacks the script of the engine's worker, the error says that the browser is offline.
   await page.evaluate(async () => {
     for (const name of await caches.keys()) {
       const cache = await caches.open(name)

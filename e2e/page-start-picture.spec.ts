@@ -71,7 +71,7 @@ test('a run starts from a picked picture, the strength changes the result, and R
   expect(await pixels(page)).toEqual(half)
 
   await test.step('a strength that leaves no step is rejected with a message', async () => {
-    // PNDM, the model's own scheduler, has one timestep more, which runs at any strength. So this test uses DDIM.
+    // With PNDM, the model's own scheduler, 4 steps have 5 timesteps, so at least one runs at any strength. With DDIM they have 4.
     await page.evaluate(() => {
       const box = document.querySelector('aquatint-prompt')
       if (box !== null) box.settings = { ...box.settings, scheduler: 'DDIMScheduler' }

@@ -41,7 +41,7 @@ test('galleries of two tabs follow each other, with the names of the list, and a
   // No request failed: the page does not request files that may be missing.
   expect(problems).toEqual([])
 
-  // The list of fonts contains fonts for emoji, whatever fonts the page has chosen.
+  // The prompt field's `font-family` includes a font for emoji.
   await expect(page.getByLabel('Prompt', { exact: true })).toHaveCSS('font-family', /'?Noto Color Emoji/)
 })
 

@@ -1,6 +1,6 @@
 /**
- * A phone: 360 × 640 pixels with touch, 4 GB of memory, a processor a quarter as fast, and WebAssembly that may hold 256 MiB. The page is used
- * with taps alone.
+ * A phone: 360 × 640 pixels with touch, 4 GB of memory, a processor a quarter as fast, and WebAssembly memories of at most 256 MiB. The
+ * page is used with taps alone.
  */
 
 import { readFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { smallTargets } from './ui/touch-targets.js'
 import type * as Aquatint from '../src/index.js'
 
 const { args, ...launch } = chromiumLaunchOptions()
-/** The most memory of WebAssembly, in pages of 64 KiB. */
+/** The largest size of a WebAssembly memory, in pages of 64 KiB. */
 const pages = 4096
 
 test.use({
@@ -27,7 +27,10 @@ test.beforeEach(async ({ page, context }) => {
   await session.send('Emulation.setCPUThrottlingRate', { rate: 4 })
 })
 
-/** Counts the bytes of the buffers that workers create on GPU devices, and the workers that are watched. A message `gpu-loss` makes each device lost at its next buffer. */
+/**
+ * Counts the engine's workers and the bytes of the GPU buffers that they create. After a message on the channel `gpu-loss`, a device is
+ * lost when it creates its next buffer.
+ */
 async function countGpuBytes(page: Page): Promise<() => Promise<{ readonly workers: number; readonly bytes: number }>> {
   await page.addInitScript(() => {
     const counted = { workers: 0, bytes: 0 }
@@ -227,7 +230,7 @@ test('the bundled model makes a picture by taps alone, in the memory that was pl
   await fails('forbidden', model, { device: 'wasm' })
   server.setFaults({})
   await fails('does-not-fit', model, { device: 'webgpu', maxMemory: '1MB' })
-  // The worker was watched, and it created no buffer for the model that does not fit.
+  // The test counted the engine's worker, which created no GPU buffer for the model that does not fit.
   const { workers, bytes } = await gpuBytes()
   expect(workers).toBeGreaterThan(0)
   expect(bytes).toBe(0)

@@ -119,7 +119,7 @@ test('a prompt typed into the page gives the same image as diffusers, and after 
   server,
 }) => {
   await open(page, server, undefined, site)
-  // This server isolates the page, so the kernels of the CPU run on as many threads as there are cores.
+  // This server isolates the page, so the CPU kernels run on several threads.
   expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
   expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)
   expect(server.log.filter((entry) => entry.kind === 'file' && entry.range !== undefined).length).toBeGreaterThan(3)
@@ -250,7 +250,7 @@ test('an unknown repository gives an error with its name; a broken one an error 
       )
       if (code === 'shard-missing') expect(kept.map(([path]) => path)).not.toContain(shard)
 
-      // A user repeats the run in the same way after every error, so one check is enough.
+      // After the first error only, because recovery is the same for all: the page generates the image from the repaired repository.
       if (at > 0) return
       server.setRepository(repository, sound)
       expect(psnr(await generate(page), reference)).toBeGreaterThanOrEqual(50)

@@ -53,7 +53,7 @@ const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<v
   },
   // embedding.md: a frame
   '<iframe': async (section, page) => {
-    // A browser does not lay out a frame outside of the window.
+    // Chromium does not lay out a cross-origin frame outside of the viewport.
     await section.locator('iframe').scrollIntoViewIfNeeded()
     await expect(page).toHaveTitle('a-cute-dog-7.png')
     await expect.poll(async () => (await section.locator('iframe').boundingBox())?.height).not.toBe(900)
@@ -61,7 +61,7 @@ const boxes: Readonly<Record<string, (section: Locator, page: Page) => Promise<v
 }
 
 test('every HTML snippet has a test', () => {
-  // The last snippet is a page that only starts the first guide's script, which widget-snippets.spec.ts runs.
+  // The last snippet only loads the script of docs/first-picture.md, which widget-snippets.spec.ts runs.
   const texts = [...Object.keys(boxes), 'aquatint.js', 'src="/main.ts"']
   const found = readSnippets('html').map(({ code }) => texts.filter((text) => code.includes(text)))
   expect(found.flat().sort()).toEqual(texts.sort())

@@ -11,7 +11,7 @@ function tag(server: HubServer, more = ''): string {
   return `<aquatint-prompt model="${model}" endpoint="${server.url}" device="wasm" steps="2" width="${size}" height="${size}" seed="7" ${more}></aquatint-prompt>`
 }
 
-/** Opens a page of another origin, and fails on any violation of its policy. */
+/** Opens a page of another origin. `work` gets the violations of the page's Content-Security-Policy, as console messages. */
 async function openSite(page: Page, served: ServedPage, work: (refused: readonly string[]) => Promise<void>): Promise<void> {
   const other = await startSite({ '/': served, '/plain': { html: '<!doctype html><title>Plain</title>' } })
   const refused: string[] = []
@@ -272,7 +272,7 @@ test('a page with another origin than the frame expects gets no messages, and it
         }),
     )
     await expect(frame.getByLabel('Prompt', { exact: true })).toHaveValue('untouched')
-    // Messages arrive in order: what the frame has sent before arrives before this one.
+    // Messages arrive in order: anything that the frame sent earlier arrives before `last`.
     await frame.locator('aquatint-prompt').evaluate(() => parent.postMessage('last', '*'))
     await expect.poll(() => page.evaluate(() => (window as unknown as { heard: unknown[] }).heard)).toEqual(['last'])
   } finally {

@@ -93,7 +93,7 @@ function looks(frame: Frame): Promise<Looks> {
   )
 }
 
-/** Says whether the page around the box has a `color-scheme`. */
+/** Sets the `color-scheme` of the page around the box. */
 async function setColorScheme(page: Page, scheme: 'normal' | 'light dark'): Promise<void> {
   await page.evaluate((value) => {
     document.documentElement.style.colorScheme = value

@@ -83,7 +83,7 @@ test('the manifest lists what the element has', async ({ page, server }) => {
   expect(names('slots')).toEqual(found.slots.sort())
   expect(names('cssProperties')).toEqual(found.properties.sort())
   const used = new Set<string>(found.usedPrivates)
-  // A private property that no rule reads would have no effect.
+  // A private custom property (`--_…`) that no CSS rule reads would have no effect.
   expect(found.privates.filter((name) => !used.has(name))).toEqual([])
   const members = declaration.members.map(({ name, kind, readonly = false }) => ({ name, kind, readonly }))
   expect(members.sort(byName)).toEqual(found.members.sort(byName))

@@ -20,7 +20,7 @@ test('TypeScript 5.6 to the newest accepts the types, with the library’s files
   // The module has no `await using`, which needs one more lib.
   consumer.write({ 'main.ts': main.replace('await using pipeline', 'const pipeline') })
   for (const typescript of ['typescript-5.6', 'typescript']) expect(consumer.typeErrors({ typescript, lib })).toBe('')
-  // TypeScript 5.6 does not know typed arrays with a type argument, so it has read the declarations that are made for it.
+  // TypeScript 5.6 rejects typed arrays with a type argument, so it read the package's declarations for old versions above.
   consumer.write({ 'main.ts': `const data: Uint8Array<ArrayBuffer> = new Uint8Array(1)\nexport { data }\n` })
   expect(consumer.typeErrors({ typescript: 'typescript-5.6', lib })).toContain('not generic')
 })

@@ -1,7 +1,7 @@
 /**
  * Runs the TypeScript snippets of the documents in a consumer's project: type-checks them against the packed package, builds them with
- * that project's Vite and the Vite setting of the guide, and runs them in Chromium. Requests to the servers that the snippets name go to local
- * servers instead; nothing else about the snippets changes.
+ * Vite and the Vite setting of the guide, and runs them in Chromium. Requests to the servers that the snippets name go to local servers
+ * instead; nothing else about the snippets changes.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -256,7 +256,7 @@ Object.assign(window, {
         await route.fulfill({ response: await route.fetch({ url: to + pathname + search }) })
       })
     await elsewhere(/^https:\/\/(huggingface\.co|hub\.example)\//, server.url)
-    // The page of `npm start`, which the first guide names.
+    // The URL of `npm start` in docs/first-picture.md.
     await elsewhere(/^http:\/\/127\.0\.0\.1:5173\//, builtSite)
     await elsewhere(/^http:\/\/127\.0\.0\.1:8000\//, (served?.url ?? '').replace(/\/$/, ''))
     server.setRepository('files/my-model', listed)

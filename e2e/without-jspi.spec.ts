@@ -1,7 +1,7 @@
 /**
- * A browser that cannot suspend WebAssembly (Firefox with JSPI turned off), on its GPU: it downloads the `asyncify` build of onnxruntime-web,
- * which is compressed in the built site, but not in a consumer's build of the package. The site has to make diffusers' picture there. A
- * page with the package, which runs the same code, only has to load a model on the GPU.
+ * Tests WebGPU in a browser that cannot suspend WebAssembly (Firefox with JSPI turned off). Such a browser downloads the `asyncify` build
+ * of onnxruntime-web. The built site serves this build compressed; an application that bundles the package serves it uncompressed. The site
+ * must generate the same image as diffusers. The application runs the same code, so it only loads a model on the GPU.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -2,8 +2,8 @@
  * Caches the page itself, its scripts and the runtime's wasm, so that the page opens without a network. It does not handle models: the engine
  * downloads their weights in ranges, verifies them and has a cache of its own.
  *
- * Every cached response gets the headers of an isolated page, so that on hosts that do not send these headers, the CPU's kernels use threads from
- * the second visit on. A frame of another site stays as its host sends it.
+ * The page and its scripts get the headers of a cross-origin isolated page: on hosts that do not send them, the CPU's kernels use threads
+ * from the second visit on. embed.html, which other sites show in frames, stays as its host sends it.
  */
 
 const cacheName = 'aquatint-shell-2'
@@ -42,8 +42,8 @@ async function openPage(event) {
 }
 
 /**
- * The response with the headers of an isolated page, or of a script that such a page may run as a worker. Other sites' files are fetched with CORS, so
- * `require-corp` refuses none of them; Safari knows no other value.
+ * The response with the headers of a cross-origin isolated page, or of a script that such a page may run as a worker. Other sites' files
+ * are fetched with CORS, so `require-corp` refuses none of them; Safari does not support `credentialless`.
  */
 function isolated(response) {
   // The response is a redirect, which only the browser can follow.

@@ -1,6 +1,6 @@
 /**
  * Checks what oxlint has no rule for: no folder has more than 20 files beside tests, no stylesheet and no Python file has more than 400
- * lines, and no two files export the same name.
+ * lines, and no two files of src and cli export the same name.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'

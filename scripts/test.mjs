@@ -89,7 +89,8 @@ const innerLoop = ['unit', 'smoke', 'lint', 'types-node', 'types-worker', 'types
  * depends on the time that it takes.
  */
 const everything = [
-  // The specs and `size` look at the built site, and specs at the packed library. Playwright serves the site while it packs, so the site comes first.
+  // The specs and `size` look at the built site, and specs at the packed library. The check `pack` runs in Playwright, which serves the
+  // site, so `build` comes first.
   ['build'],
   ['pack'],
   [

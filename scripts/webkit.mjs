@@ -7,11 +7,11 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from './free-port.mjs'
 
-/** Programs that it needs: the driver, and a screen in memory. */
+/** Programs that WebKitGTK's specs need: the WebDriver, and a virtual display (Xvfb). */
 const programs = ['WebKitWebDriver', 'xvfb-run', 'Xvfb', 'xauth']
 const libraries = '/usr/lib'
 
-/** Path of the browser that WebKit's driver starts, or undefined if it, its driver or the screen in memory is missing. */
+/** The path of the browser that WebKitWebDriver starts; undefined if the browser, WebKitWebDriver or Xvfb is missing. */
 export function systemWebKit() {
   if (process.platform !== 'linux' || !programs.every(onPath) || !existsSync(libraries)) return undefined
   for (const folder of readdirSync(libraries, { withFileTypes: true })) {
@@ -61,7 +61,7 @@ export async function startWebKit(browser, options) {
       // WebKit's sandbox needs permissions that containers do not have. The specs open only pages of this machine.
       WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1',
       LIBGL_ALWAYS_SOFTWARE: '1',
-      // Without its optimizing compiler WebKit makes a small picture in half the time, because each page compiles the runtime again.
+      // Without its optimizing WebAssembly compiler, WebKit makes a small picture in half the time: each page compiles the runtime again.
       JSC_useOMGJIT: '0',
     },
   })

@@ -17,9 +17,10 @@ const labels = {
 } as const
 
 /**
- * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. No checkpoint has a `preview_decoder`: it is added if the
- * option names a repository with an `AutoencoderTiny`, or is `auto`, for the one that is published for the family. A pipeline class that names another component
- * does not compile until it is listed here.
+ * A component that `fromPretrained` can replace or omit; the scheduler has an option of its own. No checkpoint has a
+ * `preview_decoder`: Aquatint adds one if the option names a repository with an `AutoencoderTiny`, or is `auto`. With `auto`, Aquatint uses the
+ * AutoencoderTiny that is published for the model's family, if there is one. A pipeline class that names a component missing from this list does
+ * not compile.
  */
 export type ComponentName = keyof typeof labels
 

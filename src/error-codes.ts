@@ -1,6 +1,7 @@
 /**
  * Every error code, by error class: when the error occurs, and what a caller can do about it. `errors.ts` makes its types from this
- * list, and docs/errors.md is written from it. The library imports only types from this file, so no bundle contains the text.
+ * list, and `npm run docs:errors` generates docs/errors.md from it. The library imports only types from this file, so no bundle contains
+ * the text.
  */
 
 /** The codes that the library and the page throw. */

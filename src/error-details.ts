@@ -30,9 +30,9 @@ export interface DetailsByCode {
     readonly offered: number | Readonly<Record<string, number>>
     readonly residence?: string
   }
-  /** `status`: 401 if no token was sent, 403 if the account of the token has no access. */
+  /** `status`: 401 if no valid token was sent, 403 if the account of the token has no access. */
   readonly gated: { readonly repository: string; readonly status: number; readonly path?: string; readonly revision?: string }
-  /** `allowed`: the sizes that can be chosen, in words. The given value is in the detail with the name of its option, such as `width`. */
+  /** `allowed`: the sizes that can be chosen, in words. The detail named after the option, such as `width`, holds the given value. */
   readonly size: { readonly allowed: string }
   /** `supported`: the classes that can be chosen. `component`: which part of the pipeline has the class. `library`: its Python module. */
   readonly 'unsupported-class': {

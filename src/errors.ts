@@ -41,7 +41,7 @@ const brand = Symbol.for('aquatint.error')
 
 /** The base class of every error that Aquatint throws on purpose. */
 export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
-  // Written out, because minifiers rename classes and the worker sends this name to the page.
+  // A literal, because minifiers rename classes and the worker sends this name to the page.
   /** The name of the class. */
   override readonly name: string = 'AquatintError'
   /** The exact case, such as `shape-mismatch`. docs/errors.md lists every code. */
@@ -55,7 +55,10 @@ export class AquatintError<Code extends ErrorCode = ErrorCode> extends Error {
     Object.defineProperty(this.prototype, brand, { value: true })
   }
 
-  /** The same as the default `instanceof`. It is written out for its type: for a generic class, TypeScript would infer `any` as the code. */
+  /**
+   * Behaves like the default `instanceof`. It is declared only for its return type: without it, TypeScript would narrow a value to this generic
+   * class with `any` as its code.
+   */
   static override [Symbol.hasInstance]<Kind extends abstract new (...given: never) => unknown>(
     this: Kind,
     value: unknown,
@@ -113,13 +116,13 @@ const kinds = { AquatintError, InputError, HubError, StorageError, CheckpointErr
 /** The name of an error class of Aquatint. */
 export type ErrorKind = keyof typeof kinds
 
-/** An error with one of `Code`: a union, so that a comparison of `code` gives `details` the type of that code. */
+/** An error whose code is one of `Code`: a union type, so that comparing `code` narrows the type of `details`. */
 export type AquatintErrorOf<Code extends ErrorCode> = Code extends ErrorCode ? AquatintError<Code> : never
 
 /**
- * Whether Aquatint threw `error` on purpose, and with one of `codes` where any are given; `details` then has their type. Unlike `instanceof`, this also recognizes the
- * errors of a second copy of the library on the same page, such as the one inside `element.js`; compare `error.name` to tell the
- * classes of such errors apart.
+ * Whether `error` is an {@link AquatintError} and, if `codes` are given, has one of them. TypeScript then narrows `details` to these codes.
+ * Unlike `instanceof`, this also recognizes the errors of a second copy of the library on the same page, such as the one inside
+ * `element.js`; compare `error.name` to tell the classes of such errors apart.
  */
 export function isAquatintError<Code extends ErrorCode = ErrorCode>(
   error: unknown,

@@ -120,7 +120,7 @@ def whiten(vae: AutoencoderKL, mean: torch.Tensor, mix: torch.Tensor) -> None:
     quant, post = vae.quant_conv, vae.post_quant_conv
     quant.bias[:n] = mix @ (quant.bias[:n] - mean)
     quant.weight[:n] = torch.einsum("ij,jkyx->ikyx", mix, quant.weight[:n])
-    # The posterior's variances, as if the latents' errors were independent.
+    # Scale the posterior's variances as if the latents' errors were independent and had equal variances.
     quant.bias[n:] += mix.square().sum(1).log()
     weight = post.weight[:, :, 0, 0]
     post.bias += weight @ mean
@@ -220,11 +220,11 @@ class Batches:
             "noisy": alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
             "t": t,
             "target": alpha.sqrt() * noise - (1 - alpha).sqrt() * clean,
-            # Min-SNR-5 for v, and never less than a fifth, so that the first step, which decides on the picture, has weight.
+            # Min-SNR weights for v-prediction (gamma 5), at least 0.2, because the first step, of low SNR, determines the subject.
             "weight": (snr.clamp(max=5) / (snr + 1)).clamp(min=0.2),
             "first": told["first"],
             "second": told["second"],
-            # Guidance in SDXL compares with all-zero embeddings (force_zeros_for_empty_prompt).
+            # Train 6% with zeroed embeddings, as SDXL uses them for an empty negative prompt (force_zeros_for_empty_prompt).
             "kept": (torch.rand(count, generator=g) > 0.06).float(),
         }
 

@@ -40,7 +40,7 @@ def export(model: Model, vae: AutoencoderKL, merges: list[tuple[str, str]], fold
     add_prefix(folder / "text_encoder" / "model.safetensors")
     unet = model.unet.to(half, memory_format=torch.contiguous_format)
     size = sum(p.numel() * 2 for p in unet.parameters())
-    # Sharded like the large ones; each a quarter of the size, in the unit that save_pretrained expects.
+    # Sharded like large checkpoints: at most 30% of the size per shard gives four shards.
     unet.save_pretrained(folder / "unet", safe_serialization=True, max_shard_size=f"{size // 3_400}KB")
     make_scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(

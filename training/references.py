@@ -32,7 +32,7 @@ RUNS = (
     ("sad cat, yellow background", None, 2, 1.0, STEPS),
     ("a flimmering wuzzle on a green background", None, 3, 1.0, STEPS),
     ("a cute penguin on a pink background", "", 4, 2.0, STEPS),
-    # For GPUs in software, where a step takes seconds.
+    # Only two steps, for software GPUs, where a step takes seconds.
     ("a red apple on a blue background", None, 0, 1.0, 2),
 )
 """Prompt, negative prompt, seed, guidance scale, steps."""

@@ -1,6 +1,6 @@
 /**
- * Compares float16 with PyTorch in a browser, for machines without a GPU. By default this is Firefox: it has float16 on Mesa's lavapipe,
- * where Dawn needs a newer Mesa.
+ * Compares Aquatint's float16 results in a browser with PyTorch's, on machines without a GPU. The default browser is Firefox, which has
+ * float16 on Mesa's lavapipe; Chromium's Dawn needs a newer Mesa for it.
  */
 
 import { createReadStream } from 'node:fs'

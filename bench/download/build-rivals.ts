@@ -41,7 +41,7 @@ export async function buildRivals(): Promise<string> {
     build: {
       write: false,
       target: 'es2023',
-      // The packages' own dependencies are for uploads and models; they do not run here.
+      // Exports are missing from the dependencies that `alias` replaces with an empty module. They are for uploads and models, and unused.
       rolldownOptions: { shimMissingExports: true },
       lib: { entry: fileURLToPath(new URL('rivals.js', import.meta.url)), formats: ['es'], fileName: 'rivals' },
     },

@@ -1,6 +1,6 @@
 /**
- * Measures the limits of any download into IndexedDB in this browser: it fetches and stores the same bytes without verifying them, or only
- * hashes them.
+ * A worker that measures the limits of any download into IndexedDB in this browser: it fetches and stores a file without verifying it, or
+ * only hashes as many bytes.
  */
 
 import { createSHA256 } from 'hash-wasm'

@@ -14,7 +14,7 @@ export interface StartRequest {
 export interface Start {
   /** Milliseconds until the pipeline is loaded and its weights are in the cache. */
   readonly download: number
-  /** Milliseconds to upload the networks that the first step needs from the cache to the GPU. */
+  /** Milliseconds to upload, from the cache to the GPU, the networks that the first step needs. */
   readonly upload: number
   /** How much longer the first run of these networks takes than a later run. */
   readonly compile: number
@@ -22,7 +22,7 @@ export interface Start {
   readonly run: number
   /** The sum of these times. */
   readonly total: number
-  /** Compute pipelines compiled until the weights had arrived. */
+  /** Compute pipelines that were compiled before all weights had arrived. */
   readonly before: number
   /** Compute pipelines that the generation compiled, until its second step. */
   readonly after: number

@@ -95,7 +95,7 @@ async function compareNetwork(source: JudgedNetwork, settings: AccuracySettings,
       const { error, how } = await judge(quantization)
       const form = { dtype: 'float16', quantization } as const
       const aquatint = await errorOf(folder, { ...form, kernels: 'aquatint' })
-      // onnxruntime's kernels sum in the same way with quantized weights, so they run with float16 weights only.
+      // Quantized weights do not change how onnxruntime's kernels sum, so these kernels are measured with float16 weights only.
       const onnxruntime = quantization === undefined ? shown(await errorOf(folder, { ...form, kernels: 'onnxruntime' })) : ''
       const own = how === 'float16' ? shown(error) : `${shown(error)}, products alone`
       const cells = [source.name, quantization ?? 'float16', own, shown(aquatint), (aquatint / error).toFixed(2), onnxruntime]

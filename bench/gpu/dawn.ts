@@ -1,6 +1,6 @@
 /**
- * WebGPU in Node: Dawn, from the npm package `webgpu`, as the globals that a browser has. The package is not installed with the project, because it
- * takes 140 MB; bench/gpu/packages pins it.
+ * Provides WebGPU in Node: defines the globals that a browser has with Dawn, from the npm package `webgpu`. The package takes 140 MB, so
+ * the project does not install it; bench/gpu/packages pins its version.
  */
 
 /** The package's exports. */
@@ -10,7 +10,7 @@ interface Dawn {
 }
 
 /**
- * Defines `navigator.gpu` and WebGPU's classes as globals. The object stays alive as long as the process, because Dawn's devices need it.
+ * Defines `navigator.gpu` and WebGPU's classes as globals. `navigator` keeps the GPU object alive, because Dawn's devices need it.
  * @throws Error if the package is missing or does not fit the machine
  */
 export async function installWebGpu(): Promise<void> {

@@ -56,7 +56,7 @@ export async function measureNetwork(network: Network, options: Options & { read
   })
 }
 
-/** Times the product of two square matrices in float16: the highest speed that kernels of this kind reach on this GPU. */
+/** Times the product of two square matrices, in float16 if the device has it. The speed of networks is compared with it. */
 export async function measureMatrixProduct(size: number, options: Options): Promise<Measurement> {
   return onOwnDevice(options, (device) => {
     const write = device.writeOptions({ dtype: 'float16', granularity: device.info.capabilities.granularity })
@@ -88,7 +88,7 @@ function oneMatrix(name: string, size: number): WeightTable {
   return new Map([[name, { name, shape: [size, size], dtype: 'F16', source, begin: 0, end: bytes }]])
 }
 
-/** Opens a device for each measurement, so that the measurement includes compiling the kernels, and counts no other memory. */
+/** Measures on a new device, so that the first run compiles all kernels and no other buffers are counted. */
 async function onOwnDevice({ kind, kernels, runs, secondsLeft }: Options, make: (device: Device) => Timed): Promise<Measurement> {
   const device = await openDevice({ kind, kernels })
   try {
@@ -119,7 +119,7 @@ async function onOwnDevice({ kind, kernels, runs, secondsLeft }: Options, make: 
   }
 }
 
-/** Submits runs one after the other, and waits for the result of the last one only. @throws DeviceError if this result has broken values */
+/** Submits runs one after the other, and waits for the result of the last one only. @throws DeviceError if this result is not finite, or all zero */
 async function repeat(component: BoundNetwork, inputs: Readonly<Record<string, HostTensor>>, runs: number): Promise<void> {
   for (let run = 1; run <= runs; run++) {
     const outputs = Object.entries(await component.run(inputs))

@@ -26,7 +26,7 @@ export async function readNetwork(repository: Repository, quantization?: Quantiz
   const config = JSON.parse(text) as Config
   const className = String(config['_class_name'])
   const all = (await repository.files()).map(({ path }) => path)
-  // judge.py writes these beside the weights.
+  // judge.py and dequantize.ts write these files beside the weights.
   const paths = all.filter((path) => !/^(reference|dequantized)/.test(path))
   const { library } = networkDefinition(className)
   const files = chooseWeightFiles(paths, { folder: '', library, variant: null, missingVariant: 'strict' })

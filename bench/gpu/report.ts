@@ -23,7 +23,7 @@ export interface Row {
 /** The name of the rows that time a plain matrix product. The speed of every row is compared with the fastest of these rows. */
 export const product = 'matrix product'
 
-/** Returns the words for a form: the type of the weights, and whose kernels run. */
+/** Returns a form's label: the type of the weights, and whose kernels run. */
 export function labelOf({ kernels, quantization }: Form): string {
   return `${quantization ?? 'float16'}, kernels of ${kernels === 'aquatint' ? 'Aquatint' : 'onnxruntime'}`
 }

@@ -1,4 +1,4 @@
-/** The packed GPU benchmark runs: here on the processor, so that it needs neither Dawn nor Vulkan. `npm run bench:gpu -- --tiny` runs the same on a GPU. */
+/** Runs the packed GPU benchmark on the CPU, where it needs neither Dawn nor Vulkan. `npm run bench:gpu -- --tiny` runs it on a GPU. */
 import { execFile } from 'node:child_process'
 import { readFile, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +12,7 @@ test('the packed script times the tiny networks in float16 and q8, and ends with
   const folder = fileURLToPath(new URL('../../dist/gpu-bench-test', import.meta.url))
   await packLibrary(folder)
   const script = await readFile(`${folder}/bench/gpu/run.mjs`, 'utf8')
-  // Where the script runs, no other package is installed.
+  // The script may import only Node's modules and onnxruntime-web: no other package is installed where it runs.
   const imported = [...script.matchAll(/^import .*?"([^"]+)";$|\bimport\("([^"]+)"\)/gm)].map(([, fixed, late]) => fixed ?? late)
   expect(imported.length).toBeGreaterThan(3)
   expect(imported.filter((name) => !/^(node:|onnxruntime-web\/)/.test(name ?? ''))).toEqual([])

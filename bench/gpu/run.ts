@@ -18,7 +18,7 @@ import { openNetwork, readGroups } from './networks.js'
 import { labelOf, product, tableOf, type Form, type Row } from './report.js'
 import { timePyTorch } from './time-pytorch.js'
 
-/** In the order in which they are measured: if the time runs out, the last ones are missing. */
+/** The forms in the order in which they are measured: if the time runs out, the last ones are missing. */
 const forms: readonly Form[] = [{ kernels: 'aquatint' }, { kernels: 'aquatint', quantization: 'q8' }, { kernels: 'onnxruntime' }]
 
 const { values } = parseArgs({
@@ -56,7 +56,7 @@ async function timeNetworks(): Promise<boolean> {
   return rows.every(({ result }) => typeof result !== 'string')
 }
 
-/** Compares the networks that judge.py writes with PyTorch, in this process. */
+/** Runs the networks that judge.py writes in this process, and compares their outputs with PyTorch's. */
 async function compare(): Promise<boolean> {
   return compareWithPyTorch(values, async (folder, form) => {
     const repository = new DiskRepository(folder)

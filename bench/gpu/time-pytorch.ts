@@ -1,4 +1,4 @@
-/** Runs pytorch.py, which times the same networks as diffusers' modules, where Python and PyTorch are installed. */
+/** Runs pytorch.py if Python and PyTorch are installed. That script times diffusers' modules of the same networks. */
 
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'

@@ -41,7 +41,7 @@ def fusion_options(kind):
 def main(name, target):
     class_name, config, edge = read_network(name)
     plain, arguments = build(class_name, config, edge)
-    # The type under which onnxruntime.transformers knows the network.
+    # The model type of the network in onnxruntime.transformers.
     kind = "unet" if class_name == "UNet2DConditionModel" else "mmdit"
     if kind == "unet":
         # onnxruntime.transformers fuses the attention that this processor exports, but not the attention of the default processor.

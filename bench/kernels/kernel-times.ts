@@ -5,7 +5,7 @@
 
 import { replaceMethod } from '../../src/runtime/webgpu/testing-gpu.js'
 
-/** What one kernel took in a run. */
+/** The dispatches of one kernel in a run, and the time that they took. */
 export interface KernelTime {
   readonly kernel: string
   readonly dispatches: number
@@ -64,7 +64,7 @@ export class KernelTimes {
     replaceMethod(GPUCommandEncoder.prototype, 'beginComputePass', (begin) => {
       beginPass = begin
       return function (this: GPUCommandEncoder) {
-        // This object gets the methods of the pass's prototype. The methods are replaced below.
+        // A stand-in for a pass, which only inherits the methods of GPUComputePassEncoder. These methods are replaced below.
         const pass = Object.create(GPUComputePassEncoder.prototype) as GPUComputePassEncoder
         passes.set(pass, new DividedPass(this))
         return pass

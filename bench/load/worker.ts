@@ -1,4 +1,4 @@
-/** The worker of `npm run bench:load`: fills the cache, then reads it, once plainly and once into GPU buffers as the runtime does. */
+/** The worker of `npm run bench:load`: fills the cache, and reads it in three ways: plain chunks, tensors, and tensors into GPU buffers. */
 
 import type { TensorEntry } from '../../src/checkpoint/types.js'
 import { Hub } from '../../src/hub/hub.js'

@@ -1,6 +1,6 @@
 /**
- * Computes the first table of docs/memory.md: for each published model and each size of a GPU's memory the options with which the planner
- * accepts it. It loads nothing.
+ * Computes two tables. That of docs/memory.md has, for each published model and size of GPU memory, the options with which the model fits.
+ * That of docs/memory-figures.md has the plan for each budget. Loads no weights.
  */
 
 import { fastestFit, type MemoryPlan, type Residence } from '../../src/memory/plan.js'
@@ -67,7 +67,7 @@ export function optionsTable(): string {
   ].join('\n')
 }
 
-/** A plan for one model, size, type of weights and budget; null where none fits. */
+/** A plan for one model, image size, type of weights and budget. `plan` is null if no plan fits. */
 interface BudgetPlan {
   readonly pipeline: PublishedPipeline
   readonly dtype: WeightsDType
@@ -117,7 +117,10 @@ function planCell({ residence, peakBytes, components }: MemoryPlan): string {
   return [residence, formatBytes(peakBytes), ...(uploads.length === 0 ? [] : [`uploads ${uploads.join(', ')}`])].join(', ')
 }
 
-/** A model's row: for each size of memory, the most exact weights that fit, how they are kept, and the peak. */
+/**
+ * A model's cells, one for each size of memory: the type of the weights, the residence, and the planned peak. The type is the most exact
+ * one that fits without uploading blocks in each step, or else the most exact one that fits.
+ */
 function cellsOf(pipeline: PublishedPipeline): string[] {
   const needs = dtypes.map((dtype) => ({ dtype, needed: needsIn(dtype, pipeline, false) }))
   return sizes.map((size) => {

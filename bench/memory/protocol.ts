@@ -36,7 +36,7 @@ export interface ImageResult {
   readonly reloadSeconds: number
   /** The seconds of each image; the first one compiles every kernel. */
   readonly imageSeconds: readonly number[]
-  /** The time of an image with all steps minus the time of one with a single step, divided by the number of the other steps; only if requested. */
+  /** The mean time of a step after the first: (time of an image − time with one step) / (steps − 1). Only with `timeSteps`. */
   readonly stepSeconds?: number | undefined
   readonly memory: MemorySnapshot
   /** A hash of the pixels. */

@@ -1,6 +1,6 @@
 /**
- * Computes the tables of docs/memory-figures.md: the plans of published models at their default size, for each type and residence. It loads nothing; the
- * weights' names and shapes are in fixtures/weight-tables.
+ * Computes the tables of docs/memory-figures.md: the plans of published models at their default size (some also at 512 × 512), for each
+ * type and residence. Loads no weights; their names and shapes are in fixtures/weight-tables.
  */
 
 import { transformTable } from '../../src/checkpoint/transforms/transform-table.js'
@@ -21,7 +21,7 @@ export interface PublishedPipeline {
   /** Width and height of its images, in pixels. */
   readonly size: number
   readonly components: Readonly<Record<string, string>>
-  /** Whether it predicts with and without the prompt. Default true. */
+  /** Whether each step predicts with and without the prompt (classifier-free guidance). Default: true. */
   readonly guided?: boolean
   /** The prompt's tokens in T5 or a language model. Default: those of Stable Diffusion 3. */
   readonly maxSequenceLength?: number
@@ -137,7 +137,7 @@ export interface Needs {
   readonly held: number
 }
 
-/** The memory that one image of the default size needs, with weights of one type. */
+/** The memory that one image of the pipeline's `size` needs, with weights of one type. */
 export function needsIn(word: WeightsDType, pipeline: PublishedPipeline, fromImage: boolean): Needs {
   const { size: pixels, components, guided, maxSequenceLength, className } = pipeline
   const stored = Object.entries(components).map(([name, table]) =>

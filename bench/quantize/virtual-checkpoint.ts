@@ -75,7 +75,7 @@ function virtualShard(tensors: Shapes): VirtualFile {
   }
 }
 
-/** Two million normal numbers with deviation 0.02, which are repeated. Their count is prime, so that no two rows are equal. */
+/** Two million normal numbers with standard deviation 0.02, which are repeated. Their count is prime, so that no two rows are equal. */
 export const normalHalves = randomHalves(2_000_003)
 
 const pool = Buffer.from(normalHalves.buffer, 0, normalHalves.byteLength)

@@ -27,7 +27,7 @@ const methods: Record<string, (id: string, endpoint: string) => Promise<number>>
   arriving: (id, endpoint) => open(id, endpoint, 'q4', true),
 }
 
-/** Opens the quantized copy, and creates it first if it does not exist. Returns its bytes. */
+/** Opens the quantized copy, and creates it first if it does not exist. Returns its size in bytes. */
 async function open(id: string, endpoint: string, word: 'q8' | 'q4', early = false): Promise<number> {
   const hub = await Hub.open()
   const repository = await openRepository(hub, id, { endpoint })

@@ -1,4 +1,4 @@
-/** The contestants of `npm run bench:wasm`: each is a process of its own with one network, and they run in turn. */
+/** Compares processes that each hold one network and run it in turn, for `npm run bench:wasm -- --network NAME`. */
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -20,8 +20,8 @@ export interface Comparison {
 }
 
 /**
- * Makes V8 optimize the runtime's code before the first run. Otherwise V8 optimizes function by function in other threads during the runs: on
- * a busy machine, one contestant would already run optimized code while another did not.
+ * Makes V8 optimize onnxruntime's WebAssembly before the first run. Otherwise V8 optimizes function by function in other threads during the
+ * runs: on a busy machine, one process would already run optimized code while another did not.
  */
 const optimized = '--no-liftoff'
 const warmUp = 3

@@ -1,4 +1,4 @@
-/** Sessions of onnxruntime-web's WebAssembly build in Node, with invented weights and inputs, and the time of a run. */
+/** Times runs of ONNX models on onnxruntime-web's WebAssembly build in Node. Inputs and the weights of Aquatint's graphs are made up. */
 
 import { readFileSync } from 'node:fs'
 import * as ort from 'onnxruntime-web/wasm'
@@ -17,7 +17,7 @@ function numbers(dims: readonly number[]): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: elementCount(dims) }, (_, i) => Math.sin(i * 1.7) * 0.05)
 }
 
-/** A session of a stage that Aquatint has written. */
+/** Opens a session for a stage of one of Aquatint's graphs. The returned function runs the session. */
 export async function prepare(stage: Stage | undefined): Promise<Timed> {
   if (stage === undefined) throw new Error('The graph is empty')
   const { program } = stage
@@ -28,7 +28,7 @@ export async function prepare(stage: Stage | undefined): Promise<Timed> {
   return timed(session, program.inputs)
 }
 
-/** A session of an ONNX file with a whole network, as other tools export it. */
+/** Opens a session for an ONNX file that another tool exported. The returned function runs the session. */
 export async function prepareFile(path: string): Promise<Timed> {
   const session = await ort.InferenceSession.create(readFileSync(path), { logSeverityLevel: 3 })
   const inputs = session.inputMetadata.flatMap((input) => {

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:wasm -- --threads`: a picture of the bundled model on the CPU, with one thread and with one for each core. Both pages are the built site
- * (`npm run build` first) in Chromium, from a host without headers for isolation and from one with them. They make their pictures in turn.
+ * `npm run bench:wasm -- --threads`: times a picture of the bundled model on the CPU, with one thread and with one for each core (at most
+ * 8). Two pages of the built site (`npm run build` first) in Chromium generate pictures in turn: one from a server without the headers for
+ * cross-origin isolation, and one from a server with them.
  */
 
 import { chromium, type Browser, type Page } from '@playwright/test'
@@ -35,7 +36,7 @@ interface Visit {
   readonly times: number[]
 }
 
-/** Opens the site in a browser's context of its own, and makes the pictures that do not count. */
+/** Opens the site in a new browser context, and generates the warm-up pictures, which are not timed. */
 async function visit(browser: Browser, site: string): Promise<Visit> {
   const context = await browser.newContext({ serviceWorkers: 'block', reducedMotion: 'reduce' })
   const page = await context.newPage()

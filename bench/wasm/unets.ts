@@ -16,10 +16,10 @@ export const unets: Readonly<Record<string, Config>> = {
   'sdxl-unet': counted['sdxl-unet'].config,
 }
 
-/** The options for the graphs of a comparison on the CPU: whole networks, with their weights inside. */
+/** The options for the graphs of a comparison on the CPU: whole networks, with their weights as initializers. */
 export const writing = { dtype: 'float32', weights: 'initializer', granularity: 'component' } as const
 
-/** The programs of a UNet for a batch of 2, latents of 16 × 16, and a prompt of 77 tokens or of `tokens`. */
+/** The stages of a UNet's graph for a batch of 2, latents of 16 × 16 and a prompt of `tokens` tokens. */
 export function unetStages(name: string, tokens = 77): readonly Stage[] {
   const config = unets[name]
   if (config === undefined) throw new Error(`There is no network ${name}; there are: ${Object.keys(unets).join(', ')}`)

@@ -1,4 +1,7 @@
-/** Opens the target of `inspect`: a folder on disk, or a repository on a Hub or a web server. It downloads only the headers of remote weight files, and caches nothing. */
+/**
+ * Opens the target of `inspect`: a folder or a checkpoint in one file, on disk, on a Hub or on a web server. Of remote weight files, only
+ * headers are downloaded. Nothing is stored on disk.
+ */
 
 import { stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute } from 'node:path'

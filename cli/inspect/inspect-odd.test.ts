@@ -1,4 +1,4 @@
-/** `aquatint inspect` on faulty repositories: it reports the faults, and says that a checkpoint runs exactly if `fromPretrained` loads it. */
+/** `aquatint inspect` on faulty repositories: reports faults, and says that a checkpoint runs if and only if `fromPretrained` loads it. */
 
 import { cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -99,7 +99,7 @@ export async function inspectRepository(
     inspected.push({ name, className, library, role: verdict.networks.get(name)?.model.role ?? null, weights })
   }
   if (verdict.spec !== undefined) addWhole()
-  // Warnings about the checkpoint as a whole, and about components that have no row.
+  // Adds the warnings about the checkpoint as a whole, and about components that `inspected` lacks.
   const rows = new Set(inspected.map(({ name }) => name).filter((name) => name !== ''))
   for (const note of verdict.notes) if (!rows.has(note.component)) findings.warning(note)
   const ok = findings.problems.length === 0

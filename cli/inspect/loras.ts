@@ -113,7 +113,7 @@ export function inspectLoras(loras: readonly NamedLora[], networks: ReadonlyMap<
   })
 }
 
-/** Puts the LoRAs that fit into networks, so that a memory plan counts their factors. */
+/** Activates in the networks those LoRAs that fit, so that a memory plan counts their factors. */
 export function activateLoras(loras: readonly NamedLora[], networks: ReadonlyMap<string, Network>): void {
   const byComponent = loraNetworks(networks)
   const matches = loras.map((named) => {

@@ -66,7 +66,7 @@ export function dtypeOption(values: readonly string[]): LoadPipelineOptions['dty
 }
 
 /**
- * Parses values like `webgpu=2GB`, one for the GPU or one for each device, into the option `maxMemory` of `fromPretrained`.
+ * Parses the values of `--max-memory` into the option `maxMemory` of `fromPretrained`: `2GB` for the GPU, or `webgpu=2GB` for each device.
  * @throws InputError `max-memory`, `bad-memory-size`, `bad-device`
  */
 export function memoryOption(values: readonly string[]): LoadPipelineOptions['maxMemory'] {

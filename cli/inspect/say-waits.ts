@@ -11,7 +11,7 @@ const silenceMs = 5000
 export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: () => void } {
   let [said, ended] = ['', false]
   const say = (text: string) => {
-    // Every attempt fails with the same text, which is reported once.
+    // Attempts that fail in the same way have the same text, which is reported once.
     if (ended || io.signal.aborted || text === said) return
     said = text
     io.stderr(`${text}\n`)
@@ -28,7 +28,7 @@ export function sayWaits(io: CommandIO): { readonly fetch: Fetch; readonly end: 
       }
       return answer
     } catch (error) {
-      // The hub aborts a request that has been silent for long; the timer has reported that silence.
+      // If `Hub` aborted the request because the server did not answer, the timer has reported this already.
       if (init.signal?.aborted !== true) say(`${host} cannot be reached; trying again.`)
       throw error
     } finally {

@@ -15,7 +15,7 @@ interface Hashed {
   readonly sha256: Promise<string | undefined>
 }
 
-/** The hashes of a folder's files, each computed once. */
+/** The hashes of a folder's files. Each is computed when it is first requested, and again when its file has changed. */
 export class FileHashes {
   readonly #folder: string
   readonly #signal: AbortSignal
@@ -23,7 +23,7 @@ export class FileHashes {
   /** Files are read one after the other: many disks read two files at once more slowly. */
   #last: Promise<unknown> = Promise.resolve()
 
-  /** @param signal ends the reading; pending and later calls reject */
+  /** @param signal when aborted, reading ends, and calls of `describe` that need a file's content reject */
   constructor(folder: string, signal: AbortSignal) {
     this.#folder = folder
     this.#signal = signal

@@ -1,4 +1,4 @@
-/** `aquatint serve` over real HTTP, against the hub's own client. */
+/** Tests `aquatint serve` over real HTTP, with the library's own Hub client (src/hub). */
 
 import { createHash } from 'node:crypto'
 import { cp, mkdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'

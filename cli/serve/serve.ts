@@ -141,7 +141,7 @@ async function answer(
   if (request.method === 'OPTIONS') {
     response.setHeader('access-control-allow-methods', 'GET, HEAD')
     response.setHeader('access-control-allow-headers', 'range, if-range, if-none-match, authorization')
-    // Browsers require this header before a public page may send requests into a private network.
+    // The draft of Private Network Access requires this header before a public page may send requests into a private network.
     response.setHeader('access-control-allow-private-network', 'true')
     response.writeHead(204).end()
     return
@@ -173,7 +173,7 @@ async function answer(
 /** Sends each entry of the listing as soon as its hash is known. */
 async function sendListing(response: ServerResponse, paths: readonly string[], hashes: FileHashes): Promise<void> {
   response.write('{"files":[')
-  // Clients cancel an answer that sends nothing for long. JSON ignores these line breaks.
+  // Clients abort a request if no bytes of the response arrive for long. JSON parsers ignore these line breaks.
   const alive = setInterval(() => response.write('\n'), aliveMs)
   try {
     let separator = ''
@@ -231,7 +231,7 @@ function sendFile(request: IncomingMessage, response: ServerResponse, type: stri
   stream.pipe(response)
 }
 
-/** The requested range; undefined for no range or several (HTTP allows the whole file then), null for a range outside of the file. */
+/** The requested range; undefined for no, several or invalid ranges (the whole file is sent then), null for a range outside of the file. */
 export function parseRange(
   header: string | undefined,
   size: number,

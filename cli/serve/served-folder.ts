@@ -48,7 +48,7 @@ export class ServedFolder {
     }
   }
 
-  /** All files that are served, sorted, and the paths of files that are not. @throws InputError `not-a-folder` */
+  /** All files that are served, sorted, and the paths of the others, without hidden files. @throws InputError `not-a-folder` */
   async list(): Promise<{ readonly served: readonly ListedFile[]; readonly refused: readonly string[] }> {
     const paths = (await new DiskRepository(this.path).files()).map(({ path }) => path)
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await this.find(path) })))

@@ -11,7 +11,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** The class of open files, which Node does not export. */
+/** The prototype of `FileHandle`, a class that Node does not export. */
 async function fileHandles() {
   const handle = await open(join(temporary, 'any'), 'w')
   await handle.close()

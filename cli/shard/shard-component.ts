@@ -103,8 +103,8 @@ export async function planComponent(
 }
 
 /**
- * Decides about a component that cannot be rewritten. It is copied unchanged if Aquatint's pipelines never use it and `--dtype` does not name
- * it: diffusers still loads it. @throws the component's error otherwise
+ * Decides about a component that cannot be rewritten. It is copied unchanged, for diffusers, if its pipeline in Aquatint ignores it (for an
+ * unknown pipeline: if any pipeline does) and `--dtype` does not name it. @throws the component's error otherwise
  */
 export function oddComponent(
   pipeline: string | null,

@@ -74,8 +74,8 @@ export function transformsOf(word: DTypeWord, className: string, onOverflow: OnO
 }
 
 /**
- * Returns the text of config.json with the new type of the weights, which `save_pretrained` of transformers records there. For quantized weights,
- * `quantization_config` keeps diffusers from reading codes as numbers. Every other character stays the same.
+ * Returns the text of config.json with the weights' new type, if it records a type, as configs of transformers do. For quantized weights,
+ * adds `quantization_config`, so that diffusers does not load the codes as weights. Every other character stays the same.
  */
 export function configText(text: string, config: JsonObject, word: DTypeWord): string {
   const float = word === 'q8' || word === 'q4' ? 'float16' : word

@@ -13,7 +13,7 @@ export interface ShardFile {
   /** Eight bytes with the header's length, and the JSON header. */
   readonly header: Uint8Array<ArrayBuffer>
   readonly byteLength: number
-  /** Each tensor with the offset of its first byte in the file, in the order of the table it came from. */
+  /** Each tensor with the offset of its first byte in the file. The tensors are in the order of `state_dict()`, the bytes are not. */
   readonly tensors: readonly { readonly entry: TensorEntry; readonly begin: number }[]
 }
 

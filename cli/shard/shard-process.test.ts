@@ -34,7 +34,7 @@ const shardAndStop = (out: string, ...more: string[]): Started =>
 
 beforeAll(async () => {
   cli = await buildCli()
-  // Six shards, of 16.8 MB each in the source and 8.4 MB as they are written.
+  // Six weights, one for each shard: 16.8 MB each in the source, 8.4 MB as float16.
   await writeNumbers(source, 6)
   const out = fresh()
   expect((await shard(out).exit).code).toBe(0)
@@ -97,7 +97,7 @@ describe('ended in the middle of a file', () => {
     await expectResumed(out, 1)
   })
 
-  // The shell sets a limit that the kernel enforces.
+  // `ulimit -f` limits the size of a file; the kernel refuses larger writes.
   it.skipIf(process.platform === 'win32')('by a write that the system refuses, says what helps', async () => {
     const out = fresh()
     const line = `ulimit -f 8192 && exec "$0" "$@"`
@@ -124,7 +124,7 @@ describe('on a disk of its own', () => {
     const { bavail, bsize } = statfsSync(disk)
     return bavail * bsize
   }
-  /** Fills the disk up to this many free bytes. */
+  /** Fills the disk until only `bytes` are free. */
   const leave = (bytes: number) => {
     rmSync(inTheWay, { force: true })
     writeFileSync(inTheWay, new Uint8Array(free() - bytes))

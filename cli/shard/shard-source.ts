@@ -10,9 +10,9 @@ import type { CommandIO } from '../output.js'
 /** An open source. Close it after use. */
 export interface ShardSource {
   readonly repository: Repository
-  /** The folder or file on disk, with links resolved if it exists. */
+  /** The folder or file on disk, with links resolved. */
   readonly path: string
-  /** Everything of the source that a result depends on, as text: equal texts mean equal files. */
+  /** Identifies the state of the source, by paths, sizes and modification times: equal texts mean unchanged files. */
   readonly state: () => Promise<string>
   readonly close: () => Promise<void>
 }
@@ -32,7 +32,7 @@ async function openFile(target: string, remote: RemoteOptions, io: CommandIO): P
   const found = await findRepository(target, remote, io)
   const { repository } = found
   const path = await realpath(target)
-  // Later changes of the configs do not matter: configs on disk have already been read, and configs on a Hub belong to one commit.
+  // Sizes of configs are read once: changes of configs on disk during a run are not noticed. Configs on a Hub belong to one commit.
   const files = (await repository.files({ signal: io.signal })).map((file) => [file.path, file.size])
   const state = async () => {
     const { size, mtimeMs } = await stat(path)

@@ -130,7 +130,8 @@ describe('what an earlier run left', () => {
     const bytes = await readFile(changed)
     bytes[bytes.byteLength - 1]! ^= 1
     await writeFile(changed, bytes)
-    // The size has not changed, so the modification time must differ. It may be the same if a file is written soon after another.
+    // The file has the same size as before, so the command can detect the change only by its modification time. Two writes in quick
+    // succession may get the same time, so the test sets a later one.
     await utimes(changed, new Date(), new Date(Date.now() + 5000))
     const again = await run(args(out, folder))
     expect([again.code, again.stderr.includes('already complete')]).toEqual([0, false])

@@ -27,7 +27,8 @@ export async function findTarget(source: string, out: string, fingerprint: strin
   const there = await new WorkFolder(real).fingerprint().catch((error: NodeJS.ErrnoException) => {
     throw new InputError('out-exists', `--out ${out} already exists and is not a folder.`, { out }, error)
   })
-  // An earlier run was filling `out` in place, or was killed just after it had renamed its work folder to `out`.
+  // `out` holds an unfinished result of the same request: an earlier run filled `out` in place, or was killed just after it had renamed its
+  // work folder to `out`. This run continues there.
   if (there === fingerprint) return { out: real, work: new WorkFolder(real) }
   if (there === null) throw notEmpty(out)
   if (there !== undefined)

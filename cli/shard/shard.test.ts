@@ -40,7 +40,7 @@ const published = [
 describe.each(published)('%s in shards of %i bytes', (path, size, shards) => {
   it('is byte for byte what save_pretrained wrote', async () => {
     const folder = join(fixtures, path)
-    // The source is one file, in which the order of the tensors differs from that of the modules.
+    // Merge the shards into one file first: it has its tensors in the order of their names, not of the modules.
     const merged = await shard(folder, '--max-shard-size', '10GB')
     expect([...(await filesBelow(merged)).keys()].filter((name) => name.endsWith('.safetensors'))).toHaveLength(1)
     const written = await filesBelow(await shard(merged, '--max-shard-size', String(size)))

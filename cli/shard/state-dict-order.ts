@@ -6,12 +6,12 @@
 
 import orders from './module-order.json' with { type: 'json' }
 
-/** A module's children in order; `*` stands for the numbers of a list. */
+/** A module's children in order; `*` stands for the indices of a list of modules. */
 interface Tree {
   readonly [child: string]: Tree
 }
 
-/** The tree of each class; null for classes whose parameters are sorted by name. */
+/** The tree of modules of each class; null for classes whose parameters are sorted by name. */
 const classes: Readonly<Record<string, Tree | null>> = orders
 
 /** Whether the order of this class is known. */

@@ -47,11 +47,11 @@ export class WorkFolder {
     return readFile(join(this.#notes, 'fingerprint'), 'utf8').catch(() => '')
   }
 
-  /** Resumes an unfinished result with this fingerprint, or empties the folder. Call {@link fingerprint} first: this deletes any other content. */
+  /** Resumes an unfinished result with this fingerprint, or empties the folder, whatever it has: call {@link fingerprint} first. */
   async begin(fingerprint: string): Promise<void> {
     if ((await this.fingerprint()) !== fingerprint) {
       await mkdir(this.#notes, { recursive: true })
-      // The hidden folder is removed last: it shows that the other files may be deleted.
+      // The hidden folder stays: it shows that the other files may be deleted.
       await rm(join(this.#notes, 'fingerprint'), { force: true })
       for (const name of await readdir(this.path)) if (name !== notesName) await rm(join(this.path, name), { recursive: true })
       await rm(join(this.#notes, 'written'), { recursive: true, force: true })
@@ -97,7 +97,7 @@ export class WorkFolder {
     return info !== null && info.isFile() && info.size === byteLength
   }
 
-  /** Streams one shard to `path`, its tensors in the order of their source. `overflows` is called when all its tensors have been read. */
+  /** Streams one shard to `path`, tensor by tensor as in `file.tensors`. Calls `overflows` when all its tensors have been read. */
   async writeShard(path: string, file: ShardFile, overflows: () => Overflows, options: WriteFileOptions): Promise<void> {
     await this.#write(
       path,

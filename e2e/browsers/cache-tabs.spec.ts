@@ -16,7 +16,7 @@ const endless = { ...rate, rules: [{ match: { host: 'cdn', covers: file.size - 1
 const lastPiece = `bytes=${file.size - mebibyte}-${file.size - 1}`
 const openAnswers = (server: HubServer) => server.log.filter(({ end }) => end === undefined).map(({ range }) => range)
 
-/** Two tabs with the same repository open, on a server that sends each answer at 2 MiB/s, and never sends the end of the file. */
+/** Opens one repository in all tabs, on a server that sends each answer at 2 MiB/s, and never sends the last piece of the file. */
 async function twoTabs(server: HubServer, ...tabs: readonly HubInTab[]): Promise<void> {
   server.setRepository('owner/name', { [weightsPath]: file })
   server.setFaults(endless)

@@ -18,7 +18,7 @@ interface Seen {
   readonly disabled: boolean
 }
 
-/** The first displayed element that a CSS selector finds, whose text is `text` if that is given; null if there is none. */
+/** Scrolls to the first displayed element that matches the selector (and whose text is `text`), and describes it; null if there is none. */
 export function find(tab: Tab, selector: string, text?: string): Promise<Seen | null> {
   return tab.evaluate(
     ([wanted, words]) => {
@@ -103,7 +103,7 @@ export interface Outcome {
   readonly message?: string
 }
 
-/** Records the events of the box from now on, until {@link outcome} reads them. */
+/** Starts to record the events of the prompt box, which {@link outcome} returns. */
 export async function listen(tab: Tab): Promise<void> {
   await tab.waitForFunction(() => customElements.get('aquatint-prompt') !== undefined, null)
   await tab.evaluate(() => {
@@ -134,7 +134,7 @@ export function outcome(tab: Tab): Promise<Outcome> {
   return tab.evaluate(() => Reflect.get(globalThis, 'seen') as Outcome, null)
 }
 
-/** Types a prompt, presses Generate, and waits for the picture. */
+/** Types a prompt, presses Generate, and waits for the picture or an error. */
 export async function generate(tab: Tab, prompt: string): Promise<Outcome> {
   await fill(tab, 'textarea#prompt', prompt)
   await listen(tab)

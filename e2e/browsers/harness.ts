@@ -58,7 +58,7 @@ export type BrowserOptions = Pick<WorkerFixtures, 'engineName'>
 const pages = {
   /** The page in which the driver of WebKit opens a narrow frame. */
   '/-/frame': { html: '<!doctype html><title>Frame</title><body style="margin: 0">' },
-  /** A script for pages of other sites, which may forbid scripts in the page itself: it lists what their policy has refused. */
+  /** A script for pages whose Content-Security-Policy may forbid inline scripts: it lists what the policy has refused. */
   '/-/violations.js': {
     html: `document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => {
   document.documentElement.dataset.violations = (document.documentElement.dataset.violations ?? '') + violatedDirective + ' ' + blockedURI + '\\n'

@@ -40,7 +40,8 @@ export async function keepScreenshot(tab: Tab, engine: string, name: string, par
   mkdirSync(folder, { recursive: true })
   await tab.evaluate(async (selector) => {
     const root = document.querySelector('aquatint-prompt')?.shadowRoot
-    // Wait until the page no longer scrolls: Firefox may still be scrolling to the field that was filled. A screenshot shows the last painted frame, and a browser may paint no frame if nothing changes.
+    // Wait until the page no longer scrolls: Firefox may still be scrolling to the field that was filled. Wait by a timer, not for a frame:
+    // a browser may paint no frame if nothing changes.
     let place = -1
     for (let turn = 0; turn < 20 && place !== scrollY; turn++) {
       window.scrollTo({ top: 0, behavior: 'instant' })

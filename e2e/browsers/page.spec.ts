@@ -50,11 +50,11 @@ function isShown(tab: Tab, part: string): Promise<boolean> {
 
 const ready = (tab: Tab) => tab.waitForFunction(() => document.querySelector('aquatint-prompt')?.state === 'ready', null)
 
-// One visit: each page load compiles the runtime again, which takes WebKit several seconds.
+// One test with one page load for all steps: each page load compiles the runtime again, which takes WebKit several seconds.
 test('a visit to the page', async ({ engineName, tab, site, server }) => {
   const { light, dark } = colours
   const print = `button[aria-label=${JSON.stringify(`Open: ${item.prompt}`)}]`
-  /** The gallery shows a picture once it is stored, and hides it once it is deleted. */
+  /** Waits until the gallery shows `count` pictures: it changes only when a picture has been stored or deleted. */
   const shows = (count: number) =>
     expect.poll(() => tab.evaluate((selector) => document.querySelectorAll(selector).length, print), polling).toBe(count)
 
@@ -150,7 +150,7 @@ test('a visit with a model that does not exist, then with one that does', async 
 
   await test.step('the settings fit their window', async () => {
     await click(tab, '.settings > summary')
-    // Lists and fields are side by side.
+    // A list and a field that are side by side have the same height.
     const { height } = await see(tab, '#scheduler')
     expect(height).toBe((await see(tab, '#count')).height)
     expect((await looks(tab)).overflow).toBe(0)
@@ -164,7 +164,7 @@ test('a visit with a model that does not exist, then with one that does', async 
     await see(tab, 'dialog h2', 'This machine')
     const words = (await see(tab, 'dialog .facts dd')).text
     expect(words).toMatch(hasGpu ? /^software adapter only/ : /^not available$/)
-    // WebKit has Safari's rules for storage, and WebKitGTK cannot be asked to keep data. Firefox limits what a site stores.
+    // The notes about downloaded models. WebKitGTK: when Safari deletes them, and that it cannot be asked to keep them. Firefox: its limit.
     const rules = await tab.evaluate(
       () =>
         Array.from(document.querySelectorAll('dialog .note'), ({ textContent }) => textContent).filter((text) =>

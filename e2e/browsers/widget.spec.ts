@@ -1,4 +1,4 @@
-/** The tag on a page of another origin, under the strict Content-Security-Policy of docs/embedding.md, in every browser. */
+/** `<aquatint-prompt>` on a page of another origin, under the strict Content-Security-Policy of docs/embedding.md, in every browser. */
 
 import { findSnippet } from '../docs/read-docs.js'
 import type { HubServer } from '../hub-server/types.js'

@@ -1,6 +1,6 @@
 /**
- * `npm run docs:browsers`: writes the table of docs/browsers.md, which lists what was tested in which version, from the reports of the last
- * run of the specs in e2e/browsers, and puts that run's screenshots side by side into docs/screenshots.
+ * `npm run docs:browsers` reads the reports of the last run of the specs in e2e/browsers. It writes the table of docs/browsers.md, which
+ * lists each test's result in each browser, and puts that run's screenshots side by side into docs/screenshots.
  */
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -81,7 +81,7 @@ function table({ rows, versions }: Results): string {
   return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
 
-/** Puts the screenshots of a state side by side, each browser's below its version, as JPEG. */
+/** Writes one JPEG for each state of the page: the browsers' screenshots side by side, each below the browser's version. */
 async function writePictures({ versions }: Results): Promise<void> {
   const browser = await chromium.launch(chromiumLaunchOptions())
   try {

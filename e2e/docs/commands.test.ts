@@ -1,6 +1,6 @@
 /**
- * Runs the shell snippets of the documents unchanged: `aquatint` runs in this process on small fixtures, in one folder for each document,
- * so that a command finds what the previous one wrote. Commands that install, build or test are only checked to exist.
+ * Runs the `aquatint` commands of the documents in this process on small fixtures, in one folder for each document, so that a command finds
+ * what the previous one wrote. Of `npm run` and `npm test`, only the script is checked to exist. Commands that match `known` are skipped.
  */
 
 import { execFileSync } from 'node:child_process'

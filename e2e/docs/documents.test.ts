@@ -1,4 +1,4 @@
-/** Checks the documents: every link, command and file that they name exists, and some test runs every snippet. */
+/** Checks the documents: every link, command and file that they name exists, and `runners` names what runs each snippet's language. */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'

@@ -1,6 +1,6 @@
 /**
  * A plain web server that answers as real ones do: static hosts, single-page applications, proxies that compress, sites that ask for a login.
- * Each mode is one habit. It is not part of the product and imports nothing of it.
+ * Each mode imitates one such server. This file is not part of the product and imports nothing of it.
  */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -53,7 +53,7 @@ function sendOther(
   sendPlain(range === undefined || range === null ? exchange : { ...exchange, range: choose(range, bytes.length) })
 }
 
-/** The habits, by name: each answers a request for a file that exists. */
+/** The modes of the server, by name. Each is a function that answers a request for a file that exists. */
 export const habits = {
   /** sirv takes `bytes=0-0` for a range without an end. */
   'sirv, which sends everything for bytes=0-0': (exchange: Exchange) =>
@@ -256,7 +256,7 @@ function redirect({ response, path }: Exchange, signature: string): void {
   response.writeHead(302, { location: `/${path}?${signature}` }).end()
 }
 
-/** Redirects to a new signed address, which answers a few requests. */
+/** Redirects to a new signed address. A signed address answers `most` requests, and later ones with the status `expired`. */
 function sendSigned(exchange: Exchange, expired: number, most = 2): void {
   if (!isSigned(exchange)) return redirect(exchange, `signed=${exchange.count}`)
   const { request, response, signed } = exchange

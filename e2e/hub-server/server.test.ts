@@ -31,8 +31,8 @@ async function request(url: string): Promise<IncomingMessage> {
 }
 
 /**
- * The milliseconds that pass on the server's clock while it sends these bytes several times. The clock is a fake one, which moves from one
- * timer of the server to the next.
+ * The milliseconds that pass on the server's clock while it answers `count` concurrent requests for the first 100,000 bytes. The clock is a
+ * fake one, which moves from one timer of the server to the next.
  */
 async function clockOf(hub: HubServer, count: number): Promise<number> {
   // The Hub redirects to the second origin, which sends the bytes.
@@ -204,7 +204,7 @@ describe('files', () => {
     expect(hub.log.map((entry) => [entry.file, entry.bytes, entry.status])).toEqual(
       Array.from({ length: 3 }, () => ['unet/a.safetensors', 10, 206]),
     )
-    // Three requests that are not answered before all have arrived.
+    // Three requests that run at once, because the server waits a day before it answers.
     hub.clearLog()
     hub.setFaults({ latencyMs: 86_400_000 })
     const unanswered = three()
@@ -228,7 +228,7 @@ describe('faults', () => {
 
   it('throttle all connections together', async () => {
     const hub = await start({ faults: { lineBytesPerSecond: 500_000 } })
-    // The server waits 150 ms for each response: after all pieces but its last one.
+    // Each response takes at least 150 ms: 50 ms for each of its four pieces but the last.
     expect(Math.round(await clockOf(hub, 3))).toBeGreaterThanOrEqual(3 * 150)
   })
 

@@ -266,7 +266,7 @@ class LookAlike implements HubServer {
     if (await this.#misbehave(entry, response, fault)) await sendFile(request, response, file, entry, this.#faults, fault)
   }
 
-  /** A plain web server with files and no API. */
+  /** Answers as a plain web server: files, and no API. */
   async #answerStatic(request: IncomingMessage, response: ServerResponse, path: string): Promise<void> {
     response.setHeader('access-control-allow-origin', '*')
     response.setHeader('access-control-expose-headers', 'Content-Range, ETag')

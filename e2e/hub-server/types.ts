@@ -58,7 +58,7 @@ export interface Faults {
   readonly urlSeconds?: number
   /** The plain web server answers a missing file with status 200 and a page of this type, as single-page applications do, never with 404. */
   readonly pageForAll?: string
-  /** The second origin and the plain web server send CORS headers with files only: other origins cannot read their errors. */
+  /** The second origin and the plain web server omit the CORS header from 403 (expired) and 404, so other origins cannot read these. */
   readonly bareErrors?: boolean
 }
 
@@ -73,7 +73,7 @@ export interface LogEntry {
   readonly path: string
   /** The query with its question mark; empty when there is none. */
   readonly query: string
-  /** The file's path in its repository, if the request is for one. */
+  /** The requested file's path in its repository; absent if no file was requested. */
   readonly file?: string
   readonly range?: string
   /** Whether the request carried an `Authorization` header. */
@@ -113,7 +113,7 @@ export interface HubServerOptions {
 export interface HubServer {
   /** The endpoint, such as `http://127.0.0.1:4321`, with the base path. */
   readonly url: string
-  /** The second origin, to which large files are redirected. */
+  /** The second origin, to which the Hub redirects requests for LFS files. */
   readonly cdnUrl: string
   readonly log: readonly LogEntry[]
   /** Base URL of a repository's files on the plain web server without an API. */

@@ -61,7 +61,7 @@ const brokenBrowsers = {
       if (Array.isArray(key) && key[0] === '') this.delete(key)
       return request
     }`,
-  /** A Content-Security-Policy forbids workers: some browsers throw, others send an error event to the worker. */
+  /** A Content-Security-Policy forbids workers: some browsers throw, others (`deadWorkers`) dispatch an `error` event on the Worker. */
   noWorkers: `globalThis.Worker = class { constructor() { throw new DOMException('Refused', 'SecurityError') } }`,
   deadWorkers: `
     globalThis.Worker = class extends EventTarget {

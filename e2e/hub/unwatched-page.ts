@@ -83,7 +83,7 @@ export async function openUnwatchedPage(entry: string): Promise<UnwatchedPage> {
     },
     async restart() {
       await browser.kill()
-      // A killed browser leaves this file, which marks the profile as in use.
+      // A killed browser leaves these files, which mark the profile as in use.
       for (const name of ['SingletonLock', 'SingletonCookie', 'SingletonSocket']) await rm(join(profile, name), { force: true })
       asked = deferredResponse()
       browser = start(profile, url)

@@ -46,7 +46,10 @@ export interface OwnErrors {
   readonly psnr: number
 }
 
-/** The tolerance in float16: 1.5 times PyTorch's own error, and for an image 2 dB below PyTorch's. Undefined for tensors that PyTorch was not measured for. */
+/**
+ * The tolerance in float16: 1.5 times PyTorch's error; for an image, a PSNR 2 dB below PyTorch's. Undefined for a tensor whose error in
+ * PyTorch was not measured.
+ */
 export function float16LimitOf(name: string, own: OwnErrors): Limit | undefined {
   if (name === 'image') return { measure: 'psnr', value: own.psnr - 2 }
   const rms = own.rms[name]

@@ -86,7 +86,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const browser = await engine.launch()
   const results: Comparison[] = []
   try {
-    // One page runs all cases of a repository, so that it is in the page's cache after the first case.
+    // One page runs all cases of a repository, so that the cases after the first read the repository from the cache.
     for (const repo of new Set(jobs.map(repositoryId))) {
       const tab = await browser.newTab()
       await tab.goto(address)

@@ -56,7 +56,7 @@ export class Consumer {
 
   /**
    * The type errors that TypeScript reports for the sources with a strict configuration; empty if there are none. `typescript` is the
-   * package that checks, `lib` the names that the project may use.
+   * npm package of the compiler, `lib` the compiler option.
    */
   typeErrors({
     typescript = 'typescript',
@@ -80,7 +80,7 @@ export class Consumer {
     return spawnSync(process.execPath, args, { cwd: this.folder, encoding: 'utf8' }).stdout
   }
 
-  /** The project's own Vite builds it into `dist`; `html` is its page. Returns that folder. */
+  /** Builds the project into the folder `dist` with this repository's Vite; `html` is its index.html. Returns the folder. */
   build(html: string, config = "export default { worker: { format: 'es' } }\n"): string {
     writeFileSync(join(this.folder, 'index.html'), html)
     writeFileSync(join(this.folder, 'vite.config.js'), config)

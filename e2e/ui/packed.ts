@@ -1,4 +1,4 @@
-/** The package as npm would publish it: written by pack.setup.ts before any spec runs, read by all of them. */
+/** The package as npm would publish it. pack.setup.ts, or in `npm test` an earlier check, writes it before the specs that read it. */
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'

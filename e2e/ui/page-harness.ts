@@ -6,7 +6,7 @@ import { startHubServer } from '../hub-server/server.js'
 import type { HubServer } from '../hub-server/types.js'
 import type { AquatintPrompt } from '../../src/ui/element.js'
 
-/** The repository that the specs load, and its settings. */
+/** The repository that the specs load, and the width and height of their pictures. */
 export const model = 'fixtures/tiny-sd15'
 export const size = 32
 
@@ -72,7 +72,7 @@ export function nextEvent(page: Page, type: string): Promise<void> {
   )
 }
 
-/** Drops a file on the page, whose bytes the page takes for a file from the disk. */
+/** Drops a file with these bytes on the page, like a file from the disk. */
 export function dropFile(page: Page, name: string, bytes: Uint8Array): Promise<void> {
   return page.evaluate(
     ([fileName, data]) => {
@@ -92,7 +92,7 @@ export function state(page: Page): Promise<AquatintPrompt['state'] | undefined> 
 
 const axeSource = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
-/** The violations that axe finds of WCAG 2.2 AA and its best practices, including shadow roots. */
+/** The violations of WCAG 2.1 AA and of axe's best practices that axe finds, also in shadow roots. */
 export async function violations(page: Page): Promise<readonly string[]> {
   if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axeSource)
   return page.evaluate(async () => {
@@ -107,7 +107,7 @@ export async function violations(page: Page): Promise<readonly string[]> {
   })
 }
 
-/** How far the page is wider than its window, in pixels. */
+/** By how many pixels the page is wider than its window. */
 export function overflow(page: Page): Promise<number> {
   return page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
 }

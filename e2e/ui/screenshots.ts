@@ -171,7 +171,7 @@ const shots: readonly Shot[] = [
   },
 ]
 
-/** Takes the pictures whose names contain one of the arguments, or all. */
+/** Takes the screenshots. The first argument is the folder; with more, only screenshots whose names contain one of these are taken. */
 export async function main(args: readonly string[]): Promise<void> {
   const fixture = args.includes('--fixture')
   const [folder = 'docs/screenshots', ...only] = args.filter((argument) => !argument.startsWith('--'))

@@ -3,7 +3,7 @@
 /** The port of the site as `npm start` serves it. */
 export const sitePort = Number(process.env['AQUATINT_SITE_PORT'] ?? 4173)
 
-/** The site as `npm start` serves it: its pages are cross-origin isolated, so the CPU's kernels use a thread for each core. */
+/** The site as `npm start` serves it: its pages are cross-origin isolated, so the CPU kernels use several threads. */
 export const site = `http://127.0.0.1:${sitePort}`
 
 /** The port of the site on a plain host. */

@@ -99,13 +99,13 @@ export function convertElements(
   return new Uint8Array(result.buffer, result.byteOffset, result.byteLength)
 }
 
-/** Types of real numbers that can be decoded. */
+/** Floating-point types that can be decoded. */
 export type FloatDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'F8_E4M3' | 'F8_E5M2'
 
 /** Types that can be encoded. */
 export type TargetDType = 'F32' | 'F16' | 'BF16'
 
-/** Whether tensors of this type are cast. Integers and booleans are not. */
+/** Whether this is a floating-point type. Tensors of integers and booleans are not cast. */
 export function isFloatDType(dtype: SafetensorsDType): dtype is FloatDType {
   return dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F8_E4M3' || dtype === 'F8_E5M2'
 }
@@ -121,7 +121,7 @@ export function decodeFloats(bytes: Uint8Array<ArrayBuffer>, dtype: FloatDType):
   return dtype === 'F16' ? float16ToFloat32(patterns) : bfloat16ToFloat32(patterns)
 }
 
-/** Reads a whole tensor of real numbers as float32. @throws CheckpointError `dtype-not-convertible`, what its source throws */
+/** Reads a whole floating-point tensor as float32. @throws CheckpointError `dtype-not-convertible`, what its source throws */
 export async function readFloats(
   { source, begin, end, dtype }: TensorEntry,
   options: { readonly signal?: AbortSignal | undefined } = {},

@@ -11,7 +11,7 @@ export interface BlockType {
   /** How many weights a block has, and how many bytes it takes. */
   readonly weights: number
   readonly bytes: number
-  /** The bits of the blocks to which Aquatint converts this type: the nearer of 4 and 8. */
+  /** The bits per weight to which Aquatint converts this type: 4 for types of up to 4 bits, otherwise 8. */
   readonly bits: 4 | 8
   /** Writes the weights of the block that begins at `at` to `out`, from index `to` on. */
   readonly decode: (block: Block, out: Float32Array, to: number) => void
@@ -36,8 +36,8 @@ const byte = (bytes: Uint8Array, at: number): number => bytes[at] as number
 const signed = (value: number): number => (value << 24) >> 24
 
 /**
- * Blocks of 32 weights with 4-bit codes at offset `codes`, the first 16 weights in the low bits. Each weight is (code − zero) · scale. `high`: the offset
- * of a fifth bit of each code. `least`: the offset of a float16 that is added to each weight.
+ * Decodes a block of 32 weights with 4-bit codes at offset `codes`, the first 16 weights in the low bits. Each weight is
+ * (code − zero) · scale. `high`: the offset of a fifth bit of each code. `least`: the offset of a float16 that is added to each weight.
  */
 function nibbles(
   block: Block,

@@ -11,10 +11,10 @@ import { blockType, blockTypeNames, type BlockType } from './gguf-blocks.js'
 import { bytesOf } from './element-types.js'
 import type { SafetensorsDType, TensorEntry } from './types.js'
 
-/** The tensors of a file, and the texts of its metadata. */
+/** The tensors of a file, and the strings in its metadata. */
 export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>
-  /** Texts of its metadata. */
+  /** The strings in its metadata. */
   readonly metadata: ReadonlyMap<string, string>
 }
 
@@ -78,7 +78,8 @@ function parseGguf(bytes: Uint8Array<ArrayBuffer>, source: ByteSource, file: str
     const value = reader.value(reader.uint32())
     if (typeof value === 'string') metadata.set(key, value)
     if (key === 'general.alignment' && typeof value === 'number') alignment = value
-    // ComfyUI-GGUF stores a tensor whose rows are not whole blocks as a matrix of another shape, and its own shape in the metadata.
+    // If a tensor's rows are not whole blocks, ComfyUI-GGUF stores the tensor as a matrix of another shape, and its true shape in the
+    // metadata.
     if (key.startsWith(originalShape) && Array.isArray(value)) shapes.set(key.slice(originalShape.length), value)
   }
   if (!(alignment >= 1 && alignment <= 1 << 20))
@@ -145,7 +146,7 @@ function tensorEntry(
   return { name, dtype: 'F32', shape: shown, source: decoded, begin: 0, end: decoded.byteLength, blocks }
 }
 
-/** A tensor in blocks as float32. */
+/** A tensor that is quantized in blocks; a read returns its values as float32. */
 class BlockSource implements ByteSource {
   readonly byteLength: number
   readonly contentKey: string | undefined
@@ -176,7 +177,7 @@ class BlockSource implements ByteSource {
     return bytesOf(values).subarray(range.begin - first, range.end - first)
   }
 
-  /** The whole blocks of a range of float32 bytes, in the file. */
+  /** The range of the file with the whole blocks that hold a range of float32 bytes. */
   #stored({ begin, end }: ByteRange): ByteRange {
     const { weights, bytes } = this.#type
     const size = weights * 4

@@ -11,15 +11,15 @@ import type { Config } from './types.js'
 /** The value of `quant_method` that Aquatint writes. */
 const ownQuantMethod = 'aquatint'
 
-/** A config without Aquatint's note, and the content of the note. */
+/** A config without Aquatint's `quantization_config`, and the bits that it gave. */
 export interface ReadQuantization {
-  /** The config without Aquatint's note. */
+  /** The config without Aquatint's `quantization_config`. */
   readonly config: Config
-  /** Bits of the quantized weights; null if the config has no note of Aquatint's. */
+  /** Bits of the quantized weights; null if the config has no `quantization_config` of Aquatint. */
   readonly bits: 4 | 8 | null
 }
 
-/** Reads and removes Aquatint's note. @throws CheckpointError `quantization-config` for a note with other than 4 or 8 bits */
+/** Reads and removes Aquatint's `quantization_config`. @throws CheckpointError `quantization-config` if its bits are not 4 or 8 */
 export function readQuantizationConfig(config: Config): ReadQuantization {
   const { quantization_config: note, ...rest } = config
   if (!isJsonObject(note) || note.quant_method !== ownQuantMethod) return { config, bits: null }

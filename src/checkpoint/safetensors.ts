@@ -157,7 +157,10 @@ function tensorHeader(name: string, value: JsonValue, file: string, dataBegin: n
   return { name: tableName(name), dtype, shape, begin: dataBegin + begin, end: dataBegin + end }
 }
 
-/** A tensor's name in the table. A name that is empty, very long or has control characters, which no network has, is cut and escaped, so that messages can show it. */
+/**
+ * A tensor's name in the table. No network has a name that is empty, very long or has control characters: such a name is cut and escaped,
+ * so that messages can show it.
+ */
 function tableName(name: string): string {
   const isPlain = name.length > 0 && name.length <= safetensorsLimits.nameLength && !/\p{Cc}/u.test(name)
   return isPlain ? name : JSON.stringify(name.slice(0, safetensorsLimits.nameLength)).replaceAll(/\p{Cc}/gu, '?')

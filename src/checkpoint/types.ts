@@ -8,7 +8,7 @@ export type SafetensorsDType = keyof typeof dtypeBytes
 
 /** A tensor: its type, its shape, and where its bytes are. */
 export interface TensorEntry {
-  /** The name in the checkpoint, which is diffusers' parameter name. */
+  /** The tensor's name: that in the file, until a transform gives it another one. */
   readonly name: string
   readonly dtype: SafetensorsDType
   /** The type's name in the file, if `dtype` is UNKNOWN. */
@@ -42,8 +42,8 @@ export interface FusedProducts {
 }
 
 /**
- * The Linear weights of a network class that quantizing would harm most, by the names of its tensors: few numbers whose errors reach every block or the
- * result.
+ * The Linear weights of a network class whose quantization would harm images most, by tensor name. They are few numbers, but their errors
+ * reach every block or the result.
  */
 export interface SensitiveWeights {
   /** The weights that are never quantized, such as embedders, and the first and last projections. */

@@ -86,7 +86,7 @@ export class WorkerEngine implements EngineApi {
   readonly #running = new Map<CallId, AbortController>()
   readonly #pipelines = new Map<PipelineId, Entry>()
   #nextPipeline = 1
-  /** Settles when the most recently requested generation has ended. */
+  /** Settles when all calls of pipelines that were requested so far have ended. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(parts: EngineParts) {
@@ -185,7 +185,7 @@ export class WorkerEngine implements EngineApi {
     if (entry === undefined) return
     this.#pipelines.delete(id)
     for (const call of entry.calls.keys()) this.#running.get(call)?.abort()
-    // Calls of other pipelines continue: each pipeline has its own device.
+    // Do not wait for the calls of other pipelines: each pipeline has its own device.
     await Promise.allSettled(entry.calls.values())
     await entry.pipeline.dispose()
   }
@@ -232,7 +232,7 @@ export class WorkerEngine implements EngineApi {
     }
   }
 
-  /** Waits until no other generation runs. A call that is cancelled while it waits leaves the queue at once. */
+  /** Runs `work` after all earlier calls of pipelines. A call that is cancelled while it waits leaves the queue at once. */
   #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const run = runAfter(this.#turn, signal, work)
     // Wait for both: when a call leaves the queue early, the next call must still wait for the one that runs.

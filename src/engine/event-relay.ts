@@ -1,8 +1,8 @@
 /**
  * Sends the events of a call to the page. A step, a phase, and the start and the end of loading weights are sent at once, because what
  * follows them may block the worker for seconds. The other events are sent in batches: the first batch at once, the next ones after a short
- * wait and after the page has received the batch before. An event that supersedes an older one, such as the bytes of the same file, replaces
- * it in the waiting batch, so a fast download cannot flood a slow page.
+ * wait and after the page has received the previous one. An event that supersedes an older one, such as the bytes of the same file,
+ * replaces it in the waiting batch, so a fast download cannot flood a slow page.
  */
 
 import type { EngineEvent } from './protocol.js'
@@ -98,7 +98,7 @@ function isEnd({ loaded, total }: { readonly loaded: number; readonly total: num
   return loaded === 0 || loaded >= total
 }
 
-/** The subject of an event that supersedes older events about the same subject; undefined if it must not replace any. */
+/** A key for an event that replaces a waiting event with the same key; undefined for an event that replaces none. */
 function subject(event: EngineEvent): string | undefined {
   if (event.type === 'step') return undefined
   const { progress } = event

@@ -107,8 +107,8 @@ class PageWorker extends EventTarget {
   }
 
   /**
-   * Starts the worker in this thread if the page's worker has not answered yet. Returns false if it could not: objects that were transferred to the
-   * page cannot be sent again.
+   * Starts the worker in this thread if the page's worker has not answered yet. Returns whether this thread started it. It does not if
+   * objects were transferred to the page, because they cannot be sent again.
    */
   #startHere(): boolean {
     const unanswered = this.#unanswered
@@ -129,7 +129,7 @@ class PageWorker extends EventTarget {
   }
 }
 
-/** Marks an error event as handled, and returns what it says. Empty fields mean that the script could not be loaded. */
+/** Marks an error event as handled, and returns its fields. Empty fields mean that the script could not be loaded. */
 export function errorOf(event: Event & Partial<ErrorEvent>): Extract<FromHelper, { kind: 'error' }>['error'] {
   event.preventDefault()
   const { message = '', filename = '', lineno = 0, colno = 0 } = event

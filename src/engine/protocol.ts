@@ -47,7 +47,7 @@ export type EngineEvent =
   | { readonly type: 'progress'; readonly progress: PipelineProgress }
   | { readonly type: 'step'; readonly step: StepInfo }
 
-/** Receives events in order. The worker sends a batch after the previous one was received. */
+/** Receives batches of events in order. The worker may send a batch before the previous one was received (event-relay.ts). */
 export interface EventSink {
   (events: readonly EngineEvent[]): Promise<void> | void
   /** Closes the port, if the sink is a Comlink proxy. */
@@ -102,7 +102,7 @@ export interface EngineApi {
   clearCache(): Promise<number>
   /** Deletes the files of a model, except those that another model shares or that are in use. Resolves to the number of bytes freed. */
   deleteCachedModel(model: CachedModelReference): Promise<number>
-  /** Compares the stored data of a model with its hashes, and deletes what differs. */
+  /** Compares each stored chunk of a model with its recorded digest, and deletes the chunks that differ. */
   verifyCachedModel(call: CallId, model: CachedModel, onEvents: EventSink): Promise<VerifyResult>
 }
 

@@ -19,7 +19,7 @@ export function transferPreviews(events: readonly EngineEvent[]): readonly Engin
   return transfer(events, buffersOf(previews.filter((preview) => preview !== undefined)))
 }
 
-/** Each buffer once: the browser refuses a list that names one twice. */
+/** The buffers without duplicates: `postMessage` throws if the transfer list contains a buffer twice. */
 function buffersOf(arrays: readonly { readonly data: { readonly buffer: ArrayBuffer } }[]): ArrayBuffer[] {
   return [...new Set(arrays.map(({ data }) => data.buffer))]
 }

@@ -88,7 +88,7 @@ export class Hub {
     return this.#files.open(file, fillFromServer(this.#services, file), options, () => new HeaderOnlyFile(this.transport, file))
   }
 
-  /** Opens a file to read its header: from the cache, or else from the server without storing it. */
+  /** Opens a file to read its header: from the cache if an earlier opening was completed, else from the server without storing bytes. */
   async openHeaderOnly(file: RemoteFile): Promise<HeaderOnlySource> {
     const fill = fillFromServer(this.#services, file)
     const cached = (await this.#files.cached(file, fill)) ?? (await this.#files.cached(file, fill, new Set()))

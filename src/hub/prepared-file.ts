@@ -1,7 +1,7 @@
 /**
  * Prepared files: files of the cache that are made here instead of downloaded. Each holds tensors of other files one after the other, as
- * their sources return them (cast or quantized). A prepared file is made once, chunk by chunk: it resumes after a restart, and needs the
- * memory of one chunk whatever the size of a tensor.
+ * their sources return them (cast or quantized). A prepared file is made once, chunk by chunk: after a restart the
+ * work resumes, and it needs the memory of one chunk whatever the size of a tensor.
  */
 
 import { InputError } from '../errors.js'
@@ -45,7 +45,7 @@ export interface PreparedFileSpec {
 
 /** A prepared file in use. */
 export interface PreparedFile extends OpenedFile {
-  /** The bytes of each part in the file, by its name. */
+  /** Where each part is in the file, by the part's name. */
   readonly ranges: ReadonlyMap<string, ByteRange>
 }
 

@@ -6,7 +6,7 @@ export interface TransferSettings {
   readonly chunkBytes: number
   /** Bytes that one request asks for. Fewer than a chunk, so that the last requests of a file end at about the same time. */
   readonly pieceBytes: number
-  /** How many requests to one host run at once at first. */
+  /** The number of simultaneous requests to one host at the start. */
   readonly startConnections: number
   /** The most requests to one host at once over HTTP/1.1. A browser opens 6 connections to a host. */
   readonly maxConnections: number

@@ -16,13 +16,13 @@ export interface StoredFile {
   /** Identifies the file in the cache, by its content, or by its address when nothing is known about its content. */
   readonly key: string
   readonly hash?: ExpectedHash | undefined
-  /** The ETag or Last-Modified that every answer with such a header must have; only for files without a hash. */
+  /** The ETag or Last-Modified value that every response with such a header must have; only for files without a hash. */
   readonly validator?: string | undefined
   /** Keys of the files that it is made from; absent for a file that is downloaded. */
   readonly madeFrom?: readonly string[] | undefined
 }
 
-/** The key of a file that is known by its address only. Its content may change. */
+/** The key of a file that only its URL identifies. The content at this URL may change. */
 export function addressKey(url: string): string {
   return `url:${url}`
 }

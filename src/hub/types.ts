@@ -11,11 +11,11 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** A file of known length whose bytes can be read in any order. The one byte interface of the project. */
+/** A file of known length whose bytes can be read in any order. The project's only interface for reading bytes. */
 export interface ByteSource {
   /** Length of the whole file in bytes. */
   readonly byteLength: number
-  /** Identifies the bytes: two sources with the same key have the same bytes. Absent when only the host knows whether they changed. */
+  /** Identifies the bytes: two sources with the same key have the same bytes. Absent if only the server knows whether they changed. */
   readonly contentKey?: string | undefined
   /** Exactly `range.end - range.begin` bytes, in memory that the caller owns. @throws HubError, StorageError, AbortError */
   read(range: ByteRange, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>
@@ -133,7 +133,7 @@ export interface Repository {
 
 /** A repository whose opened files stay in the cache until the repository is closed. */
 export interface OpenRepository extends Repository {
-  /** Makes the next opening ask the host instead of using the cache alone, because the files do not match each other. */
+  /** For files that do not match each other: makes the next opening of this repository ask the host instead of using the cache alone. */
   revalidateOnNextOpen(): Promise<void>
   /** Ends the use of all opened files. */
   close(): void

@@ -114,7 +114,7 @@ export function balanceComponents(offers: readonly DeviceOffer[]): ReadonlyMap<s
   return placed
 }
 
-/** Undefined: the component cannot be put on this device. */
+/** Undefined if the device's offer lists no needs of this component. A refusal if one of its tensors is too large for a buffer there. */
 function choiceOf(place: Place, component: string): Choice | Refusal | undefined {
   const { maxMemory, heldBytes = 0, maxBufferSize, needs } = place.offer
   const runnable = withinBuffers(

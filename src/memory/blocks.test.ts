@@ -42,7 +42,7 @@ test('blocks without weights take no memory', () => {
   expect(plan.ringBytes).toBe(16)
 })
 
-/** Plans every budget that can change the plan, from the largest block on, and checks each plan. */
+/** Plans for budgets from the largest block's bytes to slightly more than all blocks, `step()` bytes apart, and checks each plan. */
 function checkBudgets(blocks: readonly number[], step: () => number, once = 0): void {
   const total = blocks.reduce((sum, bytes) => sum + bytes, 0)
   const first = blocks.slice(0, once).reduce((sum, bytes) => sum + bytes, 0)

@@ -9,7 +9,8 @@
  * The first blocks may be those that only the first run of a generation uses. They are kept if all blocks are kept; otherwise that run
  * streams them. `once` is their number.
  *
- * A larger budget never streams more, because the budget only chooses: the sets to choose from depend on the blocks alone.
+ * With a larger budget, a run never uploads more: the sets to choose from depend on the blocks alone, and a larger budget admits
+ * more of them.
  */
 
 /** How one component's blocks share a budget. */
@@ -23,13 +24,13 @@ export interface BlockPlan {
   readonly ringBytes: number
   /** Bytes that each run uploads, after the first one. */
   readonly streamedBytes: number
-  /** `keptBytes + ringBytes`: never more than the budget. */
+  /** `keptBytes + ringBytes`: within the budget, unless one block alone is larger than the budget. */
   readonly peakBytes: number
 }
 
 /**
- * The most sums of blocks' bytes that are remembered. If there are more sums, the chosen set may differ from the best one by up to 1/255 of
- * all bytes.
+ * The most sums of blocks' bytes that are remembered. If there are more sums, the chosen set may keep fewer bytes than
+ * the best one.
  */
 const mostSums = 256
 
@@ -68,7 +69,7 @@ interface Chosen {
 interface Candidate {
   readonly keptBytes: number
   readonly chosen: Chosen | undefined
-  /** All larger blocks are kept too, and `keptBytes` includes them. */
+  /** All blocks of more bytes than this are kept too, and `keptBytes` includes them. */
   readonly most: number
 }
 
@@ -92,7 +93,7 @@ function candidates(blocks: readonly number[]): readonly Candidate[] {
   return found.toSorted((a, b) => b.keptBytes - a.keptBytes)
 }
 
-/** The largest sum in each of {@link mostSums} equal ranges up to `total`. */
+/** Divides 0 to `total` into equal ranges and keeps the largest sum in each range, so that at most {@link mostSums} sums remain. */
 function thinned(sums: ReadonlyMap<number, Chosen | undefined>, total: number): Map<number, Chosen | undefined> {
   const kept = new Map<number, [number, Chosen | undefined]>()
   for (const [sum, chosen] of sums) {

@@ -1,6 +1,6 @@
 /** Lists the devices and their capabilities, from which plans are made. Pure. */
 
-/** `webgpu`: a GPU, or a software adapter. `wasm`: the processor. */
+/** `webgpu`: a GPU, or a software adapter. `wasm`: the CPU. */
 export type DeviceKind = 'webgpu' | 'wasm'
 
 /** A device by name: the GPU that the browser prefers, the CPU, and a second GPU beside the first. */
@@ -14,7 +14,7 @@ export const deviceNames = Object.keys(kindOf) as readonly DeviceName[]
 
 /** The capabilities of a kind of device, so that no code has to compare devices by name. */
 export interface DeviceCapabilities {
-  /** Whether it is much faster than a processor: deviceMap `balanced` fills such devices first. */
+  /** Whether it is much faster than a CPU: deviceMap `balanced` fills such devices first. */
   readonly isFast: boolean
   /** Whether a run can upload weights block by block, so that the device need not hold all weights at once. */
   readonly streamsWeights: boolean
@@ -28,8 +28,8 @@ export interface DeviceCapabilities {
   readonly hasBiasSplitGelu: boolean
   /**
    * How many denoising steps may be submitted before the oldest of them has finished. While a GPU computes one step, the next one is
-   * prepared; with more steps, a cancel and the report of a broken value would come later. On the CPU a step is finished when its call
-   * returns.
+   * prepared; with more steps, a cancel and the report of a value that is not finite would come later. On the CPU a step is finished when
+   * its call returns.
    */
   readonly stepsInFlight: number
 }
@@ -66,7 +66,10 @@ export type KernelSource = 'aquatint' | 'onnxruntime'
 export interface KernelReport {
   /** Which kernels the device was opened with. */
   readonly source: KernelSource
-  /** Kernels compiled so far that Aquatint has changed: float16 kernels, which sum in float32, kernels that compute a variance, and kernels that replace several of onnxruntime's. */
+  /**
+   * Kernels compiled so far that Aquatint has changed: float16 kernels (they sum in float32), kernels that compute a variance, and kernels
+   * that replace several of onnxruntime's.
+   */
   readonly replaced: readonly string[]
   /** Kernels compiled so far that Aquatint should have changed but did not recognize: they run as onnxruntime wrote them. */
   readonly unrecognized: readonly string[]

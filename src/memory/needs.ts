@@ -12,8 +12,8 @@ export function bufferOf({ type, dims }: Omit<ValueInfo, 'name'>): number {
 }
 
 /**
- * The values that stages of the first run compute for all runs: outputs of stages with `once` that other stages read. They stay from run to
- * run.
+ * The outputs of stages that only the first run of a generation executes (`Stage.once`), if other stages read them. They stay on the device
+ * between runs.
  */
 export function keptValues(graph: ComponentGraph): readonly ValueInfo[] {
   const read = new Set(graph.stages.flatMap(({ once, inputs }) => (once === true ? [] : Object.values(inputs))))
@@ -51,8 +51,8 @@ export function estimateActivations(graph: ComponentGraph): number {
 }
 
 /**
- * The factor by which a run may exceed {@link estimateActivations}: onnxruntime changes layouts between kernels, keeps freed pieces of other sizes
- * until commands are submitted, and holds uniforms. Measured on the fixtures: at most 1.8 (docs/memory.md).
+ * The factor by which a run may exceed {@link estimateActivations}: onnxruntime changes layouts between kernels, keeps freed buffers of
+ * other sizes until commands are submitted, and holds uniform buffers. Measured on the fixtures: at most 1.8 (docs/memory.md).
  */
 export const activationMargin = 2
 
@@ -64,7 +64,7 @@ export interface Sized {
 
 /** One way to run a component: all at once, or in tiles of a size. */
 export interface RunNeeds {
-  /** The most that a run is expected to hold beside weights. */
+  /** The most bytes that a run is expected to hold besides the weights. */
   readonly activationBytes: number
   /** The largest value that the run holds. */
   readonly largestValue: Sized
@@ -95,7 +95,7 @@ export interface ComponentNeeds {
   /** Bytes of weights that several blocks use. */
   readonly sharedBytes: number
   readonly largestWeight: Sized
-  /** How it can run, the best way first: at least one. */
+  /** The ways to run the component, the best one first. At least one. */
   readonly ways: readonly RunNeeds[]
 }
 
@@ -192,7 +192,7 @@ export function stageWeights(stages: readonly Stage[], table: WeightTable): Stag
   return { own, shared: [...shared.values()] }
 }
 
-/** A tensor of the checkpoint in one type. Weights that are tied to the same tensor share one. */
+/** A tensor of the checkpoint, in one element type and memory layout. Tied weights have the same key. */
 export interface WeightKey {
   readonly key: string
   readonly entry: TensorEntry
@@ -203,7 +203,7 @@ export interface WeightKey {
   readonly channelsLast?: readonly number[] | undefined
 }
 
-/** The key of a tensor in a type and an order. */
+/** The key of a checkpoint's tensor in an element type and a memory layout. */
 export function weightKey(tensor: string, { type, channelsLast }: Pick<WeightInfo, 'type' | 'channelsLast'>): string {
   return `${type}${channelsLast === true ? '/channels-last' : ''} ${tensor}`
 }

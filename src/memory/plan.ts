@@ -1,6 +1,6 @@
 /**
  * The memory plan of a pipeline: when the weights of each component and block are on the device, how many bytes they take, and the peak to
- * expect. It is made before anything is loaded; what loads and runs follows it. Pure.
+ * expect. It is made before anything is loaded; the code that loads and runs components follows it. Pure.
  */
 
 import { planBlocks } from './blocks.js'
@@ -9,7 +9,10 @@ import { formatBytes } from '../util/format-bytes.js'
 import type { DeviceInfo } from './device-info.js'
 import { isRefusal, type Refusal } from './refusal.js'
 
-/** `resident`: all components stay. `model`: one at a time. `block`: one at a time, and a component that is too large streams its blocks. */
+/**
+ * `resident`: all components stay on the device. `model`: one at a time. `block`: one at a time, and a component that is too large streams
+ * its blocks.
+ */
 export type Residence = 'resident' | 'model' | 'block'
 
 /** One component's part of a plan. Sizes are bytes of GPU buffers. */
@@ -94,7 +97,7 @@ export function planMemory(needs: readonly ComponentNeeds[], options: MemoryPlan
   return planAs(offload === 'auto' ? fastestFit(runnable, maxMemory, heldBytes) : offload, runnable, options)
 }
 
-/** The fastest residence, from `from` on, that has a plan within `maxMemory` bytes; `block` if none has. */
+/** The fastest residence, `from` or a slower one, that has a plan within `maxMemory` bytes; `block` if none has. */
 export function fastestFit(
   needs: readonly ComponentNeeds[],
   maxMemory: number,
@@ -224,7 +227,10 @@ export function leastWeightBudget({ blocks, sharedBytes }: ComponentNeeds): numb
   return sharedBytes + Math.max(0, ...used.map(({ bytes }, index) => bytes + (used[index + 1] ?? first ?? { bytes: 0 }).bytes))
 }
 
-/** The smallest budget for which {@link planMemory} finds a plan with this residence; with `block`, a plan that streams ahead. */
+/**
+ * The smallest budget for which {@link planMemory} finds a plan with this residence; with `block`, a plan that uploads each block while the
+ * block before it runs.
+ */
 export function leastBudget(needs: readonly ComponentNeeds[], residence: Residence, heldBytes = 0): number {
   const all = allWeights(needs)
   const each = needs.map((component) => {

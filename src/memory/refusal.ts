@@ -1,12 +1,12 @@
 /**
- * The answer of a plan that is not possible. It is a value, so that plans can be compared and tried in turn; {@link orThrow} turns it into an error
- * at the edge of the library.
+ * The result of planning when something does not fit on a device. It is a value and not an exception, so that the caller can compare plans
+ * or try another one. {@link orThrow} throws it as an error.
  */
 
 import { DeviceError, type DetailsOf } from '../errors.js'
 
 interface RefusalWith<Code extends 'does-not-fit' | 'buffer-too-large'> {
-  /** The code of the error that it becomes. */
+  /** The code of the {@link refusalError}. */
   readonly refused: Code
   readonly message: string
   /** The bytes that are needed and offered, and the component or tensor that needs them. */

@@ -1,6 +1,6 @@
 /**
- * For this folder's tests, in Node only: fixtures/config-keys. It records how the output of a network in diffusers or transformers changes
- * when one key of its config changes. Weights and inputs are computed from their names, as in
+ * For this folder's tests, in Node only: reads fixtures/config-keys. This fixture records how the output of a network in diffusers or
+ * transformers changes when one key of its config changes. Weights and inputs are computed from their names, as in
  * fixtures/generator/config_keys/config_keys.py.
  */
 
@@ -105,7 +105,7 @@ function autoencoderRuns(
   model: Extract<NetworkModel, { readonly role: 'autoencoder' }>,
   write: (size: Parameters<typeof graphFor>[2], variant?: Parameters<typeof graphFor>[4]) => ComponentGraph,
 ): readonly KeyRun[] {
-  // AutoencoderKLFlux2 takes only whole packed latent pixels.
+  // AutoencoderKLFlux2 takes only images whose height and width are multiples of a packed latent pixel's.
   const [channels, height, width] = model.encoderOutput === 'latents' ? [16, 12, 8] : [4, 13, 10]
   return [
     {
@@ -144,7 +144,7 @@ function denoiserRun(
   if (graph.inputs.some(({ name }) => name === 'add_embeds')) inputs['add_embeds'] = addEmbeds(config)
   if (graph.inputs.some(({ name }) => name === 'attention_mask'))
     inputs['attention_mask'] = { dims: [1, 5], data: Float32Array.of(1, 1, 1, 0, 0) }
-  // The fixture's runs have no guidance scale. The projection of its embedding has no bias, so zeros add nothing.
+  // The fixture's runs have no guidance scale. The projection of the scale's embedding has no bias, so zeros add nothing.
   const guidance = graph.inputs.find(({ name }) => name === 'timestep_cond')?.dims
   if (guidance !== undefined)
     inputs['timestep_cond'] = { dims: guidance, data: new Float32Array((guidance[0] ?? 0) * (guidance[1] ?? 0)) }

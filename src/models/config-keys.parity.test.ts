@@ -10,8 +10,8 @@ import { changedConfig, keyRuns, readKeyCases, sameRuns, sampleRuns, type KeyCas
 const cases = readKeyCases()
 
 /**
- * The largest difference from the library's samples, relative to the largest absolute value among these. The fixture has six digits; the
- * sums are float32.
+ * The largest difference from the samples of diffusers or transformers, relative to the largest absolute value among these. The fixture
+ * stores six digits; both sides compute in float32.
  */
 function difference(actual: readonly number[], expected: readonly number[]): number {
   if (actual.length !== expected.length) return Infinity
@@ -27,7 +27,7 @@ const tolerance = 2e-5
  */
 const pipelineKeys: ReadonlySet<string> = new Set(['scaling_factor', 'time_cond_proj_dim'])
 
-/** How Aquatint's result differs from the library's after a change; null if it does not differ. */
+/** How Aquatint's result differs from that of diffusers or transformers after a change; null if it does not differ. */
 async function fault(
   item: KeyCase,
   base: ReturnType<typeof keyRuns>,

@@ -1,8 +1,8 @@
 /**
- * Reads a `config.json` key by key. Each key that the class has in diffusers or transformers is read here, or known not to change the
- * result. Otherwise a value of the key that is not supported is refused, with an error that names the key. A fixture holds the list of
- * these keys. Keys that the class does not have are ignored, as in diffusers and transformers, and {@link ConfigReader.finish} returns
- * them. Configs are untrusted, so every number is checked against bounds before it becomes a size.
+ * Reads a `config.json` key by key. The definition of a class reads each key that the class has in diffusers or transformers, or declares
+ * that the key does not change the result. A value that is not supported is refused, with an error that names the key. A fixture holds the
+ * list of these keys. Keys that the class does not have are ignored, as in diffusers and transformers, and
+ * {@link ConfigReader.finish} returns them. Configs are untrusted, so every number is checked against bounds before it becomes a size.
  */
 
 import type { Config } from '../checkpoint/types.js'
@@ -64,7 +64,7 @@ export class ConfigReader {
     return value
   }
 
-  /** Whether the value is true in Python, where diffusers tests it: null counts as false. `fallback` when missing. */
+  /** Whether the value is truthy in Python, as diffusers tests it: null counts as false. `fallback` when missing. */
   boolean(key: string, fallback: boolean): boolean {
     return isTruthy(this.raw(key), fallback)
   }
@@ -134,14 +134,14 @@ export class ConfigReader {
     if (typeof value !== 'string' || !allowed.includes(value.toLowerCase())) this.require(key, ...allowed)
   }
 
-  /** Refuses the config if `key` is one of `refused`. diffusers or transformers treats every other value as `usual`. */
+  /** Refuses the config if the value of `key` is one of `refused`. diffusers or transformers treats every other value as `usual`. */
   refuse(key: string, usual: string | null, ...refused: readonly string[]): void {
     const value = this.raw(key)
     if (refused.some((name) => name === value)) throw this.unsupported(key, [usual])
     this.unused(key, usual)
   }
 
-  /** Refuses the config if the value of `key` is true in Python. */
+  /** Refuses the config if the value of `key` is truthy in Python. */
   requireFalse(key: string): void {
     if (this.boolean(key, false)) throw this.unsupported(key, [null, false])
   }
@@ -152,8 +152,8 @@ export class ConfigReader {
   }
 
   /**
-   * Accepts a key that the class reads only if other keys have other values, or never reads. A value other than the `usual` ones, null and
-   * false is listed in {@link unusedValues}.
+   * Accepts a key that has no effect: the class never reads it, or only if other keys have other values. A value other than the `usual`
+   * ones, null and false is listed in {@link unusedValues}.
    */
   unused(key: string, ...usual: readonly (string | number | boolean | readonly number[] | null)[]): void {
     const value = this.raw(key) ?? null
@@ -161,7 +161,10 @@ export class ConfigReader {
     this.#unused.set(key, value)
   }
 
-  /** Accepts keys for ids of tokens that the network never reads. A value that is neither an id nor a list of ids is listed in {@link unusedValues}. */
+  /**
+   * Accepts keys of token ids. The network never reads these keys. A value that is neither an id nor a list of ids is listed in
+   * {@link unusedValues}.
+   */
   unusedTokens(...keys: readonly string[]): void {
     for (const key of keys) {
       const value = this.raw(key)
@@ -169,7 +172,7 @@ export class ConfigReader {
     }
   }
 
-  /** The values that have no effect with the rest of the config, by their keys. */
+  /** The values that have no effect in this config, by key. */
   get unusedValues(): Config {
     return Object.fromEntries(this.#unused)
   }

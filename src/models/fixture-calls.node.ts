@@ -32,8 +32,8 @@ export interface FixtureCall {
   readonly config: Config
   readonly table: Table
   /**
-   * Writes the graph of the call. If this graph leaves out layers, or has chosen hidden states as outputs, the plain graph follows, which
-   * uses the other tensors of the checkpoint.
+   * Writes the graph of the call. If this graph omits layers or returns selected hidden states, also writes the plain graph, because only
+   * that graph uses the other tensors of the checkpoint.
    */
   readonly write: (options: WriteOptions) => readonly [ComponentGraph, ...ComponentGraph[]]
   readonly inputs: Readonly<Record<string, PlainTensor>>

@@ -8,7 +8,7 @@ import { fixtureCalls, fixtureNames } from './fixture-calls.node.js'
 import { matchWeights } from './match-weights.js'
 import { floatsOf, plain, relativeError, runGraph, runStages, type MemoryEntry } from './testing.node.js'
 
-/** float16 has ten bits of mantissa, and some tens of roundings add up. */
+/** About 20 roundings of float16, each at most 2^-11 of a value. */
 const tolerance = 1e-2
 
 describe.each(fixtureNames())('%s', (name) => {

@@ -97,7 +97,7 @@ test('the tensors of an autoencoder may have their former names, and those of th
   expect(new Set(alone.unused.map(({ reason }) => reason))).toEqual(new Set(['the encoder is not written']))
   expect(matchWeights(AutoencoderKL, [decoder, encoder], table)).toMatchObject({ unused: [], unexpected: [] })
 
-  // A tensor of the decoder that is none of its parameters is unexpected.
+  // A tensor whose name begins with `decoder.` but is no parameter of the decoder is reported as unexpected.
   const stray = new Map<string, TensorEntry>(table)
   stray.set('decoder.extra', { ...table.get('decoder.conv_in.bias')!, name: 'decoder.extra' })
   expect(matchWeights(AutoencoderKL, [decoder], stray).unexpected).toEqual(['decoder.extra'])

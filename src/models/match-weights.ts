@@ -1,7 +1,7 @@
 /**
- * Matches the weights of graphs with a checkpoint's table before any weight is loaded: each weight must exist, have the right shape and a
- * float type, and be used once. Names that older releases of diffusers and transformers wrote are resolved here: graphs know the current
- * names only.
+ * Matches the weights of graphs with a checkpoint's weight table before any weight is loaded: each weight must exist, have the right shape
+ * and a float type (uint8 for quantized values), and be used once. Graphs use the current names only; this file finds the tensors that
+ * older releases of diffusers and transformers named differently.
  */
 
 import type { SafetensorsDType, TensorEntry, WeightTable } from '../checkpoint/types.js'
@@ -111,7 +111,10 @@ function checkEntry(className: string, entry: TensorEntry, weight: ValueInfo): v
   }
 }
 
-/** Whether two shapes are equal apart from dimensions of 1 at the end, as those of a 1×1 convolution and a Linear, or of a bias for an image's channels. */
+/**
+ * Whether two shapes are equal apart from dimensions of 1 at the end: a Linear's weight [out, in] may be stored as that of a 1×1
+ * convolution, and a graph may declare the parameters of a norm as [channels, 1, 1].
+ */
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const [short, long] = a.length <= b.length ? [a, b] : [b, a]
   return long.every((size, axis) => size === (short[axis] ?? 1))

@@ -109,14 +109,14 @@ export async function runGraph(
   return Object.fromEntries(graph.outputs.map(({ name }) => [name, floatsOf(name, values)]))
 }
 
-/** A float32 value by its component name. */
+/** A float32 value, by its name in the component. */
 export function floatsOf(name: string, values: ReadonlyMap<string, ort.Tensor>): PlainTensor {
   const value = values.get(name)
   if (value === undefined || value.type !== 'float32') throw new Error(`No float32 value ${name}`)
   return { dims: value.dims, data: Float32Array.from(value.data as Float32Array) }
 }
 
-/** Runs a component once and returns every value that its stages passed on, by component name. */
+/** Runs a component once and returns every value that its stages passed on, by its name in the component. */
 export async function runStages(
   graph: ComponentGraph,
   table: ReadonlyMap<string, MemoryEntry>,

@@ -22,7 +22,7 @@ export interface RunSize extends Extent {
   readonly images?: number | undefined
   /**
    * diffusers' `max_sequence_length`: the number of tokens of a text encoder whose class lets the caller choose it.
-   * Default {@link defaultMaxSequenceLength}.
+   * Default: the class's own, such as {@link defaultMaxSequenceLength}.
    */
   readonly maxSequenceLength?: number | undefined
   /** Whether the denoiser predicts with and without the prompt in one batch. Default: true, but false for a class that usually runs without guidance. */
@@ -31,7 +31,7 @@ export interface RunSize extends Extent {
   readonly references?: readonly Extent[] | undefined
 }
 
-/** diffusers' default of `max_sequence_length` in the pipelines with a T5 text encoder. */
+/** diffusers' default of `max_sequence_length` in the pipelines of Stable Diffusion 3; the default of T5EncoderModel here. */
 export const defaultMaxSequenceLength = 256
 
 /** How a network's graph differs from the plain one, beyond its shapes. Each role has its own members. */
@@ -59,7 +59,7 @@ export interface HiddenState {
 
 /** How checkpoints name the tensors of a class. */
 export interface WeightNames {
-  /** Other names of a parameter, most likely first. Graphs know only the current name. */
+  /** Other names of a parameter, most likely first. Graphs use only the current name. */
   readonly aliases: (name: string) => readonly string[]
   /** Whether an alias has priority if a checkpoint has both it and the current name. Default: the current name has priority. */
   readonly aliasesFirst?: boolean
@@ -111,8 +111,8 @@ export type NetworkRole = 'text-encoder' | 'denoiser' | 'autoencoder'
 /** A network class. `Model` is what `fromConfig` returns. */
 interface Definition<Role extends NetworkRole, Model> extends ClassFacts<Role> {
   /**
-   * Reads a `config.json`, with diffusers' defaults for missing keys. Each key of the class is read, or known to change nothing; otherwise
-   * a value of the key that is not supported is refused. Keys that the class does not have are in the model's `ignoredKeys`.
+   * Reads a `config.json`, with diffusers' defaults for missing keys. Refuses unsupported
+   * values of the class's keys, unless they change nothing. Keys that the class does not have are in the model's `ignoredKeys`.
    * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
    */
   readonly fromConfig: (config: Config) => Model
@@ -124,7 +124,7 @@ interface BaseModel<Role extends NetworkRole, NetworkConfig> extends ClassFacts<
   readonly config: NetworkConfig
   /** Keys of the config that the class does not have, with their values. They change nothing, as in diffusers and transformers. */
   readonly ignoredKeys: Config
-  /** Values of the class's own keys that have no effect with the rest of the config, and that are not the defaults. Absent for classes without such keys. */
+  /** Values of the class's own keys that have no effect here, except defaults. Absent for classes without such keys. */
   readonly unusedValues?: Config
   /** The smallest latents that the graph can be written for: enough to check the config and the weights. */
   readonly smallest: Extent
@@ -229,13 +229,16 @@ export interface DenoiserModel<NetworkConfig = unknown> extends BaseModel<'denoi
    * Absent for all others.
    */
   readonly guidanceInputs?: ((guidanceScale: number, batch: number) => Readonly<Record<string, HostInput>>) | undefined
-  /** The inputs that depend on the size alone, in latent pixels, and are rows of the checkpoint. @throws InputError `invalid-shape` */
+  /** The inputs that depend on the size alone, in latent pixels: rows of a tensor in the checkpoint. @throws InputError `invalid-shape` */
   readonly tableInputs: (size: Extent) => Readonly<Record<string, TableInput>>
   /**
    * The inputs that the host computes from the sizes alone, such as tables of positions; sizes in latent pixels. Absent: none.
    */
   readonly positionInputs?: ((size: PositionSize) => Readonly<Record<string, HostInput>>) | undefined
-  /** The input with the tokens of reference images, [1, tokens, channels], which runs without such images leave out. Absent: the denoiser takes none. */
+  /**
+   * The name of the input for the tokens of reference images, [1, tokens, channels]. A run without reference images leaves the input out.
+   * Absent: the denoiser takes no reference images.
+   */
   readonly referenceInput?: string | undefined
   /** `skipLayers` may name blocks from 0 to one less than this. 0: none. */
   readonly skippableLayers: number

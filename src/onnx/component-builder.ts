@@ -26,7 +26,7 @@ export class ComponentBuilder {
   readonly #given = new Set<string>()
   /** The results of stages that run once, as values of the program that computes them, by their names in the component. */
   readonly #onceValues = new Map<string, ValueInfo>()
-  /** With granularity `component`: the values from outside that each program has declared. */
+  /** With granularity `component`: the inputs that each program has declared, by name. */
   readonly #declared = new Map<GraphBuilder, Map<string, ValueInfo>>()
   /** Inputs that bodies of stages declared for the whole component, by name. */
   readonly #fromBodies = new Map<string, ValueInfo>()
@@ -187,7 +187,7 @@ export class ComponentBuilder {
   }
 }
 
-/** A stage whose program has the component's own names. */
+/** A stage whose inputs, weights and outputs have the same names in the program and in the component. */
 function wholeStage(name: string, program: Program): Stage {
   const { inputs, weights, outputs } = program
   return { name, program, inputs: ownNames(inputs), weights: ownNames(weights), outputs: ownNames(outputs) }

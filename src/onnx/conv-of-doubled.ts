@@ -6,12 +6,12 @@ import { conv } from './ops-network.js'
 import { concat, dimension, reshape, slice } from './ops-shape.js'
 import type { ValueInfo } from './types.js'
 
-/** Selects the first or the second of the two pixels that a pixel becomes along an edge. */
+/** Along each axis, a pixel of x becomes two pixels of the doubled image: the first (0) and the second (1). */
 const places = [0, 1] as const
 
 /**
- * The convolution of x [batch, in, height, width] with both edges doubled: [batch, out, 2 · height, 2 · width]. `weight` is [out, in, 3,
- * 3], the padding is 1. A pixel of x becomes 2 × 2 pixels of the doubled image. The nine neighbours of each of these are copies of only
+ * Doubles x [batch, in, height, width] in height and width, then convolves it: [batch, out, 2 · height, 2 · width]. `weight` is [out, in,
+ * 3, 3], the padding is 1. A pixel of x becomes 2 × 2 pixels of the doubled image. The 3 × 3 window around each of these has copies of only
  * four pixels of x. So for each of the four places, the result is a convolution of x whose 2 × 2 weights are sums of the 3 × 3 weights.
  * Where the weight is an initializer, onnxruntime computes the sums once, when it creates the session.
  */

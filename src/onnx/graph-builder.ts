@@ -1,6 +1,6 @@
 /**
- * Collects the nodes, constants and weights of one program and knows the type and dims of every value. Operators are added by the
- * functions in the ops files, which compute their outputs' dims. This file only chooses names and returns the finished Program.
+ * Collects the nodes, constants and weights of one program, chooses names, and returns the finished Program. The functions in the ops files
+ * add operators and compute the dims of their outputs.
  */
 
 import { contentKey } from './content-key.js'
@@ -36,7 +36,7 @@ export class GraphBuilder {
   readonly #outputs = new Map<string, { readonly info: ValueInfo; readonly value: ValueInfo }>()
   readonly #counts = new Map<string, number>()
   readonly #names = new Set<string>()
-  /** The bytes of every value that is not a constant. */
+  /** The size in bytes of every value that is not a constant. */
   readonly #bytes = new Map<string, number>()
   /** The prefix that the program's weight names leave out. */
   readonly #prefix: string
@@ -47,12 +47,12 @@ export class GraphBuilder {
     this.#prefix = prefix === '' ? '' : `${prefix}.`
   }
 
-  /** The quantization of the weight with this name below the current scope; undefined if it is not quantized. */
+  /** The quantization of a weight, named relative to the current scope; undefined if the weight is not quantized. */
   quantized(name: string): QuantizedShape | undefined {
     return this.options.quantized?.(this.#prefix + this.#scope + name)
   }
 
-  /** The branches of adapters beside the layer with this name below the current scope, whose weight has this shape. */
+  /** The branches of adapters (LoRA) beside a layer, named relative to the current scope. `weight` is the shape of the layer's weight. */
   adapters(layer: string, weight: readonly number[]): readonly AdapterBranch[] {
     return this.options.adapters?.(this.#prefix + this.#scope + layer, weight) ?? []
   }
@@ -78,7 +78,7 @@ export class GraphBuilder {
     return value
   }
 
-  /** Declares a weight by its name below the current scope. Its type is the graph's dtype unless given. */
+  /** Declares a weight, named relative to the current scope. Its type is the graph's dtype unless given. */
   weight(name: string, dims: readonly number[], type: ElementType = this.options.dtype): ValueInfo {
     const full = this.#scope + name
     this.#claim(full)
@@ -161,7 +161,7 @@ export class GraphBuilder {
     return { key: contentKey(model), model, inputs, weights, outputs, activationBytes: activations, largestValue }
   }
 
-  /** A weight with the order that its buffer is to have, given all nodes of the program. */
+  /** Marks a weight `channelsLast` if the options ask for it and only convolutions without groups among `nodes` read the weight. */
   #ordered(weight: ValueInfo, nodes: readonly GraphNode[]): WeightInfo {
     const [outputs = 0, inputs = 0] = weight.dims
     if (this.options.channelsLastWeights !== true || weight.dims.length !== 4 || outputs < 2 || inputs < 2) return weight
@@ -172,7 +172,10 @@ export class GraphBuilder {
     return isForConvolutions ? { ...weight, channelsLast: true } : weight
   }
 
-  /** Returns the nodes with their outputs renamed to the program's output names. Adds an Identity only if a value has two names or no node. */
+  /**
+   * Returns the nodes with their outputs renamed to the program's output names. Adds an Identity only for a value that has two output names
+   * or that no node computes.
+   */
   #nameOutputs(): GraphNode[] {
     const produced = new Set(this.#nodes.flatMap((node) => node.outputs))
     const renamed = new Map<string, string>()

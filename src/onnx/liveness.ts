@@ -12,8 +12,8 @@ const aliases: ReadonlySet<string> = new Set(['Reshape', 'Identity'])
 const copying: ReadonlySet<string> = new Set(['Conv', 'InstanceNormalization', 'MultiHeadAttention', 'Resize'])
 
 /**
- * The bytes that the values of `nodes`, run in order, need if freed memory is reused only for values of the same size. `bytesOf` returns
- * the bytes of every value by name, and 0 for values that do not count.
+ * The bytes that intermediate values need when `nodes` run in order and freed memory is reused only for values of the same size. `bytesOf`
+ * returns the size of a value by its name, and 0 for values that do not count.
  */
 export function activationBytes(
   nodes: readonly GraphNode[],

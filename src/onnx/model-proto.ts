@@ -1,6 +1,6 @@
 /**
- * Encodes ONNX's ModelProto; it cannot read one. Field numbers are those of onnx.proto3 (IR version 10). The graph builder infers shapes and
- * chooses names; this file turns its result into bytes.
+ * Encodes ONNX's ModelProto; it cannot read one. Field numbers are those of onnx.proto3 (IR version 10). The ops files compute shapes and
+ * graph-builder.ts chooses names; this file turns the result into bytes.
  */
 
 import { ProtobufWriter } from './protobuf.js'

@@ -1,4 +1,4 @@
-/** ONNX operators that compute element by element, and matrix products: one function each, named as the operator. */
+/** ONNX operators that compute element by element, reductions, Softmax and matrix products: one function each, named as the operator. */
 
 import { integers, scalar } from './constants.js'
 import type { Attribute } from './model-proto.js'

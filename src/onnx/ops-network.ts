@@ -36,7 +36,7 @@ export function gemm(graph: GraphBuilder, x: ValueInfo, weight: ValueInfo, bias?
 export type Pads = readonly [number, number, number, number]
 
 /**
- * The zeros that are added to the input channels of a convolution. The WebGPU kernel of onnxruntime 1.30.0 computes wrong values for kernels
+ * How many channels of zeros a convolution's input needs. The WebGPU kernel of onnxruntime 1.30.0 computes wrong values for kernels
  * above 1 × 1 if the input channels are divisible by 3 and not by 4, are more than 3, and the output channels are divisible by 4: its im2col
  * reads vectors of 3 and its inner loop takes vectors of 4. Zeros up to a multiple of 4 select the right kernel and leave the sums as they are.
  */
@@ -199,8 +199,8 @@ export interface AttentionInputs {
 }
 
 /**
- * softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) by default. The result is [batch, tokens, heads·size]. If the options say so, zeros
- * fill each head up to a size that the device's kernel can read. They add nothing to a score.
+ * softmax(q · kᵀ · scale + bias) · v for each head; `scale` is 1/√(head size) by default. The result is [batch, tokens,
+ * heads·size]. Zeros fill each head up to a multiple of the option `headSizesOf`, for the device's kernel. They add nothing to a score.
  */
 export function multiHeadAttention(graph: GraphBuilder, inputs: AttentionInputs, heads: number, scale?: number): ValueInfo {
   const { query, key, value, bias } = inputs

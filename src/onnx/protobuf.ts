@@ -71,7 +71,7 @@ export class ProtobufWriter {
     write()
     const size = this.#length - start
     const extra = varintLength(size) - 1
-    // Reserves the bytes by which the content is shifted, and ten more, so that `#varint` does not move the buffer.
+    // Reserves the bytes by which the content is shifted, and ten more: if `#varint` reallocated the buffer, it would lose the content.
     this.#reserve(extra + 10)
     if (extra > 0) this.#bytes.copyWithin(start + extra, start, this.#length)
     this.#length = start - 1

@@ -106,8 +106,8 @@ export interface KroneckerFactor {
 /** How the change of a layer's weight is written in the tensors of an adapter. */
 export type AdapterForm =
   /**
-   * LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight have the lengths that the tensor says (`stored`), or those of the layer's own weight
-   * (`own`). With `bias`, the branch also adds a vector.
+   * LoRA: B·A. With `magnitude` (DoRA), the rows of the changed weight are scaled to the L2 norms in the adapter's magnitude vector
+   * (`stored`), or to those of the layer's own weight (`own`). With `bias`, the branch also adds a vector.
    */
   | {
       readonly kind: 'low-rank'

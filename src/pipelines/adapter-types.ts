@@ -4,7 +4,7 @@
 export interface LoadLoraOptions {
   /** The name of the LoRA in `setAdapters`. Default: `default_0`, `default_1`, …. */
   readonly adapterName?: string | undefined
-  /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else its first safetensors file. */
+  /** The file in a repository. Default: `pytorch_lora_weights.safetensors`, or else the repository's first safetensors file. */
   readonly weightName?: string | undefined
   /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined
@@ -34,7 +34,7 @@ export interface FuseLoraOptions {
 export interface LoadEmbeddingOptions {
   /** The word that stands for the embedding in prompts. Default: the file's own; if it names none, the file's name. */
   readonly token?: string | undefined
-  /** The file in a repository. Default: `learned_embeds.safetensors`, or else its first safetensors file. */
+  /** The file in a repository. Default: `learned_embeds.safetensors`, or else the repository's first safetensors file. */
   readonly weightName?: string | undefined
   /** The folder of that file. Default: the root of the repository. */
   readonly subfolder?: string | undefined

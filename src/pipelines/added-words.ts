@@ -31,7 +31,7 @@ export class AddedWords {
     return this.#tokenizer
   }
 
-  /** The rows of the token embedding that words have, by id. */
+  /** The token-embedding rows of all words, by token id. */
   get rows(): ReadonlyMap<number, Float32Array<ArrayBuffer>> {
     return this.#rows
   }

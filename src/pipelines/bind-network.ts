@@ -62,7 +62,7 @@ export function probeShapes(model: NetworkModel): Shapes {
 }
 
 /**
- * A class's model of a config. Configs that cannot be run are refused here, before any weights are downloaded.
+ * Creates a class's model from a config. Configs that cannot be run are refused here, before any weights are downloaded.
  * @throws UnsupportedError `unsupported-config`; CheckpointError `invalid-config`
  */
 export function readModel(definition: NetworkDefinition, config: Config): NetworkModel {

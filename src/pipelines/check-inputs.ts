@@ -1,4 +1,4 @@
-/** Checks the arguments of a generation before anything is loaded: diffusers' `check_inputs`, and bounds. */
+/** Checks the arguments of a generation before anything runs, as diffusers' `check_inputs` does, and also the bounds of numbers. */
 
 import { InputError, type ErrorDetail, type InputErrorCode } from '../errors.js'
 import { maxImageEdge } from './latent-geometry.js'
@@ -37,7 +37,7 @@ function checkPair(name: string, value: readonly [number, number] | undefined): 
 }
 
 /**
- * The size of the result: the image's if there is one, otherwise the requested size, otherwise the model's.
+ * The size of the result: the image's if there is one, otherwise the requested size, otherwise `usual`.
  * @throws InputError `image`, `size`
  */
 export function resultSize(
@@ -148,7 +148,10 @@ export function checkInputs(
     refuse('scheduler', 'scheduler', options.scheduler, 'a className and a config')
 }
 
-/** Checks an image to start from. @throws InputError `image` unless it is RGBA pixels whose sizes are multiples of `multiple`, at most `maxEdge` */
+/**
+ * Checks an image to start from.
+ * @throws InputError `image` unless it is RGBA with width and height multiples of `multiple`, at most `maxEdge`
+ */
 export function checkImage(image: PixelImage, multiple: number, maxEdge: number): void {
   for (const name of ['width', 'height'] as const) {
     const value = image[name]

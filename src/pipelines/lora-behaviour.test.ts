@@ -45,7 +45,7 @@ async function unetBytes(): Promise<number> {
   return memory?.memory.components['unet']?.weights ?? 0
 }
 
-/** A LoRA for the fixture's UNet. Its first cross-attention takes prompt embeddings of this width. */
+/** A LoRA for the first cross-attention of the fixture's UNet. `width`: the width of its prompt embeddings, 16 for this UNet. */
 function lora(
   name: string,
   { width = 16, more = {} }: { width?: number; more?: Readonly<Record<string, readonly number[]>> } = {},
@@ -85,7 +85,7 @@ test('a fused LoRA is in the weights until it is unfused, removed or given anoth
   const half = await pixels()
   expect(half).not.toEqual(whole)
   expect(loadsOf('unet')).not.toEqual([])
-  // As in diffusers, the scale stays with the branch.
+  // As in diffusers, the LoRA keeps `loraScale` in its weight after it is unfused.
   expect(await pipeline.adapters({ type: 'unfuse' })).toMatchObject([{ weight: 0.5, active: true, fusedInto: [] }])
   expect(await pixels()).toEqual(half)
   // Fusing a second time changes nothing, and setting the same weight does not end the fusion.

@@ -37,7 +37,7 @@ export interface ActiveAdapter {
   readonly weight: number
 }
 
-/** The name of the graph's input with an adapter's weight times a scaling. All layers with this scaling share the input. */
+/** The name of the graph input that holds an adapter's weight times `scaling`. All layers with this scaling share the input. */
 function scaleName(id: number, scaling: number): string {
   return `lora_scale_${id}_${scaling}`
 }

@@ -20,7 +20,7 @@ export interface PipelineSpec {
   readonly tokenizers: Readonly<Record<string, readonly TokenizerDefinition[]>>
   /** Components that a repository may lack. A tokenizer may be missing when its text encoder is. */
   readonly optional: readonly string[]
-  /** Components that repositories have and this pipeline never uses, and a sentence for the user about what that means. */
+  /** Components that a repository may have and this pipeline never uses. Each value tells the user what follows from that. */
   readonly ignored: Readonly<Record<string, string>>
   /** The values of options that a caller does not set, as in diffusers. */
   readonly defaults: {

@@ -82,7 +82,7 @@ describe.each(['webgpu', 'wasm'] as const)('on %s', (kind) => {
     }
     if (kind === 'webgpu') {
       const { codeBytes, blocksPerRow, zeroPointBytes } = layout
-      // The device has codes, zero points, and scales and a bias in float32 (it has no shader-f16). It does not have the float weight.
+      // The device has codes, zero points, and scales and a bias in float32, the dtype of the network. It does not have the float weight.
       expect(device.memory.snapshot().liveWeights).toBe(rows * (codeBytes + 4 * blocksPerRow + zeroPointBytes + 4))
     }
     await component.dispose()

@@ -32,7 +32,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(temporary, { recursive: true }))
 
-/** The fixture's first case with these options. */
+/** Runs the fixture's first case with these options. */
 async function paint(repository: Parameters<typeof loadPipeline>[0], options: OpenPipelineOptions = {}) {
   const pipeline = await loadPipeline(repository, { device: 'wasm', ...options })
   try {

@@ -45,7 +45,7 @@ export class Run {
     this.report({ type: 'status', phase, ...(components === undefined ? {} : { components }) })
   }
 
-  /** Warns the caller, at once and with the result. `once`: not again if the work is repeated. */
+  /** Warns the caller, at once and with the result. `once`: skips a message that this call has already given, as when work is repeated. */
   warn(code: string, message: string, { once = false }: { readonly once?: boolean } = {}): void {
     if (once && this.warnings.includes(message)) return
     this.warnings.push(message)
@@ -103,7 +103,7 @@ export class Recorder {
     this.#tensors[step === undefined ? as : `${as}_${step}`] = { dims: tensor.dims, data: tensor.data.slice() }
   }
 
-  /** {@link keep} of a tensor on a device, which is read only if it is wanted. */
+  /** As {@link keep}, for a tensor on a device. Copies it to the host only if the caller requested it. */
   async read(name: CapturedTensorName, tensor: DeviceTensor, step?: number, as?: string): Promise<void> {
     if (this.#wanted.has(name)) this.keep(name, { dims: tensor.dims, data: await tensor.read() }, step, as)
   }

@@ -33,7 +33,7 @@ test.each([
   })
   const [image, expected] = [captured?.['image'], reference['image']]
   if (image === undefined || expected === undefined) throw new Error('There is no image.')
-  // The bound of the same run from folders, in diffusion-pipeline.parity.test.ts.
+  // diffusion-pipeline.parity.test.ts requires the same PSNR when the components are loaded from folders.
   expect(psnr(image, expected)).toBeGreaterThan(90)
   await pipeline.dispose()
 })

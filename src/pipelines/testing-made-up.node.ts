@@ -28,10 +28,10 @@ const facts = {
   quantizable: true,
 } as const
 
-/** The name of its denoiser's class. */
+/** The class name of the made-up denoiser. */
 export const madeUpDenoiser = facts.className
 
-/** Predicts, for each pixel of the latents, a sum of its channels, the first token's embedding and the timestep. */
+/** Predicts each latent pixel as weighted sums of the pixel's channels, the first token's embedding and the timestep. */
 const MadeUpTransformer2DModel: DenoiserDefinition<{ readonly channels: number; readonly contextWidth: number }> = {
   ...facts,
   fromConfig: (given) => {

@@ -6,7 +6,7 @@ import { caseOptions, type FixtureCase } from './testing-cases.js'
 import type { OpenPipelineOptions } from './loading/find-pipeline.js'
 import type { PlannedSize } from './types.js'
 
-/** The repository as one whose weights arrive only when `arrived` resolves; their headers can be read before. */
+/** The same repository, but its weights arrive only after `arrived` resolves. Their headers can be read before. */
 export function arriving(repository: Repository, arrived: Promise<void>): Repository {
   return {
     ...repository,
@@ -65,7 +65,7 @@ export function prepareFirst(repository: Repository, item: FixtureCase): Prepare
     },
     compiled: () => {
       const after = names()
-      // What is left are the kernels that the generation compiled.
+      // The names that remain are those of the kernels compiled after the weights arrived.
       for (const name of before) after.splice(after.indexOf(name), 1)
       return { before: before.length, after }
     },

@@ -53,7 +53,10 @@ export interface LoadPipelineOptions {
   readonly token?: string | undefined
   /** Base URL of a Hub or of its mirror. Default `https://huggingface.co`. */
   readonly endpoint?: string | undefined
-  /** Checks for newer files on a branch or on another host even if everything is cached. By default, a cached model causes no request and does not change. */
+  /**
+   * Asks the host whether files of a branch, or of a URL outside the Hub, have changed, even if all are cached. By default, a cached model
+   * causes no request and does not change.
+   */
   readonly revalidate?: boolean | undefined
   /**
    * The type of the weights, for all networks or by component, as in `{ text_encoder_3: 'q4', transformer: 'q8' }`. Default: the stored
@@ -65,8 +68,9 @@ export interface LoadPipelineOptions {
   /** `auto`: a real GPU if there is one, otherwise wasm. Default `auto`. */
   readonly device?: DeviceName | 'auto' | undefined
   /**
-   * Devices by component, as in `{ text_encoder: 'wasm', unet: 'webgpu' }`; all other components go to the device of the entry `''`, or else to `device`.
-   * `balanced` distributes the components over the devices within `maxMemory`, so that all of them stay: each to the GPU with the most free budget, or to the CPU.
+   * The device of each component, as in `{ text_encoder: 'wasm', unet: 'webgpu' }`. The entry `''` is the device of all other components;
+   * without this entry, they use `device`. `balanced` keeps all components loaded and places each on the GPU with the most free budget
+   * within `maxMemory`, or on the CPU.
    * diffusers' `device_map`. Default: every component is on `device`.
    */
   readonly deviceMap?: Readonly<Record<string, DeviceName>> | 'balanced' | undefined
@@ -77,19 +81,25 @@ export interface LoadPipelineOptions {
   readonly kernels?: KernelSource | undefined
   /** How long weights stay on the device. Default `auto`. */
   readonly offload?: OffloadMode | undefined
-  /** The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or a budget for each device; the budget of `wasm` limits only weights. Default: none; `auto` then plans with a guess. */
+  /**
+   * The budget for the buffers of each GPU, in bytes or as '6GB' (10^9) or '6GiB'; or a budget for each device; the budget of `wasm` limits
+   * only weights. Default: none; `offload: 'auto'` then plans with a guess.
+   */
   readonly maxMemory?: number | string | Readonly<Partial<Record<DeviceName, number | string>>> | undefined
   /** True: decodes and encodes in overlapping tiles, as with diffusers' `enable_vae_tiling`. False: never. Default: only if an image would not fit as a whole. Images are always decoded one by one. */
   readonly vaeTiling?: boolean | undefined
   /**
    * The generation whose kernels a GPU compiles while weights download, and again when other LoRAs become active, so that its first step takes no longer than the second. A kernel for which
-   * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's own size does not fit
-   * in `maxMemory`, the load is planned for these options. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's own size.
+   * the memory plan has no space, or that the preparation did not foresee, is compiled when it first runs. If an image of the model's default size does not fit
+   * in `maxMemory`, the load is planned for these options. null: every kernel is compiled when it first runs. Default `{}`: an image of the model's default size.
    */
   readonly prepareFor?: PlannedSize | null | undefined
   /** Component name → a repository id or reference, or null to leave the component out. Default: all components of the repository. */
   readonly components?: Readonly<Record<string, string | ComponentReference | null>> | undefined
-  /** A scheduler that replaces the repository's, created from its config; also if the repository's class is not supported. Default: the repository's. */
+  /**
+   * A scheduler that replaces the repository's, created from the repository's config. The repository's own class need not be supported.
+   * Default: the repository's.
+   */
   readonly scheduler?: SchedulerReference | undefined
 }
 
@@ -103,7 +113,7 @@ export interface PlannedSize {
   readonly numImagesPerPrompt?: number | undefined
   /** How many tokens of T5 or of a language model are used, 1 to 512. Default 256 for Stable Diffusion 3, 512 for newer families. */
   readonly maxSequenceLength?: number | undefined
-  /** At most 1: plans without guidance, for which the denoiser needs half the memory. By default with guidance. */
+  /** At most 1 (Z-Image: 0): plans without guidance, for which the denoiser needs half the memory. By default with guidance. */
   readonly guidanceScale?: number | undefined
   /** FLUX.1: above 1, plans with a negative prompt, for which the transformer needs twice the memory. Default: plans without one. */
   readonly trueCfgScale?: number | undefined
@@ -140,7 +150,7 @@ export interface PromptEmbeddings {
   readonly negativePromptAttentionMask?: PlainTensor | undefined
 }
 
-/** The options of `generate` that are texts for the prompt's other text encoders, or for the negative prompt. */
+/** The options of `generate` that are texts: the prompts for the other text encoders, and the negative prompts. */
 export interface PromptTexts<Text> {
   /** The prompt for the second text encoder. Default: the prompt. */
   readonly prompt2?: Text | undefined
@@ -174,7 +184,10 @@ export type EncodePromptOptions = Pick<
 export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | readonly string[]> {
   /** The number of denoising steps, 1 to 10,000. Default: see `PipelineInfo.defaults`. */
   readonly numInferenceSteps?: number | undefined
-  /** The weight of the prompt relative to the negative prompt. Up to 1 there is no guidance. Default: see `PipelineInfo.defaults`. */
+  /**
+   * The weight of the prompt relative to the negative prompt. Guidance needs a scale above 1, for Z-Image above 0. FLUX.1 dev and latent
+   * consistency models take the scale as an input, without such a limit. Default: see `PipelineInfo.defaults`.
+   */
   readonly guidanceScale?: number | undefined
   /** FLUX.1: the weight of the prompt relative to the negative prompt. Above 1 and with `negativePrompt`, each step has a second prediction. Default 1. */
   readonly trueCfgScale?: number | undefined
@@ -191,8 +204,9 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   /** The number of images from each prompt, each with its own noise. At most 64 images for all prompts together. Default 1. */
   readonly numImagesPerPrompt?: number | undefined
   /**
-   * Image to image: the start image. The result has its size, which must be a multiple of the autoencoder's factor (8). FLUX.2-klein: reference images,
-   * one or a list, of at least 64 pixels along each edge; the result has `width` and `height`, or the size of the first. Default: none.
+   * Image to image: the start image. The result has its size, a multiple of 8 (16 for Stable Diffusion 3, FLUX, Chroma and Z-Image).
+   * FLUX.2-klein: reference images, one or a list, of at least 64 pixels along each edge; the result has `width` and `height`, or the size
+   * of the first. Default: none.
    */
   readonly image?: PixelImage | readonly PixelImage[] | undefined
   /** How much of the start image is redrawn: the fraction of the steps that run, above 0 and up to 1. Default: diffusers' for the pipeline class (docs/pipelines.md). */
@@ -204,8 +218,9 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   /** The number of CLIP's last layers to leave out. Default: the layers with which the pipeline was trained. */
   readonly clipSkip?: number | undefined
   /**
-   * Weights in prompts. `a1111`: `(word:1.3)`, `((word))` and `[word]` as in AUTOMATIC1111's web UI; BREAK and more than 77 tokens make
-   * chunks. `compel`: `word++` and `(some words)1.3` as in the library compel. T5 reads the text without weights. Default: prompts are plain text.
+   * Weights in prompts. `a1111`: `(word:1.3)`, `((word))` and `[word]` as in AUTOMATIC1111's web UI; BREAK, or a prompt of more than 77
+   * tokens, begins another chunk. `compel`: `word++` and `(some words)1.3` as in the library compel. T5 reads the text without weights.
+   * Default: prompts are plain text.
    */
   readonly promptWeighting?: PromptWeighting | undefined
   /** The timesteps, in place of `numInferenceSteps`, for schedulers that accept them. Default: the scheduler's own. */
@@ -238,7 +253,10 @@ export interface GenerateOptions extends PromptEmbeddings, PromptTexts<string | 
   readonly scheduler?: SchedulerReference | undefined
   /** The tensors to return in `captured` of the result, for comparison with diffusers. Default: none. */
   readonly capture?: readonly CapturedTensorName[] | undefined
-  /** Adds an RGBA preview, computed from the latents, to every n-th step: as large as the image with a `preview_decoder`, otherwise small. 0: never. Default 0. */
+  /**
+   * Adds an RGBA preview, computed from the latents, to the `StepInfo` of every n-th step. With a `preview_decoder` the preview is as large as the
+   * image, otherwise small. 0: never. Default 0.
+   */
   readonly previewEvery?: number | undefined
 }
 
@@ -291,7 +309,7 @@ export type PipelineProgress =
   | { readonly type: 'memory'; readonly memory: PipelineMemory }
   | { readonly type: 'warning'; readonly code: string; readonly message: string }
 
-/** The account of all devices of a pipeline together, and of each by name. */
+/** The memory in use on all devices of a pipeline together, and on each device by name. */
 export interface PipelineMemory extends MemorySnapshot {
   /** By device name. */
   readonly devices: Readonly<Record<string, MemorySnapshot>>
@@ -306,7 +324,7 @@ export interface StepInfo {
   readonly step: number
   /** The number of steps. */
   readonly total: number
-  /** The scheduler's timestep, of the training schedule. */
+  /** The timestep of the scheduler, on the scale of its training schedule. */
   readonly timestep: number
   /** An image computed from the latents: decoded by the `preview_decoder`, or else a rough one with a pixel for each latent pixel. Only with `previewEvery`. */
   readonly preview?: PixelImage | undefined
@@ -334,7 +352,7 @@ export interface LoadNote {
   readonly code: string
   /** A sentence that says what was found, and how it affects the images. */
   readonly message: string
-  /** The keys of a config, the tensors or the class that were found, each with its value. */
+  /** What the note is about, such as config keys, tensors or a class: each name with its value. */
   readonly values: Readonly<Record<string, string>>
 }
 
@@ -342,7 +360,7 @@ export interface LoadNote {
 export interface PipelineInfo {
   /** diffusers' class of the pipeline. */
   readonly className: string
-  /** The family's name for people, such as `Stable Diffusion XL`. */
+  /** The family's display name, such as `Stable Diffusion XL`. */
   readonly label: string
   /** `owner/name`, a base URL, or a folder's name. */
   readonly repo: string
@@ -352,7 +370,7 @@ export interface PipelineInfo {
   readonly device: DeviceInfo
   /** The type in which the denoiser computes. */
   readonly dtype: DTypeName
-  /** All devices that components are on, by name. */
+  /** The devices on which components are placed, by device name, such as `webgpu`. */
   readonly devices: Readonly<Record<string, DeviceInfo>>
   /** The components by name, such as `unet`: class, repository, device, bytes and number of parameters. */
   readonly components: Readonly<
@@ -391,9 +409,9 @@ export interface PipelineInfo {
   readonly guidance: 'classifier-free' | 'embedded' | 'none'
   /** Whether `generate` accepts `promptWeighting` and `clipSkip`: the denoiser reads the hidden states of CLIP text encoders. */
   readonly promptWeighting: boolean
-  /** Whether `image` are reference images, one or a list, rather than one image to start from: FLUX.2-klein. */
+  /** Whether `image` is one reference image or a list of them, as for FLUX.2-klein, instead of a start image. */
   readonly takesReferences: boolean
-  /** Whether `negativePrompt` counts: with guidance, and for FLUX.1 with `trueCfgScale`. */
+  /** Whether `negativePrompt` can have an effect: with classifier-free guidance, or with `trueCfgScale` for FLUX.1. */
   readonly takesNegativePrompt: boolean
   /** What loading ignored, assumed or replaced in the checkpoint, such as config keys that a class does not have. Empty for most checkpoints. */
   readonly notes: readonly LoadNote[]

@@ -124,7 +124,7 @@ test('while a block runs, the next block’s weights are uploaded, and the run d
   const whole = await run(component)
   const plan = planWithin(Math.floor(total / 4), needs)
   await component.setPlan(plan)
-  // From the second run on, the network expects a further run.
+  // From the second run on, the network uploads the first streamed block again at the end of a run, for the next run.
   for (let i = 0; i < 2; i++) await run(component)
   const streamed = stageNames.filter((_, index) => plan.blocks[index]?.place === 'streamed')
 

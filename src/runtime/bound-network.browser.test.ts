@@ -1,4 +1,4 @@
-/** Networks on real devices: a GPU, which is a software adapter here, and onnxruntime's CPU kernels. */
+/** Runs networks on devices that are not mocked: on WebGPU, usually with a software adapter, and on onnxruntime's CPU kernels. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BoundNetwork } from './bound-network.js'
 import { openDevice } from './open-device.js'
@@ -238,7 +238,7 @@ describe('on a GPU', () => {
       await run(component, input())
       expect(device.memory.snapshot().live).toBe(live)
     }
-    // The staging buffers of the input and, later, of the output exist for a while only.
+    // A run holds a staging buffer for its input and, after that one is freed, another for its output: never both at once.
     const staging = 4 * rows * Math.max(towerSizes.input, towerSizes.output)
     expect(device.memory.snapshot().peak).toBeLessThanOrEqual(live + staging)
     await component.dispose()

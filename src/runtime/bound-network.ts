@@ -1,6 +1,6 @@
 /**
  * A network on a device. It keeps the graph for each set of input shapes, asks the device's backend to load the weights, and runs the
- * graph's stages in order. It knows no model and no onnxruntime.
+ * graph's stages in order. It does not depend on a model or on onnxruntime.
  */
 
 import { InputError, isAquatintError } from '../errors.js'
@@ -25,7 +25,10 @@ export interface BoundNetworkOptions {
   readonly name: string
   readonly device: Device
   readonly table: WeightTable
-  /** Writes the graph for input shapes; called once for each set of shapes and variant, and again after a move to a device that takes weights another way. */
+  /**
+   * Writes the graph for input shapes. Called once for each set of shapes and variant, and again after {@link BoundNetwork.forgetGraphs}
+   * or a move to a device with another `weightsAs`.
+   */
   readonly graph: (shapes: Shapes, device: Device, variant: string | undefined) => ComponentGraph
   /**
    * How the weights are loaded. With a weight budget, blocks that the plan does not keep are streamed by each run: the graph must have
@@ -42,7 +45,7 @@ export interface BoundNetworkOptions {
 export interface RunOptions extends LoadOptions {
   /** The name of the graph to run. It is passed to `graph`, together with the shapes of the inputs. */
   readonly variant?: string | undefined
-  /** Keeps the results of stages that run only once, so that later runs can use them. Absent: such stages run in each run. */
+  /** Keeps the results of stages marked `once`, so that later runs can use them. Absent: these stages run in each run. */
   readonly kept?: KeptValues | undefined
 }
 
@@ -98,7 +101,10 @@ export class BoundNetwork {
     }, options.signal)
   }
 
-  /** Forgets the graphs that were written, because something that they depend on has changed. Weights stay for the next graph that uses them. */
+  /**
+   * Discards all graphs, so that the next run writes them again. Call it when something that the graphs depend on has changed, such as the
+   * adapters. Loaded weights stay on the device for the new graph.
+   */
   forgetGraphs(): void {
     this.#graphs.clear()
   }
@@ -118,7 +124,7 @@ export class BoundNetwork {
     await this.#lock.run(async () => {
       const next = device.createBackend(this.name, this.#options.table)
       this.#loaded = undefined
-      // A graph is written for devices that take weights in one way, as initializers or as inputs.
+      // A graph takes its weights either as initializers or as inputs. A device that needs the other form needs new graphs.
       if (device.info.capabilities.weightsAs !== this.#device.info.capabilities.weightsAs) this.#graphs.clear()
       await this.#backend.dispose()
       this.#backend = next
@@ -126,7 +132,7 @@ export class BoundNetwork {
     })
   }
 
-  /** Destroys the weight buffers. Compiled sessions stay. */
+  /** Frees the weights. On a GPU compiled sessions stay; on the CPU they contain the weights and are released too. */
   async unload(): Promise<void> {
     await this.#lock.run(async () => {
       this.#loaded = undefined

@@ -21,7 +21,7 @@ export interface Device {
   createBackend(name: string, table: WeightTable): Backend
   /** Copies a host tensor to the device; its bytes count as activations of `owner`. */
   upload(tensor: HostTensor, owner: string): DeviceTensor
-  /** Whether a tensor lives on this device, so that it can be an argument of {@link combine} and {@link assemble}. */
+  /** Whether a tensor is on this device, so that it can be an argument of {@link combine} and {@link assemble}. */
   holds(tensor: DeviceTensor): boolean
   /**
    * Makes a float32 tensor of zeros of shape `dims` and copies the pieces into it, one after the other. Joins, pads, repeats and cuts tensors
@@ -37,8 +37,8 @@ export interface Device {
    */
   combine(terms: readonly LinearTerm[], dims: readonly number[], owner: string, bound?: number): DeviceTensor
   /**
-   * Counts the broken values that a float32 tensor has after the work that was submitted so far. It does not wait for that work before it
-   * submits its own; it resolves when both are done.
+   * Counts the zeros and the non-finite values of a float32 tensor, as it is after all work that was submitted before the call. The device
+   * submits the count at once, without waiting for that work. The promise resolves when both are done.
    * @throws InputError `bad-terms`; DeviceError
    */
   tally(tensor: DeviceTensor, owner: string): Promise<ValueTally>
@@ -49,13 +49,13 @@ export interface Device {
   prepare(graphs: readonly ComponentGraph[], options: PrepareOptions): Promise<void>
   /** Releases the sessions that {@link prepare} made and no network uses. */
   endPreparation(): Promise<void>
-  /** Destroys the GPUDevice and everything on it. */
+  /** Ends all use of the device. On a GPU it destroys the GPUDevice and everything on it. */
   dispose(): Promise<void>
 }
 
 /** Options of {@link Device.prepare}. */
 export interface PrepareOptions {
-  /** The name under which the memory account and messages list it. */
+  /** The preparation's name in the memory account and in messages. */
   readonly owner: string
   /** The most bytes of buffers on the device while it compiles. */
   readonly maxBytes: number

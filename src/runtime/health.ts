@@ -21,8 +21,8 @@ export function tallyValues(values: Float32Array): ValueTally {
 }
 
 /**
- * @throws DeviceError `not-finite` when a value is NaN or infinite (float16 that overflowed does this), `all-zero` when every value is
- * 0 (a GPU that lost its memory does this)
+ * @throws DeviceError `not-finite` if a value is NaN or infinite, as after an overflow in float16; `all-zero` if every value is 0, as when
+ * a GPU did not run the commands
  */
 export function assertSound({ count, bad, zeros }: ValueTally, what: string): void {
   if (bad > 0) {

@@ -9,9 +9,9 @@ import type { DeviceTensor, HostTensor } from './types.js'
 type Inputs = Readonly<Record<string, HostTensor | DeviceTensor>>
 
 interface Kept {
-  /** The tensors that the stages read, by component input. */
+  /** The tensors that the stages read, by the names of the graph's inputs. */
   readonly inputs: ReadonlyMap<string, HostTensor | DeviceTensor | undefined>
-  /** The results, by component value. */
+  /** The results, by their names in the graph. */
   readonly values: ReadonlyMap<string, DeviceTensor>
 }
 
@@ -31,7 +31,7 @@ export class KeptValues {
     return isSame && [...kept.values.values()].every(usable) ? kept.values : undefined
   }
 
-  /** Keeps the results for these inputs and frees the results that it kept for this graph before. It owns the new results from then on. */
+  /** Takes ownership of the results for these inputs, and frees the results that were kept for this graph before. */
   keep(graph: ComponentGraph, inputs: Inputs, values: ReadonlyMap<string, DeviceTensor>): void {
     this.#drop(graph)
     const read = new Set(graph.stages.flatMap((stage) => (stage.once === true ? Object.values(stage.inputs) : [])))

@@ -65,7 +65,7 @@ test('a subscriber is called soon after weights are loaded and freed, however sh
   const unet = [account.allocate('unet', 'weights', 6), account.allocate('unet', 'weights', 2)]
   await Promise.resolve()
   expect(heard).toEqual([4, 0, 8])
-  // Further changes of the same component wait.
+  // Further changes of the same component are reported only when the subscription's interval has passed.
   unet[0]?.release()
   vi.advanceTimersByTime(40)
   expect(heard).toEqual([4, 0, 8])

@@ -1,7 +1,6 @@
 /**
- * The memory account of one device: how many bytes each component has there and for which purpose, as the current and the peak number. Pure
- * bookkeeping: gpu-buffers.ts
- * reports every GPU buffer that is made and destroyed, wasm-backend.ts the bytes of weights that it gives to onnxruntime.
+ * The memory account of one device: the current and the peak bytes of each component, by purpose. Pure bookkeeping: gpu-buffers.ts reports
+ * every GPU buffer that is made and destroyed, wasm-backend.ts the bytes of weights that it gives to onnxruntime.
  */
 
 import type { ComponentMemory, MemoryMeter, MemoryPurpose, MemorySnapshot } from './types.js'
@@ -67,7 +66,7 @@ export class MemoryAccount implements MemoryMeter {
     return allocation
   }
 
-  /** Releases everything, after the device was lost. */
+  /** Stops counting all memory, after the device was lost or destroyed. */
   releaseAll(): void {
     for (const allocation of this.#allocations) allocation.release()
   }

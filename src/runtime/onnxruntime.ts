@@ -72,7 +72,8 @@ async function load(build: Build): Promise<OnnxRuntime> {
   // The build for GPUs needs no threads, and a browser starts no thread with a script of another origin.
   const foreign = isCrossOriginScript()
   runtime.env.wasm.numThreads = build === 'wasm' && !foreign ? processorThreads() : 1
-  // A script of another origin would otherwise download a module that it already contains (importWasmModule in onnxruntime's wasm-utils-import.ts).
+  // In a script of another origin, onnxruntime would otherwise download a JavaScript module that the script already contains
+  // (importWasmModule in onnxruntime's wasm-utils-import.ts).
   if (wasmBinary !== undefined) runtime.env.wasm.wasmBinary = wasmBinary
   else if (foreign) runtime.env.wasm.wasmPaths = { wasm: wasmFiles[build]().href }
   return runtime

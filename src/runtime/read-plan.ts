@@ -1,13 +1,13 @@
 /**
  * Which bytes of which files to read for a set of tensors: neighbours in a file share one read, large tensors take several, and no read is
- * longer than a piece. Pure: weight-stream.ts does the reading.
+ * longer than {@link pieceBytes}. Pure: weight-stream.ts does the reading.
  */
 
 import type { TensorEntry } from '../checkpoint/types.js'
 import type { ByteSource } from '../hub/types.js'
 import { storedElementBytes } from '../checkpoint/element-types.js'
 
-/** Bytes of the largest read: a size that `queue.writeBuffer` handles well. No more of a tensor is in memory at a time. */
+/** Bytes of the largest read: a size that `queue.writeBuffer` handles well. */
 export const pieceBytes = 8 * 2 ** 20
 
 /** A gap of up to this many bytes between two tensors is read with them rather than skipped. */

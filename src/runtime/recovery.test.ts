@@ -24,7 +24,7 @@ test('a loss that is reported several times counts once', () => {
   let now = 0
   const ladder = new RecoveryLadder(() => now)
   const [first, second, third] = [{}, {}, {}]
-  // No other device could be opened: the next generation uses the same one, and opening is tried again.
+  // The pipeline could not open another device, so its next generation reports the same loss, and it tries again to open one.
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })
   now += 100_000
   expect(ladder.next(lost, resident, first)).toEqual({ action: 'rebuild' })

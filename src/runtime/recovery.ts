@@ -1,7 +1,7 @@
 /**
- * Decides what to try after a device failed: open a lost device again, once; after running out of memory tighten the residence, then keep
- * fewer weights, then use smaller tiles in the autoencoder; otherwise fail. It only decides: pipelines open devices, plan again and
- * resume.
+ * Decides what to try after a device failed. A lost device: open it again, unless it was lost twice within two minutes. Out of memory: a
+ * tighter offload mode, then fewer weights on the device, then smaller tiles in the autoencoder. Otherwise fail. It only decides: pipelines
+ * open devices, plan again and resume.
  */
 
 import { DeviceError, isAquatintError, type AquatintError, type AquatintErrorOf } from '../errors.js'
@@ -40,7 +40,7 @@ export class RecoveryLadder {
     this.#now = now
   }
 
-  /** The next step after `error` on `device`. Errors that no device caused fail as they are. */
+  /** The next step after `error` on `device`. Errors other than a lost device or too little memory lead to `fail`, unchanged. */
   next(error: unknown, setup: Setup, device: object): RecoveryStep {
     if (isAquatintError(error, 'device-lost')) return this.#afterLoss(error, device)
     if (isAquatintError(error, 'out-of-memory', 'does-not-fit')) return afterOutOfMemory(error, setup)

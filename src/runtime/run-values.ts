@@ -5,7 +5,7 @@ import type { StageInput } from './backend.js'
 import { CpuTensor, GpuTensor } from './tensors.js'
 import type { DeviceTensor } from './types.js'
 
-/** The values of one run, each by its component name. `dispose` ends the run, whether it succeeded or failed. */
+/** The values of one run, by their names in the graph. Call `dispose` after the run, whether it succeeded or failed. */
 export class RunValues {
   readonly #graph: ComponentGraph
   /** How many reads of each value are left, by stages and as an output of the graph. */

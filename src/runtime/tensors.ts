@@ -25,7 +25,7 @@ export function hostTensor(type: ElementType, dims: readonly number[], bytes: Ar
   return { type, dims, data: new arrayTypes[type](bytes, 0, elementCount(dims)) }
 }
 
-/** @throws DeviceError `bad-tensor` when the data does not belong to the type and dims */
+/** @throws DeviceError `bad-tensor` if the data does not match the type and dims */
 export function checkHostTensor(tensor: HostTensor, what: string): void {
   const count = elementCount(tensor.dims)
   if (tensor.data.length === count && tensor.data instanceof arrayTypes[tensor.type]) return
@@ -36,14 +36,14 @@ export function checkHostTensor(tensor: HostTensor, what: string): void {
   )
 }
 
-/** The values as float32 in memory of their own. */
+/** A float32 copy of the values. */
 export function float32Of(tensor: HostTensor): Float32Array<ArrayBuffer> {
   const { data } = tensor
   if (data instanceof Uint16Array) return float16ToFloat32(data)
   return data instanceof BigInt64Array ? Float32Array.from(data, Number) : Float32Array.from(data)
 }
 
-/** The tensor converted between float32 and float16 if `type` is the other of the two; otherwise as it is. */
+/** The tensor converted to `type`, if one is float32 and the other float16; otherwise the tensor itself. */
 export function castHost(tensor: HostTensor, type: ElementType): HostTensor {
   if (tensor.type === 'float32' && type === 'float16' && tensor.data instanceof Float32Array)
     return { type, dims: tensor.dims, data: float32ToFloat16(tensor.data) }
@@ -99,7 +99,7 @@ export class GpuTensor implements DeviceTensor {
     return this.#buffer
   }
 
-  /** A copy in host memory, in the type it has. @throws DeviceError */
+  /** Copies the tensor to host memory and keeps its element type. @throws DeviceError */
   async download(): Promise<HostTensor> {
     const bytes = await this.buffers.read(this.buffer, valueBytes(this.type, this.dims))
     return hostTensor(this.type, this.dims, bytes)

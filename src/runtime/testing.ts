@@ -10,7 +10,7 @@ import { throwIfAborted } from '../util/abort.js'
 import { float32ToFloat16 } from '../util/half.js'
 import { elementCount } from '../util/element-count.js'
 
-/** Channels inside and at the end of the tower; the last is odd, so that float16 tensors end between 4-byte units. */
+/** Channels of the input, the blocks and the output. `output` is odd, so that some float16 tensors end between 4-byte units. */
 export const towerSizes = { input: 8, hidden: 16, output: 7 } as const
 
 /**
@@ -43,7 +43,7 @@ export function towerGraph(
   }
 }
 
-/** Bytes in memory that count their reads, and can block or fail at one of them. */
+/** A byte source in memory that counts its reads. With `onRead`, a test can make a read wait or fail. */
 export class TestSource implements ByteSource {
   readonly byteLength: number
   reads = 0

@@ -9,7 +9,7 @@ export interface HostTensor {
   readonly data: Float32Array | Uint16Array | BigInt64Array | Int32Array | Uint8Array
 }
 
-/** A tensor that may live on a device. Whoever receives one disposes it. */
+/** A tensor on a device or in host memory. The caller of a function that returns one disposes it. */
 export interface DeviceTensor {
   readonly type: ElementType
   readonly dims: readonly number[]
@@ -22,7 +22,7 @@ export interface DeviceTensor {
 export interface ComponentMemory {
   /** Bytes of the component's parameters, at this moment. */
   readonly weights: number
-  /** Bytes of everything else that the component's runs hold, at this moment. */
+  /** Bytes of the component's buffers other than parameters (activations, inputs and outputs of its runs), at this moment. */
   readonly activations: number
   /** The most that `weights` has been. */
   readonly peakWeights: number
@@ -30,7 +30,7 @@ export interface ComponentMemory {
   readonly peakActivations: number
 }
 
-/** The memory account at one moment: every GPU buffer that exists, in bytes. */
+/** The memory account at one moment, in bytes. On a GPU it counts every buffer that exists, on the CPU only weights. */
 export interface MemorySnapshot {
   /** All buffers, at this moment. */
   readonly live: number
@@ -50,7 +50,7 @@ export type MemoryPurpose = 'weights' | 'activations'
 /** The live account of one device's memory. */
 export interface MemoryMeter {
   snapshot(): MemorySnapshot
-  /** Peaks start again from what is live now. */
+  /** Sets all peaks to the current values. */
   resetPeaks(): void
   /**
    * Calls back after changes: soon after the first weights of a component are loaded or its last ones are freed, otherwise at most once in
@@ -61,7 +61,7 @@ export interface MemoryMeter {
 
 /** The freed GPU buffers that a device keeps for reuse. */
 export interface BufferPool {
-  /** Above this many bytes of live buffers the pool is emptied before a buffer is made. Undefined: no limit. */
+  /** The device empties the pool when a new buffer would bring all its buffers above this many bytes. Undefined: no limit. */
   setLimit(bytes: number | undefined): void
   /** Empties the pool. */
   trim(): void

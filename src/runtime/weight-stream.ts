@@ -26,7 +26,7 @@ export interface WeightPiece<Wanted extends WantedTensor> {
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
-/** How many pieces may be read or passed to the caller at a time. */
+/** How many reads may be pending while the pieces of an earlier read are converted and passed to the caller. */
 const readsInFlight = 3
 
 /**
@@ -41,7 +41,7 @@ export async function streamWeights<Wanted extends WantedTensor>(
   const byEntry = new Map<TensorEntry, Wanted[]>()
   for (const one of wanted) byEntry.set(one.entry, [...(byEntry.get(one.entry) ?? []), one])
   const reads = planReads(byEntry.keys())
-  // If a read fails while an earlier piece is passed on, everything stops; the other reads are not awaited.
+  // Aborts the reads that are still pending when this function ends by an error. They are not awaited.
   const stop = new AbortController()
   const end = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])
   const pending: Promise<Uint8Array<ArrayBuffer>>[] = []

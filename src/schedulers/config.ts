@@ -166,7 +166,10 @@ export function trainingKeys({
   }
 }
 
-/** diffusers reads the offset only with the spacing `leading`, where it adds it to the timesteps, and fails if it is null. */
+/**
+ * diffusers reads the offset only with the spacing `leading`: it adds the offset to the timesteps, and fails if the offset is null. Here
+ * null counts as 0.
+ */
 function stepsOffset(spacing: 'linspace' | 'leading'): Reader<number> {
   return (value, key) => {
     const given = value === null ? undefined : value
@@ -202,7 +205,7 @@ export const unsupportedThresholding = {
 /** What {@link readSchedulerConfig} returns. */
 export interface ReadConfig<S extends ConfigSpec> {
   readonly config: ConfigOf<S>
-  /** The keys whose values have no effect, without keys that are null, false or have the value that diffusers writes by default. */
+  /** The keys whose values have no effect, except values that are null, false or the one that diffusers writes by default. */
   readonly unusedKeys: readonly string[]
 }
 

@@ -46,13 +46,13 @@ const [numerator, denominator] = [
 /**
  * `np.log` of a positive float32 number, as numpy computes it with the vector instructions of x86 (AVX2, AVX-512). One result in five is
  * not the nearest float32 number, but the nearest one's neighbour. This decides whether some schedules begin at the last training timestep
- * or at the second last.
+ * or at the second to last.
  */
 export function logFloat32(value: number): number {
   const halves = fround(Math.SQRT1_2)
   let exponent = Math.floor(Math.log2(value)) + 1
   let mantissa = value / 2 ** exponent
-  // Math.log2 may round a number below a power of two up to this power.
+  // For a number just below a power of two, Math.log2 may return the exponent of this power.
   if (mantissa < 0.5) [exponent, mantissa] = [exponent - 1, mantissa * 2]
   if (mantissa <= halves) [exponent, mantissa] = [exponent - 1, mantissa * 2]
   const x = fround(mantissa - 1)

@@ -142,7 +142,7 @@ export function sigmaInputScale(sigma: number): number {
   return 1 / sampleDeviation(sigma)
 }
 
-/** Standard deviation of the initial noise, for falling sigmas. With `leading` spacing, the first sample is not pure noise. */
+/** diffusers' `init_noise_sigma`: the largest sigma, or with `leading` spacing the standard deviation of x₀ + σ ε at that sigma. */
 export function initialSigma(sigmas: readonly number[], spacing: TimestepSpacing): number {
   const max = Math.max(...sigmas)
   return spacing === 'leading' ? sampleDeviation(max) : max

@@ -1,6 +1,7 @@
 /**
- * Executes the steps that a scheduler describes, on host arrays or on GPU tensors. A sum that is only a term of later sums gets no array:
- * its terms are inserted into those sums, and the factors are multiplied in float64. So most steps are one pass over their arrays.
+ * Executes the steps that a scheduler describes, on host arrays or on GPU tensors. A sum gets an array only if it is the next sample, or is
+ * kept, clamped or rounded. The terms of any other sum are inserted into the later sums, and the factors are multiplied in float64. So most
+ * steps are one pass over their arrays.
  */
 
 import { DeviceError } from '../errors.js'
@@ -40,8 +41,9 @@ export class StepRunner<T> {
   }
 
   /**
-   * Executes a step. Returns the sample after it, as a new array. `output` is the model's output as a sum, for example guidance's sum of two halves.
-   * @throws DeviceError `not-finite` if the plan divides by a zero of the schedule
+   * Executes a step. Returns the sample after it, as a new array. `output` is the model's output as a sum,
+   * for example of the two halves of a batch, with the factors of classifier-free guidance.
+   * @throws DeviceError `not-finite` if a factor of the plan is not finite, for example after a division by zero
    */
   step({ sums, keep = [] }: StepPlan, sample: T, output: readonly Part<T>[]): T {
     const values = new Map<string, readonly Part<T>[]>([
@@ -68,7 +70,7 @@ export class StepRunner<T> {
     return next
   }
 
-  /** Expands the terms to existing arrays, each array once. */
+  /** Expands the terms to parts of existing arrays. Parts of the same array with the same offset are merged. */
   #parts(terms: readonly StepTerm[], values: ReadonlyMap<string, readonly Part<T>[]>): readonly Part<T>[] {
     const parts: Part<T>[] = []
     for (const [factor, name] of terms) {

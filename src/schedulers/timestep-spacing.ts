@@ -52,7 +52,7 @@ export function checkFalling(timesteps: readonly number[], trainSteps: number): 
     throw new InputError('set-timesteps', `timesteps must be whole numbers below ${trainSteps}, in falling order.`, { timesteps })
 }
 
-/** Returns the timesteps from noise to image. Those of `linspace` are not rounded, because only DDIM and PNDM round them. */
+/** Returns the timesteps from noise to image. Those of `linspace` are not rounded: only DDPM, DDIM and PNDM round them. */
 export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSteps: number, offset: number): number[] {
   switch (spacing) {
     case 'linspace':
@@ -66,7 +66,7 @@ export function spaceTimesteps(spacing: TimestepSpacing, steps: number, trainSte
   }
 }
 
-/** Returns the timesteps of a multistep solver, which computes `steps` + 1 points and drops the last one. */
+/** Returns the timesteps of a multistep solver. `linspace` and `leading` compute `steps` + 1 points and drop the last one. */
 export function spaceMultistepTimesteps(
   spacing: TimestepSpacing,
   steps: number,

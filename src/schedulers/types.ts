@@ -4,7 +4,10 @@
 export interface SetTimestepsOptions {
   /** The timesteps of the run, in falling order. */
   readonly timesteps?: readonly number[] | undefined
-  /** The sigmas of the run, in falling order. Euler takes one more sigma than there are steps; the run ends at the last sigma. */
+  /**
+   * The sigmas of the run, in falling order. EulerDiscreteScheduler takes one more sigma than there are steps, and ends the run at the last
+   * sigma.
+   */
   readonly sigmas?: readonly number[] | undefined
   /** Shift for schedulers with `use_dynamic_shifting` (flow matching). */
   readonly mu?: number | undefined
@@ -29,9 +32,8 @@ export interface StepSum {
 }
 
 /**
- * A description of a step, for step-runner.ts, which has the arrays: sums, in the order in which they are computed. A term names `sample`
- * (before the step), `output` (the model's), `noise` (new standard normal numbers in each step), a value that an earlier step kept, or an
- * earlier sum.
+ * A step as a list of sums, in the order in which step-runner.ts computes them. A term names `sample` (before the step), `output` (the
+ * model's), `noise` (new standard normal numbers in each step), a value that an earlier step kept, or an earlier sum.
  */
 export interface StepPlan {
   /** One of the sums has the name `next`: the sample after the step. */
@@ -44,8 +46,9 @@ export interface StepPlan {
 export type SchedulerConfig = Readonly<Record<string, unknown>>
 
 /**
- * A diffusers scheduler: computes the sample at the next timestep from the model's output at this one. It works with factors only.
- * step-runner.ts has the arrays, and keeps the arrays that later steps need. So a step is the same on the CPU and on a GPU.
+ * A diffusers scheduler: describes how to compute the sample at the next timestep from the model's output at the current one. It computes
+ * only factors; step-runner.ts applies them to the arrays, and keeps the arrays that later steps need. So a step is the same on the CPU and
+ * on a GPU.
  */
 export interface Scheduler {
   readonly className: string
@@ -53,7 +56,7 @@ export interface Scheduler {
   readonly config: SchedulerConfig
   /** Keys of the given config whose values have no effect: another key switches them off, or the class never reads them. */
   readonly unusedKeys: readonly string[]
-  /** The number of model calls per step: 2 for Heun and KDPM2, 1 for all others. */
+  /** The number of model calls per step: 2 for Heun and both KDPM2 classes, 1 for all others. */
   readonly order: number
   /** Whether diffusers' class has `add_noise`. */
   readonly startsFromImage: boolean

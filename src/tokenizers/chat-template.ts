@@ -40,7 +40,7 @@ export function readChat(files: TokenizerFiles, roles: Readonly<Record<string, s
     )
 }
 
-/** The text that Qwen3's published template writes. Without thinking, the answer begins with an empty thought. */
+/** The text that Qwen3's published template writes. Without thinking, the answer begins with an empty `<think>` element. */
 function qwen3Chat(prompt: string, { enableThinking }: ChatOptions): string {
   return `<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n${enableThinking ? '' : '<think>\n\n</think>\n\n'}`
 }

@@ -32,7 +32,7 @@ export class PrecompiledCharsmap {
     this.#strings = blob.subarray(4 + size)
   }
 
-  /** Normalizes a text. Stops soon after `maxLength` UTF-16 units, because one replacement can be as long as the whole table. */
+  /** Normalizes a text. Stops once the result exceeds `maxLength` UTF-16 units: one replacement can be as long as the whole table. */
   normalize(text: string, maxLength: number): string {
     let result = ''
     for (const segment of graphemes(text)) {
@@ -58,7 +58,7 @@ export class PrecompiledCharsmap {
     return this.#decoder.decode(this.#strings.subarray(begin, end < 0 ? undefined : end))
   }
 
-  /** Returns the trie's value for the shortest prefix of `bytes` that it contains. */
+  /** Returns the value of the shortest prefix of `bytes` that the trie contains. */
   #firstMatch(bytes: Uint8Array): number | null {
     let node = offsetOf(this.#units[0] ?? 0)
     for (const byte of bytes) {

@@ -30,7 +30,7 @@ const space = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u20
 /** Contractions are matched without regard to case, and then the long s (ſ) counts as an s. */
 const contraction = `'(?:[sSſtTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])`
 
-/** The words of a text: a contraction's end, letters with one character before them, a digit, symbols, line ends, spaces. */
+/** The words of a text: a contraction's end, letters with at most one other character before them, a digit, symbols, line ends, spaces. */
 const words = new RegExp(
   [
     contraction,

@@ -1,5 +1,5 @@
 /**
- * Reads SentencePiece's own file (`spiece.model`), which is in T5's repositories without a tokenizer.json. The result has the form of a
+ * Reads SentencePiece's own file (`spiece.model`), for T5 repositories that have no tokenizer.json. The result has the form of a
  * tokenizer.json: the pieces of a unigram model, their scores, and the normalizer's table. Other kinds of models are refused. Only the
  * needed part of Protocol Buffers' wire format is read, with limits. The result does not say how a text is split into words, because the
  * file does not contain this. Source: SentencePiece's `sentencepiece_model.proto`; the tokens for masked spans at the end are transformers'
@@ -21,7 +21,7 @@ const controlPiece = 3
 const userDefinedPiece = 4
 const maxExtraIds = 1000
 
-/** The result's key for the model's tokens: control pieces, pieces that the model's author defined, and the tokens for masked spans. */
+/** The result's key for the model's tokens: control pieces, user-defined pieces, and the tokens for masked spans. */
 export const sentencePieceTokens = 'sentencepiece_tokens'
 
 type Json = Readonly<Record<string, unknown>>

@@ -1,7 +1,7 @@
 /**
  * The special and added tokens of a tokenizer: which text has which role, how to search for each in a prompt, and which id it has. As in
- * transformers, tokenizer_config.json alone defines the tokens if it has `added_tokens_decoder`, a key that transformers writes since
- * release 4.34. Without this key, special_tokens_map.json overrides tokenizer_config.json, and added_tokens.json and the added tokens of
+ * transformers, tokenizer_config.json alone defines the tokens if it has `added_tokens_decoder`, a key that transformers 4.34
+ * introduced. Without this key, special_tokens_map.json overrides tokenizer_config.json, and added_tokens.json and the added tokens of
  * tokenizer.json are read.
  */
 

@@ -1,7 +1,7 @@
 /**
  * T5Tokenizer: converts text to the ids that T5's encoder reads (a unigram model of SentencePiece), as transformers 5's class of this
- * name does: it takes the vocabulary, the table of replaced characters, the added tokens, and the sides of padding and truncation from
- * tokenizer.json. Everything else is the same for all files.
+ * name does. From tokenizer.json it takes only the vocabulary, the table of replaced characters, the added tokens, and the sides of padding
+ * and truncation. tokenizer_config.json can override the tokens and the sides.
  */
 
 import { CheckpointError } from '../errors.js'

@@ -1,7 +1,7 @@
 /**
- * How transformers 5's T5Tokenizer prepares a text: SentencePiece's table of replaced characters, then words at white space, each after
- * the mark "▁". It reads only the table from tokenizer.json, and ignores everything else in that file's normalizer, pre-tokenizer and
- * post-processor.
+ * How transformers 5's T5Tokenizer prepares a text: it replaces characters by SentencePiece's table, splits the text at white space, and
+ * puts the mark "▁" before each word. It reads only the table from tokenizer.json, and ignores everything else in that file's normalizer,
+ * pre-tokenizer and post-processor.
  */
 
 import { PrecompiledCharsmap } from './precompiled-charsmap.js'

@@ -1,6 +1,7 @@
 /**
- * The messages between an embedding page and `embed.html` in its frame. Every message is an object with `aquatint: 1`. The frame talks only
- * to the page that embeds it, and only if that page has the origin in the frame's URL. Pure: this file parses messages, `embed.ts` sends them.
+ * The messages between an embedding page and `embed.html` in its frame. Every message is an object with `aquatint: 1`. The frame exchanges
+ * messages only with its parent page, and only if the parameter `origin` of the frame's URL gives that page's origin. Pure: this file
+ * parses messages, `embed.ts` sends them.
  */
 
 import { settingsFromUnknown, type PromptSettings } from './parts/settings.js'

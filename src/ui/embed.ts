@@ -53,10 +53,10 @@ function connect(box: HTMLElementTagNameMap['aquatint-prompt'], origin: string):
     send({ aquatint: 1, type: 'image', id: asked, files, settings }),
   )
   box.addEventListener('error', ({ detail }) => {
-    // The failure of a request was already sent above, with its id.
+    // The `catch` of `generate` above sends the failure of a request, with its id.
     if (asked === null) fail(detail)
   })
-  // Use the height of the body, because the document is never lower than the frame.
+  // Use the height of the body, because the document is always at least as high as the frame.
   const sendHeight = () => send({ aquatint: 1, type: 'height', height: Math.ceil(document.body.getBoundingClientRect().height) })
   new ResizeObserver(sendHeight).observe(document.body)
   send({ aquatint: 1, type: 'ready' })

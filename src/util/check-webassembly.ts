@@ -1,4 +1,4 @@
-/** Whether WebAssembly can be used: a page's policy or the browser may forbid it. */
+/** Checks whether WebAssembly can be used: the page's Content-Security-Policy or the browser may forbid it. */
 
 import { DeviceError } from '../errors.js'
 

@@ -1,4 +1,4 @@
-/** Removes from a pasted name or address what is not part of it. Pure, and small: the page uses it before the engine is loaded. */
+/** Extracts a model's name or address from pasted text. Pure, and small: the page uses this function before it loads the engine. */
 
 /** A command that downloads a repository. */
 const command =
@@ -16,7 +16,7 @@ const wrapped =
 /** The name of a folder in the Hub's cache. */
 const cacheFolder = /^models--([\w.-]+?)--([\w.-]+?)(?:\/snapshots\/([\da-f]{40})(?:\/.*)?)?\/?$/
 
-/** A pasted text without what surrounds a name: spaces, line breaks, quotes, brackets, a Markdown link, a command, a line of Python. */
+/** Extracts a model's name or address from pasted text. Removes spaces, quotes, brackets, Markdown links, commands and Python code. */
 export function cleanReference(reference: string): string {
   // Text copied from web pages and chats may contain invisible characters.
   let text = reference.replace(/[\p{Cc}\u200b-\u200f\u2028-\u202f\u2060\ufeff]/gu, '').trim()
@@ -31,7 +31,7 @@ export function cleanReference(reference: string): string {
   else if (/\s|\]\(/.test(text)) text = among.exec(text)?.[1] ?? text
   if (/^https?:\\/i.test(text)) text = text.replaceAll('\\', '/')
   text = text
-    // The title of a page of the Hub.
+    // The suffix of the titles of the Hub's pages.
     .replace(/\s+[·|-]\s+Hugging Face$/i, '')
     .replace(/^(?:[-*•>]\s+|\d+\.\s+)/, '')
     .replace(/^["'`<([*\s“„‘«»→]+/, '')

@@ -96,7 +96,7 @@ function buildNarrowTables(): void {
   }
 }
 
-/** float32 → float16 bit patterns, to nearest even; beyond 65,519.99 infinity; NaN stays NaN. */
+/** float32 → float16 bit patterns, rounded to nearest even; infinity from 65,520 on; NaN stays NaN. */
 export function float32ToFloat16(source: Float32Array): Uint16Array<ArrayBuffer> {
   if (narrowBase === undefined || narrowShift === undefined) buildNarrowTables()
   const base = narrowBase as Uint16Array

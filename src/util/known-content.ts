@@ -66,7 +66,7 @@ const answers =
 
 /**
  * Says what is in a file whose first bytes are wrong for its format. Undefined if the content is not recognized.
- * @param head the file's first bytes, {@link recognizedBytes} or all
+ * @param head the first {@link recognizedBytes} bytes of the file or more; all bytes of a shorter file
  */
 export function recognizeContent(head: Uint8Array): KnownContent | undefined {
   if (head.length === 0)
@@ -95,7 +95,7 @@ export function recognizeContent(head: Uint8Array): KnownContent | undefined {
   return undefined
 }
 
-/** The error for a file that holds something known, else undefined. */
+/** The error for a file whose content {@link recognizeContent} recognizes, else undefined. */
 export function knownContentError(head: Uint8Array, file: string): CheckpointError | undefined {
   const known = recognizeContent(head)
   return known === undefined ? undefined : new CheckpointError(known.code, `${file} ${known.what}.`, { file })

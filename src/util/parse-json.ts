@@ -40,7 +40,7 @@ export interface ParseJsonOptions {
 }
 
 const number = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/
-/** The literals `true`, `false` and `null`. */
+/** The literals of JSON, and the three numbers that Python adds. */
 const words: readonly (readonly [string, JsonValue])[] = [
   ['true', true],
   ['false', false],
@@ -82,7 +82,7 @@ export function parseJson(bytes: Uint8Array, options: ParseJsonOptions): JsonVal
   }
 }
 
-/** A recursive descent parser at one position of a file. Each `#read…` method reads one value and stops right behind it. */
+/** A recursive descent parser. Each `#read…` method reads the value at the current position and stops right behind it. */
 class JsonParser {
   readonly #bytes: Uint8Array
   readonly #file: string

@@ -1,4 +1,4 @@
-/** How many threads the kernels of the processor use. */
+/** How many threads the CPU kernels use. */
 
 /** With more threads than this, each would have too little work, because a network's matrix products are small. */
 const most = 8

@@ -42,7 +42,7 @@ export class SharedTask<T, Progress> {
 
   /** Waits for the value. @throws what the task throws; AbortError when `signal` fires or the task is stopped */
   async join({ signal, onProgress }: JoinOptions<Progress>): Promise<Share<T>> {
-    // A wrapper, because two callers may pass the same function.
+    // Two callers may pass the same function. Each gets its own wrapper, because a Set would keep the function only once.
     const listener = (progress: Progress) => onProgress?.(progress)
     this.#listeners.add(listener)
     this.#shares++

@@ -1,7 +1,7 @@
-/** Python's truth of a JSON value: configs are read by Python code that tests a key with `if`. */
+/** Python's truth value of a JSON value: diffusers' Python code tests config values with `if`. */
 
 /**
- * Whether Python takes a JSON value for true: null, false, 0, and empty strings, lists and objects are false. Returns `fallback` for a
+ * Whether a JSON value is truthy in Python: null, false, 0, and empty strings, lists and objects are false. Returns `fallback` for a
  * missing key.
  */
 export function isTruthy(value: unknown, fallback: boolean): boolean {

@@ -46,7 +46,7 @@ export class PlaywrightTab implements Tab {
   readonly #page: Page
   readonly #storage: number | undefined
 
-  /** @param storage MiB that a site may store; as much as it wants if undefined */
+  /** @param storage MiB that a site may store; Chromium's own quota if undefined */
   constructor(page: Page, storage?: number) {
     this.#page = page
     this.#storage = storage

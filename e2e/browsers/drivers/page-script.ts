@@ -1,11 +1,11 @@
 /** Turns functions that a page should call into text, for the protocols that cannot pass functions with arguments. */
 
-/** An expression whose value is the result of `fn` as JSON, or a rejected promise. */
+/** An expression whose value is a promise of the result of `fn` as JSON; the promise rejects if `fn` throws. */
 export function callText(fn: (argument: never) => unknown, argument: unknown): string {
   return `(async () => JSON.stringify(await (${fn.toString()})(${literal(argument)})))()`
 }
 
-/** An expression whose value is a promise that resolves when `fn` returns something true. It calls `fn` every 20 ms. */
+/** An expression whose value is a promise that resolves when `fn` returns a truthy value. It calls `fn` every 20 ms. */
 export function untilText(fn: (argument: never) => unknown, argument: unknown): string {
   return `(async () => {
     const fn = ${fn.toString()}

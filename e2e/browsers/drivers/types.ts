@@ -3,17 +3,17 @@
 /** The browser engines: `webkit` is WebKitGTK. */
 export type EngineName = 'chromium' | 'firefox' | 'webkit'
 
-/** A tab. Its methods are those of Playwright's `Page` of the same names. */
+/** A tab. Its methods are those of Playwright's `Page`, but `click` and `type` are those of its `mouse` and `keyboard`. */
 export interface Tab {
   /** Resolves when the page has loaded. */
   goto(url: string): Promise<void>
   reload(): Promise<void>
   /**
-   * Runs a function in the page. The function cannot use variables from around it in Node. Its argument and its result are copied as JSON.
-   * @throws Error with the message of what it threw
+   * Runs a function in the page. The function cannot use variables of its enclosing scope. Its argument and its result are copied as JSON.
+   * @throws Error with the message of what the function threw
    */
   evaluate<R, A>(fn: (argument: A) => R | Promise<R>, argument: A): Promise<R>
-  /** Resolves when the function returns something true. */
+  /** Resolves when the function returns a truthy value. */
   waitForFunction<A>(fn: (argument: A) => unknown, argument: A): Promise<void>
   /** In CSS pixels. In WebKit, a width below that of its narrowest window takes effect with the next `goto` or `reload`. */
   setViewportSize(size: { readonly width: number; readonly height: number }): Promise<void>

@@ -87,7 +87,7 @@ interface Settled {
   readonly error?: string
 }
 
-/** The number of promises that pages have run, which is the id of the last one. */
+/** The number of calls of `#run` in all tabs; the last call has this number as its id. */
 let promises = 0
 
 class WebKitTab implements Tab {

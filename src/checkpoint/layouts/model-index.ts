@@ -19,7 +19,7 @@ export interface ModelIndex {
   readonly components: ReadonlyMap<string, ComponentClass | null>
   /** The pipeline's own options, such as `force_zeros_for_empty_prompt`. */
   readonly options: Config
-  /** Notes about components that are left out, because no folder can have their name. */
+  /** Notes about components that are left out, because their names are not plain words. */
   readonly notes: readonly CheckpointNote[]
 }
 
@@ -40,7 +40,7 @@ export function parseModelIndex(json: JsonObject): ModelIndex {
       options[key] = value
       continue
     }
-    // The name becomes a folder of the repository. No pipeline has a component of another name.
+    // The name becomes a folder's path, so only plain words are accepted. Every pipeline of diffusers names its components so.
     if (/^[A-Za-z]\w{0,63}$/.test(key)) components.set(key, component)
     else odd.push(key.slice(0, 100))
   }

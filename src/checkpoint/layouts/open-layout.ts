@@ -1,6 +1,6 @@
 /**
- * Opens the checkpoint of a repository, which has diffusers' layout. A checkpoint in a single file is opened by the address of the file instead, see
- * single-file/single-file.ts.
+ * Opens the checkpoint of a repository in diffusers' layout. single-file/single-file.ts opens a checkpoint in a single file, by the
+ * address of the file.
  */
 
 import type { ReadOptions, Repository } from '../../hub/types.js'
@@ -16,8 +16,8 @@ export function openLayout(repository: Repository, options: ReadOptions = {}): P
 }
 
 /**
- * Opens one component, such as the autoencoder that replaces a pipeline's own. `config` is the name of its config. `folder` is the folder that it is in;
- * by default, it is found by its name. @throws HubError; CheckpointError `json-*`, `config-not-object`
+ * Opens one component, such as the autoencoder that replaces a pipeline's own. `config` is the name of its config. `folder` holds the
+ * component; default: the folder of its name, or else the root. @throws HubError; CheckpointError `json-*`, `config-not-object`
  */
 export function openComponent(
   repository: Repository,

@@ -1,6 +1,7 @@
 /**
- * Weights with the changes of LoRAs in them, as peft's `merge` computes them: a weight table has such a tensor in place of the checkpoint's. The bytes are computed when they are
- * read. A GPU adds plain products itself (runtime/webgpu/lora-upload.ts).
+ * Fused LoRAs: adds the changes of LoRAs to a layer's weight or bias, as peft's `merge` does. A weight table has the resulting tensor in
+ * place of the checkpoint's. Its bytes are computed when they are read. If all changes are products B·A without a magnitude, a GPU adds
+ * them itself (runtime/webgpu/lora-upload.ts).
  */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
@@ -12,7 +13,7 @@ import type { LoraProduct, TensorEntry } from '../types.js'
 /** The change that a LoRA makes to one layer. */
 export interface LayerChange {
   readonly form: AdapterForm
-  /** The tensors by the part of their name after the layer's, such as `lora_A`. */
+  /** The tensors of the branch by their peft or LyCORIS name, such as `lora_A`. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
   /** What the change is multiplied by. */
   readonly scale: number
@@ -25,7 +26,7 @@ export function fusedWeight(base: TensorEntry, changes: readonly LayerChange[], 
   return products.length === changes.length ? { ...entry, fused: { base, products } } : entry
 }
 
-/** A layer's bias [out] with the biases of branches. */
+/** A layer's bias [out] plus the scaled LoRA biases (`lora_B_bias`) of its branches. */
 export function fusedBias(base: TensorEntry, changes: readonly LayerChange[], name: string): TensorEntry {
   const parts = changes.flatMap(({ tensors, scale }) => {
     const bias = tensors.get('lora_B_bias')

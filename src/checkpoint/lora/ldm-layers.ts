@@ -1,6 +1,6 @@
 /**
- * The names that kohya's scripts have for the layers of SDXL's UNet: those of CompVis' latent-diffusion, which they train. See
- * ../layouts/single-file/unet-names.ts, which has the same names in the other direction, for tensors of checkpoints. Pure.
+ * Converts diffusers' names of the layers of SDXL's UNet to the names in kohya's LoRA files, which are those of CompVis' latent-diffusion.
+ * ../layouts/single-file/unet-names.ts converts the tensor names of checkpoints in the other direction. Pure.
  */
 
 const outside: Readonly<Record<string, string>> = {

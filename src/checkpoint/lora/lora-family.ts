@@ -3,7 +3,7 @@
 import type { LoraFile, LoraModule } from './lora-file.js'
 import { flatName } from './lora-keys.js'
 
-/** Text encoder widths by which the UNets of Stable Diffusion differ: the inputs of their cross-attentions. */
+/** The families of Stable Diffusion by the width of the text embeddings, which the UNet's cross-attentions take. */
 const byContextWidth: Readonly<Record<number, string>> = {
   768: 'Stable Diffusion 1',
   1024: 'Stable Diffusion 2',

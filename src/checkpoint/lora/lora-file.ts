@@ -1,5 +1,6 @@
 /**
- * Reads a LoRA file: the header, the alphas and the metadata. It does not read the factors; the code that loads a network does.
+ * Reads the header of a LoRA file: the branches and the metadata. lora-scalings.ts reads the alphas; the code that loads a network reads
+ * the factors.
  */
 
 import { CheckpointError, UnsupportedError } from '../../errors.js'
@@ -106,7 +107,7 @@ function groupTensors(
   return { found: [...found.values()], ignored, ignoredDora }
 }
 
-/** The methods that tensor names show, most likely first. */
+/** Patterns of tensor names, and the unsupported method that each one shows. The first pattern that matches decides. */
 const methods: readonly (readonly [RegExp, string])[] = [
   [/\.lora_mid|\.(?:hada|lokr)_t\d/, 'Tucker decomposition'],
   [/\.(?:b?oft_|rescale$)/, 'OFT or BOFT'],
@@ -117,7 +118,7 @@ const methods: readonly (readonly [RegExp, string])[] = [
   [/\.lora_B.*\.bias$/, 'DoRA with biases'],
 ]
 
-/** A tensor of a method that cannot be loaded. */
+/** The error for a tensor of a method that cannot be loaded. */
 export function unsupportedMethod(file: string, tensor: string): UnsupportedError {
   const method = methods.find(([pattern]) => pattern.test(tensor))?.[1] ?? 'another method'
   return new UnsupportedError(

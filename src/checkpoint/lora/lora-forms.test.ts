@@ -3,7 +3,7 @@ import { misfitOf, readBranch, type BranchTensors } from './lora-forms.js'
 
 const tensor = (name: string, shape: readonly number[]) => ({ name, dtype: 'F32', shape, begin: 0, end: 0 }) as const
 
-/** The tensor that does not fit in a LoKr branch with two whole matrices, for a convolution from 2 channels to 4 with a 3 × 3 kernel. */
+/** Which tensor of a LoKr branch does not fit a 3 × 3 convolution from 2 channels to 4, if any. Both matrices of the branch are whole. */
 function misfit(left: readonly number[], right: readonly number[]) {
   const tensors: BranchTensors = new Map([
     ['lokr_w1', tensor('w1', left)],

@@ -11,7 +11,7 @@ import type { BranchTensor } from './lora-keys.js'
 /** The tensors of a branch by name. */
 export type BranchTensors = ReadonlyMap<BranchTensor, TensorHeader>
 
-/** A branch, and the size of the matrix that it adds to a layer's weight. A convolution's columns are those of all its pixels. */
+/** A branch, and the size of the matrix that it adds to a layer's weight. A convolution has a column per input channel and kernel pixel. */
 export interface ReadBranch {
   readonly form: AdapterForm
   readonly tensors: BranchTensors
@@ -62,7 +62,7 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
     }
     const [left, right] = [factor(1), factor(2)]
     const [rows, columns] = [left.rows * right.rows, left.columns * right.columns]
-    // LyCORIS divides alpha by the rank only where a matrix is a product.
+    // LyCORIS divides alpha by the rank of a factor that is stored as two matrices. If both factors are whole matrices, it ignores alpha.
     return { rows, columns, tensors, rank: right.rank ?? left.rank, form: { kind: 'kronecker', left, right, firstRow: 0 } }
   }
   const { rows, columns, rank } = product(get('lora_B'), get('lora_A'))
@@ -80,7 +80,7 @@ export function readBranch(tensors: BranchTensors, file: string, where: string):
   }
 }
 
-/** A tensor as [rows, columns]: a convolution's columns are those of all its pixels. */
+/** A tensor as a matrix [rows, columns]. The columns are all axes after the first, flattened. */
 function matrix(tensor: TensorHeader): Matrix {
   const [rows = 0, ...inner] = tensor.shape
   return [tensor, rows, inner.reduce((all, size) => all * size, 1)]
@@ -92,8 +92,8 @@ function mismatch({ name, shape }: TensorHeader, expected: readonly number[], fi
 }
 
 /**
- * The first tensor of a branch that does not fit a layer with `rows` rows and these columns, and the shape that it would need; undefined where all fit. For
- * products of products, whose matrices can have many shapes, it is the shape of the whole product.
+ * The first tensor of a branch that does not fit a weight of shape [wanted, ...inner], and the shape that this tensor must have; undefined
+ * if all tensors fit. For LoHa and LoKr, whose factors can have many shapes, returns the branch's first tensor and the shape of the weight.
  */
 export function misfitOf(
   { form, tensors, rows, columns }: ReadBranch,
@@ -106,7 +106,7 @@ export function misfitOf(
     return tensor === undefined || sameShape(tensor.shape, expected) ? undefined : { tensor, expected }
   }
   if (form.kind === 'low-rank') return misfit('lora_A', [form.rank, ...inner]) ?? misfit('lora_B', [wanted, form.rank])
-  // The right matrix of a Kronecker product has all pixels of a convolution.
+  // In a Kronecker product, the right matrix contains all elements of a convolution's kernel.
   const pixels = inner.slice(1).reduce((product, size) => product * size, 1)
   const hasPixels = form.kind !== 'kronecker' || form.right.columns % pixels === 0
   const [tensor] = tensors.values()
@@ -115,7 +115,7 @@ export function misfitOf(
     : { tensor, expected: [wanted, ...inner] }
 }
 
-/** Whether two shapes are equal apart from dimensions of 1 at the end: a Linear can be stored as a convolution of one pixel. */
+/** Whether two shapes are equal apart from dimensions of 1 at the end: a Linear can be stored as a 1×1 convolution. */
 function sameShape(a: readonly number[], b: readonly number[]): boolean {
   const [short, long] = a.length <= b.length ? [a, b] : [b, a]
   return long.every((size, axis) => size === (short[axis] ?? 1))

@@ -1,6 +1,7 @@
 /**
  * The names of the tensors in LoRA files: those of diffusers (attention processors, old and new), of peft, and of kohya's sd-scripts and
- * LyCORIS. This file finds out which part of which layer of which component a tensor is; it does not know what layers a network has. Pure.
+ * LyCORIS. The code reads from a tensor's name its component, its layer and its part of the layer's branch (such as `lora_A`). It does not
+ * know which layers a network has. Pure.
  * Source: diffusers' `convert_state_dict_to_peft`, `convert_unet_state_dict_to_peft` and `_convert_non_diffusers_lora_to_diffusers`.
  */
 
@@ -30,7 +31,7 @@ export interface LoraKey {
   readonly part: LoraPart
 }
 
-/** The ends of tensor names. The first that matches counts; what it matches is no part of the layer's name. */
+/** Patterns for the ends of tensor names. The first matching pattern gives the part; the text before the match is the layer's name. */
 const parts: readonly (readonly [RegExp, LoraPart])[] = [
   [/\.lora_A(?:\.[^.]+)?\.weight$/, 'lora_A'],
   [/\.lora_B(?:\.[^.]+)?\.weight$/, 'lora_B'],
@@ -70,7 +71,7 @@ const prefixes: readonly (readonly [RegExp, LoraComponent])[] = [
   [/^(?:unet|transformer|(?:model\.)?diffusion_model)\.|^lora_(?:unet|transformer)_|^lycoris_/, 'denoiser'],
 ]
 
-/** Where a tensor belongs. Undefined for a name that no LoRA file has. */
+/** The component, the layer and the part that a tensor's name tells. Undefined if no pattern of `parts` matches. */
 export function parseLoraKey(name: string): LoraKey | undefined {
   const end = parts.map(([pattern, part]) => ({ match: pattern.exec(name), part })).find(({ match }) => match !== null)
   if (end === undefined || end.match === null) return undefined
@@ -87,7 +88,7 @@ export function flatName(layer: string): string {
   return layer.replaceAll('.', '_')
 }
 
-/** The names of an attention's layers in older releases. */
+/** Endings of the names of attention layers: those in files of older diffusers releases, and those that a network has instead. */
 const oldLayers: readonly (readonly [RegExp, string])[] = [
   [/to_out$/, 'to_out_0'],
   [/to_q$/, 'q_proj'],
@@ -101,6 +102,6 @@ export function layerNames(layer: string): readonly string[] {
   const name = flatName(layer)
   const others = oldLayers.flatMap(([pattern, now]) => (pattern.test(name) ? [name.replace(pattern, now)] : []))
   const all = [name, ...others]
-  // transformers 5 has no `text_model` around a CLIPTextModel's layers.
+  // Files made with transformers 5 name a CLIPTextModel's layers without the prefix `text_model`.
   return [...all, ...all.map((own) => `text_model_${own}`)]
 }

@@ -18,9 +18,10 @@ export interface LoraScalings {
 /**
  * Reads the alphas: see diffusers' `get_peft_kwargs`. In a file for a pipeline with a UNet, a branch without an alpha gets the most common
  * alpha of its component. So does a branch of a LoRA whose alpha diffusers 0.42 looks for under a wrong name ({@link isMissed}). In a file
- * for FLUX.1 with diffusers' names, branches without an alpha and branches under an old path ({@link hasOldPath}) get their component's
- * first alpha in the file's data: diffusers counts the alphas there as tensor objects, and no two of these are equal. For other branches
- * without an alpha, and for all branches if diffusers drops the alphas ({@link hasMixedNames}), peft's config decides.
+ * for FLUX.1 with diffusers' names, branches without an alpha and branches under an old path ({@link hasOldPath}) get the first alpha of
+ * their component, in the order of the file's data. diffusers looks for the most common alpha there too, but compares tensor objects, no
+ * two of which are equal, so it takes the first. peft's config decides for other branches without an alpha, and for all branches
+ * if diffusers drops the alphas ({@link hasMixedNames}).
  */
 export async function readScalings(
   { modules, metadata }: LoraFile,
@@ -82,7 +83,7 @@ function firstNumber(bytes: Uint8Array<ArrayBuffer>, dtype: SafetensorsDType): n
 /**
  * Whether diffusers 0.42 misses the alpha of a layer in a file for a pipeline with a UNet. It misses the alphas of attention layers,
  * because it changes the names of these layers. It misses all alphas of the first text encoder, a CLIPTextModel: since transformers 5, the
- * names of its layers do not begin with `text_model`. The second text encoder, a CLIPTextModelWithProjection, still has these names.
+ * names of its layers do not begin with `text_model`. Those of the second text encoder, a CLIPTextModelWithProjection, still do.
  */
 function isMissed({ component, layer }: LoraModule): boolean {
   const name = flatName(layer)
@@ -96,7 +97,7 @@ const hasOwnNames = ({ first }: LoraModule) => /^(?:transformer|text_encoder)\./
 /** Whether a text encoder's layer has the path that it had before transformers 5. diffusers 0.42 does not find the alpha of such a layer. */
 const hasOldPath = ({ first }: LoraModule) => first.name.startsWith('text_encoder.text_model.')
 
-/** The number that occurs most often, the first of several; undefined for none. */
+/** The most frequent number; of equally frequent numbers, the one that occurs first. Undefined if `numbers` is empty. */
 function mostCommon(numbers: readonly number[]): number | undefined {
   const counts = new Map<number, number>()
   for (const number of numbers) counts.set(number, (counts.get(number) ?? 0) + 1)

@@ -28,14 +28,16 @@ export interface MatchedLora {
   readonly unread: readonly LoraModule[]
 }
 
-/** A layer of a network: a whole layer of a file, or one of several that a file stores as one matrix. */
+/** A layer of a network, and the rows that belong to it if the file stores several layers as one matrix. */
 interface Target extends Omit<MatchedBranch, 'module'> {
   readonly layer: string
 }
 
 /**
- * Matches a file with the components of a pipeline. A file is accepted if a part of it fits, as in diffusers, unless a shape differs.
- * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and what the file looks like; UnsupportedError `lora-method`
+ * Matches a file with the components of a pipeline. As in diffusers, one layer that the pipeline has is enough, but a tensor whose shape
+ * does not fit its layer is an error.
+ * @throws CheckpointError `lora-mismatch` with the first tensor that does not fit, and the family that the file seems to be for;
+ *   UnsupportedError `lora-method`
  */
 export function matchLora(lora: LoraFile, file: string, components: ReadonlyMap<LoraComponent, AdaptableLayers>): MatchedLora {
   const found = new Map<LoraComponent, Map<string, MatchedBranch>>()

@@ -4,7 +4,7 @@
  * `lora_conversion_utils.py`. Pure.
  */
 
-/** A layer in the original code, and where in its rows a layer of diffusers is. */
+/** A layer in the original code, and which part of its rows is a given layer of diffusers. */
 export interface OriginalLayer {
   readonly name: string
   /** The index of the layer among those that are one matrix in the original code; 0 for a layer with a matrix of its own. */

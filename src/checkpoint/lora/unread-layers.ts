@@ -20,8 +20,8 @@ export function networkKind(layers: { readonly has: (layer: string) => boolean }
 }
 
 /**
- * Whether diffusers never reads a layer's name in the original code: Stable Diffusion 3's blocks, and the last norm of FLUX.1 and of Stable
- * Diffusion 3.
+ * Whether a layer has a name of the original code that diffusers never reads: that of a block of Stable Diffusion 3, or of the last norm
+ * of FLUX.1 or Stable Diffusion 3.
  */
 export function isOtherOriginal(layer: string): boolean {
   return /^(?:joint_blocks_\d|final_layer_)/.test(flatName(layer))

@@ -53,7 +53,7 @@ export function leastSquaresScales(weights: Float32Array, byRange: Uint16Array<A
   for (let block = 0; block < scales.length; block++) {
     const scale = rounded[block] as number
     const error = scale * (scale * (squares[block] as number) - 2 * (products[block] as number))
-    // A comparison with NaN is false, so such a block keeps its scale by range.
+    // If the error is NaN, the comparison is false, and the block keeps its scale of `byRange`.
     if (!(scale !== 0 && error < (errors[block] as number))) scales[block] = byRange[block] as number
   }
   return scales

@@ -1,4 +1,4 @@
-/** The cast transform: tensors of real numbers in another element type. */
+/** The cast transform: floating-point tensors in another element type. */
 
 import type { ByteRange, ByteSource, ReadOptions } from '../../hub/types.js'
 import { dtypeBytes } from '../../util/dtype-bytes.js'
@@ -20,7 +20,7 @@ import type { WeightTransform } from './transform-table.js'
 export type OnOverflow = (name: string, count: number) => void
 
 /**
- * Casts every tensor of real numbers to `to`, rounding to nearest even. The scales of quantized weights stay float16, which the kernels
+ * Casts every floating-point tensor to `to`, rounding to nearest even. The scales of quantized weights stay float16, which the kernels
  * expect, and integers stay as they are.
  */
 export function castWeights(to: TargetDType, onOverflow?: OnOverflow): WeightTransform {
@@ -41,7 +41,7 @@ function castEntry(entry: TensorEntry, to: TargetDType, onOverflow: OnOverflow |
   return { name: entry.name, dtype: to, shape: entry.shape, source, begin: 0, end: source.byteLength }
 }
 
-/** One tensor of a table in another type of real numbers. */
+/** One tensor of a table in another floating-point type. */
 class CastSource implements ByteSource {
   readonly byteLength: number
   readonly #entry: TensorEntry

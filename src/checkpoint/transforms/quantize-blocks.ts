@@ -1,6 +1,6 @@
 /**
  * Converts the tensors that a GGUF file holds in its own blocks to Aquatint's blocks. Tensors of Q8_0 and Q4_0 keep each code and each scale; all
- * others are quantized again, to 8 or 4 bits, whichever is nearer. Tensors in other types stay as they are.
+ * others are quantized again, to 8 or 4 bits, whichever is nearer to their own. Tensors in other types stay as they are.
  */
 
 import type { SensitiveWeights, TensorEntry, WeightTable } from '../types.js'
@@ -8,7 +8,10 @@ import { quantize } from './quantize.js'
 import { dequantizeRows, quantizeVersions } from './quantize-rows.js'
 import type { WeightTransform } from './transform-table.js'
 
-/** Called once for each block type whose weights change, with the error of its first weights: the root of the mean square error, relative to that of the weights. */
+/**
+ * Called at most once for each block type, if quantization changes the first rows that are read: with their root mean square error, divided
+ * by the root mean square of their weights.
+ */
 export type OnRequantized = (type: string, bits: 4 | 8, error: number) => void
 
 /** The transform. Tensors whose names match `kept` are not quantized. `onRequantized` is called when tensors are read. */

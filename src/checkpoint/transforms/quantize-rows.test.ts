@@ -20,7 +20,7 @@ function weightsOf(rows: number, columns: number, seed: number): Float32Array<Ar
 
 const half = (x: number) => float16ToFloat32(float32ToFloat16(Float32Array.of(x)))[0]!
 
-/** The definition, one weight at a time, to plain arrays: codes [rows][columns], scales and zero points [rows][blocks]. */
+/** Quantizes by the definition, one weight at a time, into plain arrays: codes [rows][columns], scales and zero points [rows][blocks]. */
 function reference(weights: Float32Array, columns: number, options: QuantizeOptions) {
   const { bits, blockSize = 32, zeroPoints = false } = options
   const top = 2 ** bits - 1
@@ -49,7 +49,7 @@ function reference(weights: Float32Array, columns: number, options: QuantizeOpti
   return { codes, scales, points }
 }
 
-/** Packs one row of numbers of `bits` into bytes, low first. */
+/** Packs a row of numbers of `bits` bits into bytes, the low four bits first. */
 function pack(row: readonly number[], bits: number): number[] {
   if (bits === 8) return [...row]
   return Array.from({ length: Math.ceil(row.length / 2) }, (_, i) => row[2 * i]! + 16 * (row[2 * i + 1] ?? 0))
@@ -152,7 +152,7 @@ describe.each(cases.map((options) => [title(options), options] as const))('%s', 
           sum += term
           size += Math.abs(term)
         }
-        // k products and sums in float32, in any order, and one rounding for (code − point) · scale.
+        // Each term is rounded once as (code − zero point) · scale, once as a product, and at most k times in sums of any order.
         expect(Math.abs(actual[b * n + row]! - sum)).toBeLessThanOrEqual((k + 2) * 2 ** -24 * size)
       }
     }
@@ -163,7 +163,7 @@ const sum = (errors: readonly number[]) => errors.reduce((total, error) => total
 
 const byRange = { bits: 4, scales: 'range' } as const
 
-/** By how many dB scales of least squared error lower the squared error of 4-bit weights, compared with scales by range. */
+/** How many dB lower the squared error of 4-bit weights is with scales of least squared error than with scales by range. */
 const gain = (weights: Float32Array) =>
   10 * Math.log10(sum(squaredErrors(weights, byRange)) / sum(squaredErrors(weights, { bits: 4 })))
 

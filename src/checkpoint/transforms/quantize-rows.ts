@@ -32,9 +32,12 @@ export interface QuantizeOptions {
    * negative.
    */
   readonly symmetric?: boolean | undefined
-  /** Tensors that are kept, or have 8 bits, by their names. Absent: none. */
+  /** Tensors, by their names, that are not quantized, or are quantized to 8 bits. Absent: none. */
   readonly sensitive?: SensitiveWeights | undefined
-  /** How the scale of a block is chosen, in 4 bits without zero points: with the least squared error (the default), or by its range as in 8 bits. */
+  /**
+   * How a block's scale is chosen in 4 bits without zero points and without `symmetric`: with the least squared error (the default), or by
+   * its range. All other scales are chosen by range.
+   */
   readonly scales?: 'least squares' | 'range' | undefined
 }
 
@@ -55,7 +58,7 @@ export interface QuantizedLayout {
   readonly zeroPointBytes: number
 }
 
-/** The longest row that is quantized. A row is the unit of work, so it bounds the memory. */
+/** The longest row that is quantized. A row is the unit of work, so this limit bounds the memory. */
 const maxColumns = 1 << 20
 
 /** @throws InputError `quantize-options` */
@@ -130,10 +133,10 @@ export interface QuantizedRows {
 }
 
 /**
- * Quantizes whole rows. Without zero points (and without `symmetric`), the scale by range gives the weight of largest magnitude the lowest
- * code, so all 2^bits codes are used and a scale can be negative. In 4 bits, a block gets another scale by default if its squared error is
- * smaller (block-scales.ts). With zero points the block's range, zero included, is spread over the codes. Scales are rounded to float16
- * first and the codes are computed with the rounded scales, so rounding a scale adds no error.
+ * Quantizes whole rows. Without zero points and without `symmetric`, a block's scale maps its weight of largest magnitude to the lowest
+ * code, so all 2^bits codes can be used and a scale can be negative. With `leastSquares`, the block gets another scale if that makes the
+ * squared error of its weights smaller (block-scales.ts). With zero points, the block's range, extended to include zero, is spread over the
+ * codes. Scales are rounded to float16 first and the codes are computed with the rounded scales, so the codes allow for this rounding.
  * @throws CheckpointError `weight-not-finite`, `weight-too-large`
  */
 export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, name: string): QuantizedRows {
@@ -197,7 +200,7 @@ export function quantizeRows(weights: Float32Array, layout: QuantizedLayout, nam
   return { codes, scales, zeroPoints: points }
 }
 
-/** code = ⌊weight / scale + zero point + ½⌋, clamped to 0 … 2^bits − 1. A scale that rounds to zero in float16 gives the zero point. */
+/** code = ⌊weight / scale + zero point + ½⌋, clamped to 0 … 2^bits − 1. If the scale rounds to 0 in float16, codes are the zero point. */
 function encodeBytes(weights: Float32Array, codes: Uint8Array, begin: number, count: number, scale: number, zero: number): void {
   const inverse = scale === 0 ? 0 : 1 / scale
   const shift = zero + 0.5

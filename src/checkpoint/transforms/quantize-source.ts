@@ -130,7 +130,7 @@ export class QuantizedTensor {
     return result
   }
 
-  /** The range of rows of the weight in its file. */
+  /** The byte range of the weight's rows `first` to `last` (exclusive) in the weight's file. */
   #rawRange(first: number, last: number): ByteRange {
     const rowBytes = this.layout.columns * dtypeBytes[this.#entry.dtype]
     return { begin: this.#entry.begin + first * rowBytes, end: this.#entry.begin + last * rowBytes }

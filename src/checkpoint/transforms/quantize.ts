@@ -13,7 +13,7 @@ import type { WeightTransform } from './transform-table.js'
 
 /**
  * Replaces each Linear weight `<x>.weight` by `<x>.weight` (codes), `<x>.weight_scale` and, with `zeroPoints`, `<x>.weight_zero_point`.
- * All other tensors stay as they are; a {@link castWeights} behind it gives them a type.
+ * All other tensors stay as they are; to convert their type, apply {@link castWeights} after this transform.
  * `onRows` receives the rows as they are quantized.
  * `apply` throws CheckpointError `quantized-name` where the table has one of the new names already, InputError `quantize-options`.
  */

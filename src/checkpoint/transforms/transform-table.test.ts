@@ -70,7 +70,7 @@ describe('casting', () => {
   it('casts F32 to BF16, to nearest even', async () => {
     const table = transformTable(tableOf(entryOf('a', 'F32', [11], bytesOf(numbers))), [castWeights('BF16')])
     const back = bfloat16ToFloat32(patterns(await whole(table.get('a'))))
-    // bfloat16 has 7 bits behind the point: 1 + 2^-8 is a tie that goes down to even, 1 + 3·2^-8 one that goes up.
+    // bfloat16 has 7 mantissa bits: 1 + 2^-8 is a tie that rounds down to even, 1 + 3·2^-8 one that rounds up to even.
     expect([...back.subarray(0, 5)]).toEqual([0, -0, 1, 1, 1 + 2 ** -6])
     expect(back[5]).toBe(-2.703125)
     expect(Math.abs(back[6]! - 1e-7)).toBeLessThanOrEqual(1e-7 * 2 ** -8)

@@ -33,7 +33,7 @@ export function transformTable(table: WeightTable, transforms: readonly WeightTr
 export function recipeOf(transforms: readonly WeightTransform[]): string {
   const descriptions = transforms.map(({ description }) => description)
   const [first, second, ...others] = descriptions
-  // This list keeps an older form of the recipe, because users' caches hold quantized copies under it.
+  // The recipe of a quantization followed by a cast has an older form. It must not change: users' caches hold quantized copies under it.
   if (first?.name === 'quantize' && second?.name === 'cast' && others.length === 0) {
     const { name: kind, version, ...options } = first
     return JSON.stringify({ kind, version, rest: second['to'], ...options })

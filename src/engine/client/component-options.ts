@@ -9,8 +9,8 @@ export type ComponentOptions = {
 }
 
 /**
- * Moves every component to `components`, where the engine expects it, and resolves the repositories with `address`. If a component is
- * given both ways, the option with its name counts.
+ * Moves every component to `components`, where the engine expects it, and resolves the repositories with `address`. If `components` has
+ * a component already, the option with the component's name counts.
  */
 export function gatherComponents<Options extends ComponentOptions & LoadPipelineOptions>(
   options: Options,

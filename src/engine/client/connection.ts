@@ -62,7 +62,7 @@ export class Connection {
   }
 
   /**
-   * Makes a call. Rejects at once when `signal` aborts; the client also asks the worker to cancel, which the worker does at its next check.
+   * Makes a call. Rejects at once when `signal` aborts, and asks the worker to cancel the call, which the worker does at its next check.
    * @throws DeviceError `engine-terminated` when the worker dies, `engine-blocked` or `engine-not-fetched` when it does not start
    */
   call<T>(invoke: Invoke<T>, { signal, onEvent, onLate }: OwningCallOptions<T> = {}): Promise<T> {

@@ -107,8 +107,8 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers: of a family in docs/single-files.md, with the tensor names
-   * of the models' original code. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
+   * Loads a checkpoint in one file (safetensors or GGUF), as `from_single_file` in diffusers. docs/single-files.md lists the
+   * families. The tensors have the names that the model's original code gives them. Configs, tokenizers and the scheduler come from `config`, by default from the repository of the family's
    * own model on the Hub. If the file lacks a component, pass a repository that has it: `{ vae: 'owner/name' }`.
    * @param file the URL of the file (the Hub's page of a file and Civitai's download links work too), or a file that the user picked
    * @throws as `fromPretrained`; UnsupportedError `single-file-family`, `pickle-weights`; CheckpointError `single-file-component`
@@ -119,8 +119,8 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Plans `fromPretrained` with the same options, and one image: the bytes to download, and a memory plan for each device. It reads only the
-   * headers of the weight files, and opens devices just long enough to query them.
+   * Plans `fromPretrained` with these options and the generation of one image: the bytes to download, and a memory plan for each device. It
+   * reads only the headers of the weight files, and opens devices just long enough to query them.
    * @throws as `fromPretrained` if the checkpoint cannot be loaded; InputError `size`; DeviceError `does-not-fit` with the bytes needed and available
    */
   static async plan(repo: CheckpointReference, options: PlanOptions = {}): Promise<PipelinePlan> {
@@ -137,9 +137,9 @@ export class DiffusionPipeline {
   }
 
   /**
-   * Generates images from a prompt: await it for the images, or iterate over it for the steps. A list of prompts gives images of each, in one
-   * batch, as in diffusers. With `promptEmbeds`, the prompt is null. An engine runs one generation at a time; others wait. If the worker was
-   * lost, the pipeline is first loaded again, from the cache.
+   * Generates images from a prompt. Await the returned object for the images, or iterate over it for the steps. A list of prompts gives
+   * images of each, in one batch, as in diffusers. With `promptEmbeds`, the prompt is null. An engine runs one generation at a time; others
+   * wait. If the worker was lost, the pipeline is first loaded again, from the cache.
    * @throws InputError, UnsupportedError, DeviceError, AbortError
    */
   generate(prompt: PromptInput, options: GenerateCallOptions = {}): Generation<GenerateOutput> {

@@ -22,7 +22,7 @@ export class GeneratedImage implements PixelImage {
   /** RGBA, 8 bits each, row by row from the top left: `width * height * 4` bytes. */
   readonly data: Uint8ClampedArray<ArrayBuffer>
 
-  /** Shares the memory of the pixels. */
+  /** Keeps `data` without copying it. */
   constructor({ width, height, data }: PixelImage) {
     this.width = width
     this.height = height
@@ -34,7 +34,7 @@ export class GeneratedImage implements PixelImage {
     return new ImageData(this.data, this.width, this.height)
   }
 
-  /** As ImageBitmap, which a canvas draws scaled, and which can be transferred to a worker. */
+  /** As ImageBitmap, which a canvas can draw at any size, and which can be transferred to a worker. */
   toImageBitmap(): Promise<ImageBitmap> {
     return createImageBitmap(this.toImageData())
   }

@@ -10,7 +10,7 @@ export class HelperWorkers {
   readonly #running = new Set<Worker>()
   readonly #end = new AbortController()
 
-  /** @param port the port to the engine's worker, which sends its requests through it */
+  /** @param port the port through which the engine's worker sends its requests */
   constructor(port: MessagePort, startWorker = newWorker) {
     this.#port = port
     this.#startWorker = startWorker

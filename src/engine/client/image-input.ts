@@ -38,7 +38,7 @@ export interface ReadImageOptions {
 
 /**
  * Reads the pixels of a picture. If the input is pixels, they are returned unchanged. If `width` and `height` (in pixels) are given, any
- * other picture is scaled until it covers them, and cropped at its longer sides. Transparent parts become white.
+ * other picture is scaled until it covers them, and cropped to them. Transparent parts become white.
  * @throws InputError `image` if the browser cannot read the picture, or does not allow the page to read it
  */
 export async function readImage(input: ImageInput, { width, height, signal }: ReadImageOptions = {}): Promise<ReadImage> {
@@ -54,7 +54,7 @@ export async function readImage(input: ImageInput, { width, height, signal }: Re
   }
 }
 
-/** Adds images to the options of a generation. Copies are transferred to the worker; pixels that the caller passed are copied. */
+/** Adds images to the options of a generation. Pixels made by {@link readImage} are transferred to the worker; the caller's are copied. */
 export function withImages(options: GenerateOptions, images: ReadImage | readonly ReadImage[]): GenerateOptions {
   const list = Array.isArray(images) ? (images as readonly ReadImage[]) : undefined
   const all = list ?? [images as ReadImage]

@@ -17,7 +17,7 @@ function reports(meter: OverallMeter, events: readonly PipelineProgress[]) {
   return events.map((event, i) => meter(event, 1000 * i))
 }
 
-/** Checks what holds for every load and generation. */
+/** Checks that the fractions never fall, and that the last one is the only 1. */
 function expectToRise(fractions: readonly number[]): void {
   expect(fractions).toEqual(fractions.toSorted((a, b) => a - b))
   expect(fractions.at(-1)).toBe(1)

@@ -9,7 +9,7 @@ import type { PipelinePhase, PipelineProgress, StepInfo } from '../../pipelines/
 export interface OverallProgress {
   /** The part that is done, 0 to 1. Never falls. It is 1 with the last event: `ready` of a load, `complete` of a generation. */
   readonly fraction: number
-  /** In a load, the bytes of all weight files that are present, including cached ones; 0 in a generation. Never falls. */
+  /** In a load, the bytes of weight files that have arrived so far, including those from the cache; 0 in a generation. Never falls. */
   readonly loadedBytes: number
   /** In a load, the bytes of all weight files whose size is known; 0 in a generation. */
   readonly totalBytes: number
@@ -85,7 +85,7 @@ function secondsFor(bytes: number, samples: readonly (readonly [number, number])
   return (bytes * (last[0] - first[0])) / (last[1] - first[1]) / 1000
 }
 
-/** The share of a generation that each phase gets: where it begins and ends. */
+/** Where each phase begins and ends, as fractions of the whole generation. */
 const shares: Readonly<Partial<Record<PipelinePhase, readonly [begin: number, end: number]>>> = {
   encoding: [0, 0.05],
   denoising: [0.05, 0.9],

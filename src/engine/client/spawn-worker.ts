@@ -10,11 +10,11 @@ export type WorkerKind = 'auto' | 'url' | 'blob'
 
 /** Starts a worker. @throws DeviceError `engine-blocked` if the page does not allow it */
 export function spawnWorker(kind: WorkerKind): EngineWorker {
-  /** Takes the place of `Worker` in the expression that bundlers recognize (see `start`), so that its URL can be inspected first. */
+  /** Replaces `Worker` in the expression that bundlers recognize (see `start`), so that it can read the URL before a worker starts. */
   class Starter {
     readonly worker: EngineWorker
     constructor(url: URL, options: WorkerOptions) {
-      // Not `location.origin`: a frame that is sandboxed without `allow-same-origin` has an origin of its own.
+      // Not `location.origin`: a frame that is sandboxed without `allow-same-origin` has an opaque origin (`origin` is "null").
       const blob = kind === 'blob' || (kind === 'auto' && url.origin !== globalThis.origin)
       this.worker = blob ? spawnFromBlob(url, options) : newWorker(url.href, options)
     }
@@ -29,7 +29,7 @@ function start<T>(Worker: new (url: URL, options: WorkerOptions) => T): T {
 /** Browsers refuse a worker script from another origin, but a worker of this origin may import it (with CORS). */
 function spawnFromBlob(url: URL, options: WorkerOptions): EngineWorker {
   const source = `import ${JSON.stringify(url.href)}\n`
-  // A document without an origin cannot start a module worker from a Blob; from a data: URL it can.
+  // A document with an opaque origin cannot start a module worker from a Blob; from a data: URL it can.
   if (globalThis.origin === 'null') return newWorker(`data:text/javascript,${encodeURIComponent(source)}`, options)
   const script = new Blob([source], { type: 'text/javascript' })
   const blobUrl = URL.createObjectURL(script)

@@ -34,7 +34,7 @@ export interface CachedFile {
 
 /** One repository at one revision, with its files that are stored at least in part, and the files that were made from them. */
 export interface CachedModel {
-  /** `owner/name`; empty when the base URL is the only name. */
+  /** `owner/name` on a Hub; empty if the model came from another server, which only `endpoint` names. */
   readonly id: string
   /** Base URL of the Hub that the model came from; base URL of the files when they did not come from a Hub. */
   readonly endpoint: string
@@ -44,13 +44,13 @@ export interface CachedModel {
   readonly files: readonly CachedFile[]
   /** Bytes stored for the model's files, including those that it shares with other models. */
   readonly stored: number
-  /** When one of the model's files was last opened. */
+  /** When the repository, or one of its files, was last opened. */
   readonly lastUsed: Date
 }
 
 /** The result of verifying stored files. */
 export interface VerifyResult {
-  /** Number of chunks that were read and compared with their digests. */
+  /** Number of chunks that were checked, including chunks without a digest to compare with. */
   readonly chunks: number
   /** Chunks that were wrong or unreadable, and were deleted. The next load downloads these chunks only. */
   readonly bad: readonly { readonly path: string; readonly index: number }[]
@@ -160,7 +160,7 @@ export class CacheManager {
 
   /**
    * A model's complete files as Blobs, to save them elsewhere. Bytes are read only when a Blob is read. Files that are stored in part, and
-   * files made here, are left out.
+   * files with `madeFrom`, are left out.
    */
   async exportModel(model: CachedModel): Promise<{ readonly path: string; readonly blob: Blob }[]> {
     const files: { path: string; blob: Blob }[] = []

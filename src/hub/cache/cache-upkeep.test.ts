@@ -74,7 +74,7 @@ describe('verifying', () => {
         await store.putChunk('commit:a', 0, bytes(4, 5, 6))
         await store.putRecord('file commit:a', { ...record, digests })
       }
-      // The list of chunks, or the chunk, is read before another tab replaces the file.
+      // Another tab replaces the file just before its list of chunks is read, or just after its chunk is read.
       const read = store[method].bind(store) as (file: string, index: number) => Promise<unknown>
       Object.assign(store, {
         [method]: async (file: string, index: number) => {

@@ -19,7 +19,7 @@ export class CachedSource implements ByteSource {
   readonly contentKey: string | undefined
   readonly #path: string
   readonly #chunkBytes: number
-  /** The Blob of each chunk, by index. Undefined for a chunk that has to be read from the store again. */
+  /** The Blob of each chunk, by index. Undefined for a chunk that the next read gets from `#repair`. */
   readonly #blobs: (Blob | undefined)[]
   readonly #repair: RepairChunk
   #keepsBlobs = true

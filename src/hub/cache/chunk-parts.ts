@@ -6,7 +6,7 @@
 import { readBlob } from './cached-source.js'
 import type { ByteRange } from '../types.js'
 
-/** The ranges of one chunk that have arrived, as bytes of the file, in order and apart from each other. */
+/** The ranges of one chunk that have arrived, as offsets in the file, in ascending order and without overlap. */
 export interface ChunkPart {
   readonly index: number
   readonly ranges: readonly ByteRange[]
@@ -17,7 +17,7 @@ export function partLength(ranges: readonly ByteRange[]): number {
   return ranges.reduce((sum, { begin, end }) => sum + end - begin, 0)
 }
 
-/** The ranges of `bytes`, which begin at `begin` in the file, one after the other. */
+/** Concatenates these ranges of the file. The first byte of `bytes` is at `begin` in the file. */
 export function joinRanges(bytes: Uint8Array, begin: number, ranges: readonly ByteRange[]): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(partLength(ranges))
   let at = 0
@@ -28,7 +28,7 @@ export function joinRanges(bytes: Uint8Array, begin: number, ranges: readonly By
   return joined
 }
 
-/** Puts joined ranges back where they belong in `target`, which begins at `begin` in the file. False when the Blob cannot be read. */
+/** Copies joined ranges to their places in `target`, whose first byte is at `begin` in the file. False if the Blob cannot be read. */
 export async function restoreRanges(
   joined: Blob,
   ranges: readonly ByteRange[],
@@ -58,7 +58,7 @@ export function rangesBetween(whole: ByteRange, ranges: readonly ByteRange[]): B
   return rest
 }
 
-/** Parts of a stored record that are well formed: inside their chunk, in order and apart. Others are left out. */
+/** Parts of a stored record that are well formed: inside their chunk, in ascending order and without overlap. Others are left out. */
 export function asChunkParts(value: unknown, chunkOf: (index: number) => ByteRange | undefined): ChunkPart[] {
   if (!Array.isArray(value)) return []
   return value.filter((part: unknown): part is ChunkPart => {

@@ -10,8 +10,8 @@ import { hashKey, type ExpectedHash, type StoredFile } from '../stored-file.js'
 const chunkBytes = 64
 
 /**
- * Files of 1, 4, 7, … 598 bytes: their ends lie at every position within a chunk and a hash's block. {@link fileOf} gives every second one
- * git's hash.
+ * Files of 1, 4, 7, … 598 bytes, which end at every position within a chunk and within a block of the hash. For every second file,
+ * {@link fileOf} uses the hash of git.
  */
 const contents = Array.from({ length: 200 }, (_, k) => Uint8Array.from({ length: k * 3 + 1 }, (_, i) => (i * 31 + k * 7) & 255))
 

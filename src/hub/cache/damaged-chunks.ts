@@ -5,7 +5,7 @@ import { sha256Hex } from './file-hasher.js'
 import { downloadLock, type Locks } from './file-locks.js'
 import { asFileRecord, fileRecordKey } from './file-record.js'
 
-/** Whether a chunk matches its digest; undefined when it is not stored. */
+/** Whether a chunk matches its digest, or has none; undefined when the chunk or the record of its file is not stored. */
 export async function isIntact(store: ChunkStore, key: string, index: number): Promise<boolean | undefined> {
   const blob = await store.chunk(key, index)
   const record = asFileRecord(await store.record(fileRecordKey(key)))
@@ -14,7 +14,10 @@ export async function isIntact(store: ChunkStore, key: string, index: number): P
   return digest === '' || digest === (await digestOf(blob))
 }
 
-/** Deletes a damaged chunk, unless it is intact after all: another tab may have replaced the file. Returns whether it deleted the chunk. */
+/**
+ * Deletes a chunk if no tab is downloading its file and the chunk is still damaged: another tab may have replaced the file. Returns whether
+ * it deleted the chunk.
+ */
 export async function deleteDamaged(store: ChunkStore, locks: Locks, key: string, index: number): Promise<boolean> {
   const deleted = await locks.ifFree(downloadLock(key), async () => {
     if ((await isIntact(store, key, index)) !== false) return false

@@ -48,8 +48,8 @@ export async function deleteFile(store: ChunkStore, locks: Locks, key: string): 
 }
 
 /**
- * Deletes the least recently used file that no tab has in use. Returns the bytes freed, as far as known; undefined when
- * there is no such file.
+ * Deletes the chunks without a record, or, if there are none, the least recently used file that no tab has in use. Returns the bytes freed,
+ * as far as known (0 for chunks without a record); undefined when there was nothing to delete.
  */
 export async function evictOldest(store: ChunkStore, locks: Locks): Promise<number | undefined> {
   if ((await deleteOrphans(store, locks)) > 0) return 0

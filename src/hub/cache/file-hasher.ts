@@ -9,7 +9,7 @@ const turn = 256 << 10
 
 /** Computes the hash of a file from its bytes in order. Calls must not overlap. */
 export interface Hasher {
-  /** Hashes the next bytes. The hasher owns them from then on and may empty them. */
+  /** Hashes the next bytes. The hasher owns them from then on and may detach their buffer. */
   update(bytes: Uint8Array<ArrayBuffer>): Promise<void>
   /** The state so far, to resume from. It contains up to one block of the content. */
   save(): Uint8Array
@@ -19,7 +19,7 @@ export interface Hasher {
   close(): void
 }
 
-/** Makes a hasher at the beginning of a file of `size` bytes, or at a saved state. Rejects a state that another build of hash-wasm saved. */
+/** Makes a hasher for a file of `size` bytes. It starts at the beginning or a saved state. Rejects states of other hash-wasm builds. */
 export type CreateHasher = (algorithm: ExpectedHash['algorithm'], size: number, state?: Uint8Array) => Promise<Hasher>
 
 /** A hasher in the calling thread. */

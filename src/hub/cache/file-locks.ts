@@ -10,7 +10,7 @@ import { deferred } from '../../util/deferred.js'
 export interface Locks {
   /** Waits for the lock and calls `run` while holding it alone. @throws AbortError if the signal aborts while waiting */
   exclusively<T>(name: string, signal: AbortSignal, run: () => Promise<T>): Promise<T>
-  /** Takes a lock that others may share. Returns its release. */
+  /** Takes a lock that others may share. Returns the function that releases it. */
   share(name: string): Promise<() => void>
   /** Calls `run` while holding the lock alone. If the lock is taken, returns undefined without calling `run`. */
   ifFree<T>(name: string, run: () => Promise<T>): Promise<T | undefined>

@@ -13,9 +13,9 @@ export interface FileRecord {
   readonly name: string
   readonly size: number
   readonly chunkBytes: number
-  /** `complete` is written once, as the last step, after the whole file was checked. */
+  /** `complete` is written once, as the last step: every chunk is stored, and the hash of the file, if one is known, matched. */
   readonly state: 'partial' | 'complete'
-  /** Hex sha256 of each chunk as it was downloaded; empty for a chunk that was not downloaded. */
+  /** Hex sha256 of each chunk when it was stored; an empty string if the record has no digest of the chunk. */
   readonly digests: readonly string[]
   /** The parts that an aborted download left of incomplete chunks; chunk-parts.ts checks them. */
   readonly parts?: unknown
@@ -30,7 +30,7 @@ export interface FileRecord {
   readonly verified: boolean
   readonly validator?: string | undefined
   readonly madeFrom?: readonly string[] | undefined
-  /** Set while the file is made from bytes that are not verified yet: another run must not resume from it. */
+  /** Set while the file is made from bytes that are not verified yet: another download must not resume from it. */
   readonly provisional?: boolean | undefined
   /** Milliseconds since 1970. */
   readonly lastUsed: number

@@ -21,8 +21,8 @@ export class FilesInUse {
   }
 
   /**
-   * Marks a file as in use. Returns the release. The last release frees the chunks that are in this worker's memory only, and drops the Blobs
-   * of the file's sources: the browser cannot reclaim the disk space of a deleted Blob while someone references it.
+   * Marks a file as in use. Returns the function that releases it. The last release frees the chunks that are in this worker's memory only,
+   * and drops the Blobs of the file's sources: the browser cannot reclaim the disk space of a deleted Blob while someone references it.
    */
   async use(key: string): Promise<() => void> {
     const unlock = await this.#locks.share(useLock(key))

@@ -119,8 +119,9 @@ export class LayeredStore implements ChunkStore {
   }
 
   /**
-   * Changes a record. If the quota is used up, the change of an existing record is dropped: recording when a file was used is no reason to
-   * evict another file, and a changed copy in memory would hide what other tabs write. A new record is written as {@link putRecord} does.
+   * Changes a record. If the write of an existing record fails, nothing is evicted and the change is dropped: recording when a file was
+   * used is no reason to evict another file, and a changed copy in memory would hide what other tabs write. A new record is written as
+   * {@link putRecord} does.
    */
   async updateRecord(key: string, change: (old: unknown) => unknown): Promise<void> {
     if ((await this.#memory.record(key)) !== undefined) return this.#memory.updateRecord(key, change)
@@ -154,7 +155,7 @@ export class LayeredStore implements ChunkStore {
     if (store === undefined) return false
     try {
       if (bytes === undefined) await put(store)
-      // Once a part of a file is in memory, the whole file has to be downloaded again anyway: evict nothing for its other chunks.
+      // Once a part of a file is in memory, the file cannot become complete in the browser's store: evict nothing for its other chunks.
       else await this.#quota.write({ put: () => put(store), bytes, isMoot: () => this.#inMemory.has(name) })
       return true
     } catch (error) {

@@ -18,7 +18,7 @@ const recordDatabase = 'aquatint-records'
  */
 const keysAtOnce = 16
 
-/** Opens the databases and tests them. @throws StorageError `storage-unavailable` when IndexedDB is absent, blocked or full */
+/** Opens the databases and tests them. @throws StorageError `storage-unavailable` when IndexedDB is absent or does not open */
 export async function openShardCache(settings: TransferSettings): Promise<ChunkStore> {
   if ((globalThis.indexedDB as IDBFactory | undefined) === undefined)
     throw unavailable('IndexedDB does not exist here, as in some private windows')
@@ -52,7 +52,7 @@ class ShardCache implements ChunkStore {
   readonly #settings: TransferSettings
   #chunks = createStore(chunkDatabase, 'chunks')
   #records = createStore(recordDatabase, 'records')
-  /** Whether Blobs can be stored. Safari's private windows cannot. */
+  /** Whether the browser can store Blobs. Safari cannot in private windows. */
   #blobs = true
 
   constructor(settings: TransferSettings) {
@@ -66,13 +66,13 @@ class ShardCache implements ChunkStore {
     try {
       await set(this.#chunks, key, new Blob([new Uint8Array(1)]))
       const value: unknown = await get(key, this.#chunks)
-      // If the value is absent, the user has cleared it meanwhile, which says nothing about Blobs.
+      // If the value is absent, the user has cleared the storage meanwhile. That does not show that the browser cannot store Blobs.
       const isBlob = value instanceof Blob && (await value.arrayBuffer()).byteLength === 1
       if (value !== undefined && !isBlob) this.#blobs = false
       await del(key, this.#chunks)
     } catch (error) {
       const failure = storageError(error, 'storing a Blob')
-      // A full storage says nothing about Blobs, and the files in it can still be read.
+      // A full storage does not show that the browser cannot store Blobs, and the stored files can still be read.
       if (failure.code !== 'quota-exceeded') this.#blobs = false
     }
   }

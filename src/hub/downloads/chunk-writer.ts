@@ -116,7 +116,7 @@ export class ChunkWriter {
     return this.#wanted?.has(index) !== false
   }
 
-  /** Whether the hash reaches a chunk in this download. It does not pass a chunk that is absent and not wanted. */
+  /** Whether this download has yet to hash a chunk: it hashes in file order, up to the first chunk that is absent and not wanted. */
   #willHash(index: number): boolean {
     for (let before = this.#hashed; before < index; before++)
       if (!this.#present.has(before) && !this.#isWanted(before)) return false
@@ -150,10 +150,10 @@ export class ChunkWriter {
   }
 
   /**
-   * Stores one chunk. The writer owns `bytes` from then on and may empty them. It calls `onReleased` when it no longer needs the bytes,
-   * which may be after the promise has resolved.
-   * @throws HubError `hash-mismatch` when the record has another digest for the chunk. The digest counts if the file was complete or the
-   * chunk was chosen before.
+   * Stores one chunk. The writer owns `bytes` from then on and may detach their buffer. It calls `onReleased` when it no longer needs
+   * the bytes, which may be after the promise has resolved.
+   * @throws HubError `hash-mismatch` when the record has another digest for the chunk. Only if the file was complete or the chunk was
+   * chosen before are the digests compared.
    */
   async put(index: number, bytes: Uint8Array<ArrayBuffer>, onReleased: () => void = () => {}): Promise<void> {
     const known = this.#digests[index]
@@ -181,8 +181,8 @@ export class ChunkWriter {
   }
 
   /**
-   * With `true`, marks the stored chunks as usable by this run only, because they are made from bytes that are not verified yet. With
-   * `false`, removes this mark.
+   * With `true`, marks the stored chunks as usable by this writer only, because they are made from bytes that are not verified yet.
+   * With `false`, removes this mark.
    */
   async setProvisional(provisional: boolean): Promise<void> {
     await this.#serially(async () => {
@@ -296,7 +296,7 @@ export class ChunkWriter {
   }
 }
 
-/** The hasher of the file, at the stored state if its chunks are still present, else at the file's beginning. */
+/** A hasher that resumes from the stored state if the chunks hashed in it are still present, else starts at the file's beginning. */
 async function resumeHash(
   { file, createHasher = FileHasher.create }: ChunkWriterOptions,
   progress: StoredProgress,
@@ -321,7 +321,7 @@ function firstGap(present: ReadonlySet<number>): number {
   return index
 }
 
-/** Compares a file's hash with the one that its repository lists. @throws HubError `hash-mismatch` */
+/** Compares the hash of a file, or of one of its chunks, with the expected one. @throws HubError `hash-mismatch` */
 function checkHash(file: StoredFile, expected: string, actual: string): void {
   if (actual === expected) return
   const { repository, path } = file

@@ -11,7 +11,10 @@ import type { DownloadServices, Fill } from './download-services.js'
 import { DownloadingFile, downloadRestarted } from './downloading-file.js'
 import type { ProgressMeter } from './progress-meter.js'
 
-/** Failures after which all chunks are deleted and fetched once more. If the file was complete before, only its lost chunks are fetched. */
+/**
+ * Failures after which all chunks are deleted, unless the file was complete before. The missing chunks are then fetched once more, but not
+ * after `file-changed`.
+ */
 const restartsDownload = new Set(['hash-mismatch', 'file-changed', 'download-restarted'])
 /** Failures after which the download resumes from the stored chunks, once. */
 const resumesDownload = new Set(['chunk-lost', 'hash-thread-lost'])
@@ -24,7 +27,7 @@ export interface CompleteFileOptions {
   readonly signal: AbortSignal
   /** Indexes of the chunks to get. Default: all. */
   readonly wanted?: ReadonlySet<number> | undefined
-  /** Receives the file while it is being downloaded. The caller completes it or lets it fail when {@link completeFile} settles. */
+  /** Receives the file while it is being downloaded. The caller calls its `complete` or `fail` when {@link completeFile} settles. */
   readonly onDownloading?: ((file: DownloadingFile) => void) | undefined
 }
 

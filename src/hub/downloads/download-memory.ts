@@ -18,7 +18,8 @@ export class DownloadMemory {
   }
 
   /**
-   * Waits until `bytes` fit; a claim above the whole limit waits until nothing else is claimed. Returns the release, to be called once.
+   * Waits until `bytes` fit; a claim above the whole limit waits until nothing else is claimed.
+   * Returns the function that ends the claim, to be called once.
    * @throws the signal's reason
    */
   async claim(bytes: number, signal?: AbortSignal): Promise<() => void> {

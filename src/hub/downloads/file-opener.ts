@@ -260,7 +260,7 @@ function isFixed(file: StoredFile): boolean {
   return contentName(file) !== undefined
 }
 
-/** The same source. Each read adds the indexes of its chunks to the set `read`. */
+/** Wraps a source: each read also adds the indexes of the chunks that it reads to the set `read`. */
 function watched(source: ByteSource, chunkBytes: number, read: Set<number>): ByteSource {
   const { byteLength, contentKey } = source
   return {

@@ -2,7 +2,7 @@
 
 import type { ExpectedHash } from '../stored-file.js'
 
-/** A call to the worker. `call` numbers the calls, `file` numbers the hashers. */
+/** A call to the worker. `call` is the number of the call, `file` the number of the hasher. */
 export type HashCall = { readonly call: number; readonly file: number } & (
   | {
       readonly kind: 'create'

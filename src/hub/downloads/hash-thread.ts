@@ -1,6 +1,6 @@
 /**
- * Hashes large files in a worker. One worker serves all files of a hub: it starts with the first file and is terminated after the last.
- * When a Content-Security-Policy or the browser forbids the worker, files are hashed in this thread instead.
+ * Hashes large files in a worker. One worker serves all files of a hub: it starts when a large file needs it and is terminated when
+ * no hasher is left. When a Content-Security-Policy or the browser forbids the worker, files are hashed in this thread instead.
  */
 
 import { HubError } from '../../errors.js'

@@ -62,8 +62,8 @@ export class HeaderOnlyFile implements ByteSource {
 }
 
 /**
- * A view of a repository. Where possible, it reads only the headers of the weight files, and each header once. `onOpen` receives the bytes
- * that opening each file would download and store.
+ * A view of a repository. If the repository supports it, the view opens each weight file for its header only, and keeps it open for later
+ * calls. `onOpen` receives the bytes that opening each file would download and store.
  */
 export function headersOnly(repository: Repository, onOpen: (cost: OpeningCost, path: string) => void = () => {}): Repository {
   const { id, revision } = repository

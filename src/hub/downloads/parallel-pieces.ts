@@ -81,7 +81,7 @@ class ParallelFetch {
     }
   }
 
-  /** Stores the ranges that have arrived of unfinished chunks. */
+  /** Stores the ranges of each unfinished chunk that have arrived. */
   async #keepParts(): Promise<void> {
     const parts = [...this.#inMemory].flatMap(({ index, bytes, missing, arrived }) => {
       const ranges = arrived.filter(({ begin, end }) => end > begin).sort((a, b) => a.begin - b.begin)

@@ -1,8 +1,8 @@
-/** Turns counts of bytes into progress events. `loaded` never falls and never exceeds `total`, and there is no event for every packet. */
+/** Turns counts of bytes into progress events. `loaded` never falls and never exceeds `total`, and not every packet causes an event. */
 
 import type { FileProgress, OpenOptions } from '../types.js'
 
-/** Bytes that arrive cause an event after each 1/`eventsPerFile` of the file or after each `eventBytes`, whichever is more. */
+/** Arriving bytes cause an event after each `total`/`eventsPerFile` bytes or after each `eventBytes`, whichever is more. */
 const eventsPerFile = 100
 const eventBytes = 256 << 10
 

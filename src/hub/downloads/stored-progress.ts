@@ -32,7 +32,7 @@ export async function openStoredProgress(
   return { record, present: new Set() }
 }
 
-/** The record of a file. If it cannot be read, the file is downloaded into memory and nothing is deleted: its chunks may be fine. */
+/** The record of a file. If it cannot be read, the file is downloaded into memory and nothing is deleted: stored chunks may be intact. */
 async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<FileRecord | undefined> {
   try {
     return asFileRecord(await store.recordOrThrow(fileRecordKey(key)))
@@ -44,8 +44,8 @@ async function storedRecord(store: LayeredStore, { key }: StoredFile): Promise<F
 }
 
 /**
- * Whether a download of the file resumes from what the record says is stored. If not, the download starts over, with chunks of the size in
- * the current settings.
+ * Whether a download of the file can resume from the chunks that the record describes. If not, it starts over, with the chunk size of the
+ * current settings.
  */
 export function canResume(stored: FileRecord, file: StoredFile): boolean {
   return stored.provisional !== true && stored.size === file.size && hasSameContent(stored, file)
@@ -54,8 +54,8 @@ export function canResume(stored: FileRecord, file: StoredFile): boolean {
 /** Whether stored chunks are known to be of the file's current content. */
 export function hasSameContent(stored: FileRecord, { hash, key, validator }: StoredFile): boolean {
   if (hash !== undefined) return true
-  // If a file is known by its address only, a changed validator shows that the content changed. If the file is complete, the digests of its
-  // chunks show it too.
+  // The content at an address may change: a changed validator shows that. In a complete file, each chunk that is downloaded again is also
+  // compared with its digest.
   const isDetectable = !isAddressKey(key) || validator !== undefined || stored.state === 'complete'
   return isDetectable && stored.validator === validator
 }

@@ -55,7 +55,7 @@ async function streamOnce({ transport, store }: DownloadServices, download: File
 class ChunkCutter {
   readonly #download: FileDownload
   readonly #missing: ReadonlySet<number>
-  /** Position in the file, and the chunk that is there. */
+  /** The next byte's position in the file, and the index and the bytes of its chunk. */
   #at = 0
   #index = 0
   #chunk = new Uint8Array(0)

@@ -1,17 +1,20 @@
-/** Reads the body of an answer and counts its bytes. If the count shows that the body is not the file, the error says what the body is. */
+/** Reads the body of an answer and counts its bytes. If the count is wrong, the error identifies an HTML page or a Git LFS pointer. */
 
 import { HubError } from '../../errors.js'
 import { freeBytes } from '../../util/free-bytes.js'
 import { recognizeContent, recognizedBytes } from '../../util/known-content.js'
 import { nameOf, type Requested } from './http-errors.js'
 
-/** The most bytes of a body that one read returns. */
+/** Bytes of the buffer that all reads of a body share, if the browser supports that. */
 const readBytes = 256 << 10
 
-/** Receives consecutive bytes of a body, in memory that is reused once the sink has returned. While the sink's promise is pending, the body is not read. */
+/**
+ * Receives consecutive bytes of a body. The next read, which may reuse their memory, waits until the sink has returned and its promise has
+ * resolved.
+ */
 export type Sink = (bytes: Uint8Array<ArrayBuffer>) => void | Promise<void>
 
-/** Reports that the request makes progress, and sets for how many milliseconds it may be silent from now on. */
+/** Reports that the request makes progress, and sets for how many milliseconds the server may be silent from then on. */
 export type Alive = (allowance?: number) => void
 
 /** What is known about a body before it is read. */
@@ -20,7 +23,7 @@ export interface BodyChecks {
   readonly skip: number
   /** Bytes that the body must have after the skipped ones, when known. */
   readonly expected: number | undefined
-  /** Whether bytes that were not requested follow in the body. */
+  /** Whether bytes that were not requested follow the requested ones. */
   readonly hasMore: boolean
   /** Whether the body's first byte is the file's first byte. */
   readonly isFileStart: boolean
@@ -61,14 +64,14 @@ export async function readBody(response: Response, sink: Sink, checks: BodyCheck
       let part = value.subarray(begin)
       count += part.length
       if (expected !== undefined && count > expected) {
-        // A body with more bytes than requested and announced is not the requested range.
+        // A body with more bytes than expected is not the requested range or file.
         if (!hasMore) throw fail(tooLong(response, requested, expected, count))
         part = part.subarray(0, part.length - (count - expected))
         count = expected
       }
       const pending = sink(part)
       if (pending !== undefined) {
-        // The server may be silent while the sink is busy.
+        // The body is not read while the sink is busy, so the server does not count as silent.
         alive(Infinity)
         await pending
         alive()
@@ -79,7 +82,7 @@ export async function readBody(response: Response, sink: Sink, checks: BodyCheck
   if (expected !== undefined && count < expected) throw fail(shortBody(requested, expected, count))
 }
 
-/** Whether an answer is an HTML page, by its type. */
+/** Whether an answer is an HTML page, by its Content-Type. */
 export function isPage(headers: Headers): boolean {
   return /^\s*text\/html\b/i.test(headers.get('content-type') ?? '')
 }

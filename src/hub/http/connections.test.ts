@@ -68,7 +68,7 @@ describe('connections to one host', () => {
 
   it('are not reduced because of one pause of a busy machine', async () => {
     const clock = { now: 0 }
-    // While four connections are measured for the first time, their bytes arrive late, and then all at once.
+    // While four connections are measured for the first time, their bytes arrive slowly for 400 ms, and then faster for 400 ms.
     const lumps = () => (clock.now < 1200 ? 5000 : clock.now < 1600 ? 2000 : clock.now < 2000 ? 8000 : 5000)
     const limits = await run(new ConnectionPool(defaultSettings, () => clock.now), clock, lumps, 400)
     expect(limits.slice(110).every((limit) => limit > 2)).toBe(true)

@@ -1,6 +1,6 @@
 /**
- * How many requests run at once on one host. The number starts low and grows while more requests bring more bytes; it is halved when the
- * server says that it is overloaded. This file counts connections, bytes and time; it knows nothing of HTTP.
+ * Limits how many requests to one host run at once. The limit starts low and grows while more requests bring more bytes per second; it is
+ * halved when the server reports overload. This file sends no requests.
  */
 
 import type { TransferSettings } from '../settings.js'
@@ -38,7 +38,7 @@ export class ConnectionPool {
   readonly #now: () => number
   /** Requests whose headers have arrived and whose bodies have not ended. */
   #answered = 0
-  /** Whether one connection carries many requests (HTTP/2 and later). Unknown until one request more than HTTP/1.1 allows was tried. */
+  /** Whether one connection carries many requests (HTTP/2 and later). Unknown until `maxConnections` + 1 requests were tried. */
   #multiplexed: boolean | undefined
   #windowStart = 0
   #windowBytes = 0
@@ -79,7 +79,7 @@ export class ConnectionPool {
         if (answered || !open) return
         answered = true
         this.#answered++
-        // HTTP/1.1 has too few connections for so many answers at once.
+        // Over HTTP/1.1 a browser has too few connections for so many answers at once.
         if (this.#answered > this.#settings.maxConnections) this.#multiplexed = true
       },
       count: (bytes) => this.#count(bytes),
@@ -102,7 +102,7 @@ export class ConnectionPool {
       // A timer may fire a little early by this clock.
       setTimeout(() => this.#wake(), wait + 2)
     }
-    // Many requests report the same overload: it halves the limit once, not once for each of them.
+    // Many requests may report the same overload: halve the limit once, not once for each of them.
     if (now >= this.#holdUntil || this.#previous !== undefined) this.#limit = Math.max(1, Math.floor(this.#limit / 2))
     this.#previous = undefined
     this.#forgetMeasurements()
@@ -172,7 +172,7 @@ export class ConnectionPool {
       this.#previous === undefined ||
       rate >= this.#previous.rate * gain ||
       (this.#multiplexed === true && this.#limit === maxConnections + 1)
-    // Above HTTP/1.1's number of connections one window decides: either the additional request is answered, or the browser queues it.
+    // Above `maxConnections` one window decides: either the additional request is answered, or the browser queues it.
     const needsMoreWindows = windows < windowsPerTrial && (this.#limit <= maxConnections || this.#multiplexed === true)
     if (!paidOff && needsMoreWindows) return
     this.#forgetMeasurements()
@@ -201,7 +201,7 @@ export class ConnectionPool {
     const { maxConnections, maxStreams } = this.#settings
     if (this.#limit < maxConnections) return Math.min(maxConnections, this.#limit + 2)
     if (this.#multiplexed === true) return Math.min(maxStreams, this.#limit + 2)
-    // The one request more than HTTP/1.1 allows was not answered while the others ran: do not try it again.
+    // The one request above `maxConnections` was not answered while the others ran: do not try it again.
     if (this.#limit > maxConnections) this.#multiplexed = false
     return this.#multiplexed === undefined && maxStreams > maxConnections ? maxConnections + 1 : maxConnections
   }

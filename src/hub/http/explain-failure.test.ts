@@ -1,5 +1,6 @@
 /**
- * The causes that {@link FailureExplainer} finds for a failed request: in a page, from facts that the test states; in Node, from real errors.
+ * Tests the causes that {@link FailureExplainer} finds for a failed request: in a page, from facts that the test gives it; in Node, from
+ * real errors or copies of them.
  */
 
 import { createServer, type Server } from 'node:http'
@@ -16,11 +17,11 @@ interface Facts {
   readonly online?: boolean
   /** The addresses that the Content-Security-Policy blocked. */
   readonly blocked?: readonly string[]
-  /** Whether a request that needs no permission has an answer. */
+  /** Whether a request in the mode `no-cors` gets an answer. */
   readonly reachable?: boolean
-  /** Whether a request without a range has an answer that the page may read. */
+  /** Whether a CORS request without a Range header gets an answer that the page may read. */
   readonly readable?: boolean
-  /** Whether an answer of the host could be read before. */
+  /** Whether the page could read an earlier answer of the host. */
   readonly answered?: boolean
 }
 

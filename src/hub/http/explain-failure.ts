@@ -1,7 +1,7 @@
 /**
  * Finds out why a request failed. A browser gives no cause for a failed `fetch`: the server may be unknown or allow no other origins, or the
- * page's policy or the browser may have blocked the request. This file looks at the page's own state, and asks the same host once more in a
- * way that needs no permission.
+ * page's policy or the browser may have blocked the request. This file checks the page's own state, then requests the same URL
+ * again: first with `no-cors`, which needs no permission, then without a range.
  */
 
 import { HubError, type ErrorDetail } from '../../errors.js'
@@ -23,7 +23,7 @@ export interface FailedRequest {
 
 /** What is known about the page or program that sends requests. */
 export interface Surroundings {
-  /** The page's origin, `null` for an opaque one; undefined outside browsers. */
+  /** The page's origin, `'null'` for an opaque one; undefined outside browsers. */
   readonly origin: string | undefined
   /** Whether the browser is connected, as far as it knows. */
   readonly isOnline: () => boolean
@@ -34,7 +34,7 @@ export interface Surroundings {
 /** The most milliseconds that asking a host again may take. */
 const askingMs = 5000
 
-/** For the error codes of Node's network: the `details.reason` of the error, and the words of its message. */
+/** The codes of Node's network errors, each with the `details.reason` and the words for the message. */
 const nodeReasons: readonly (readonly [RegExp, 'no-such-host' | 'certificate' | 'unreachable', string])[] = [
   [/^ENOTFOUND$/, 'no-such-host', 'there is no such host. Check the address'],
   [/^EAI_AGAIN$/, 'unreachable', 'its name cannot be looked up. Check the connection'],
@@ -179,7 +179,7 @@ function browserSurroundings(): Surroundings {
   }
 }
 
-/** A failure of unknown cause, at a host that has answered before. */
+/** The error for a connection that failed for a cause that is unknown, or that `reason` names. */
 function connectionFailed(failed: FailedRequest, reason?: string): HubError {
   const { host } = new URL(failed.url)
   const message = `${nameOf(failed.requested)}: the connection to ${host} failed, or to a host that it redirects to.`

@@ -1,4 +1,4 @@
-/** Turns an answer that does not hold the requested bytes into an error with a code. Pure: it reads the status and the headers only. */
+/** Turns an answer that does not hold the requested bytes into an error with a code. Pure: it does not read the body. */
 
 import { HubError, isAquatintError, type ErrorDetail } from '../../errors.js'
 import { parseContentRange } from '../chunk-layout.js'
@@ -81,7 +81,7 @@ export function errorForAnswer(answer: Answer, requested: Requested, now: number
   return new HubError('server-error', `${what}: the server answered with status ${status}${why}. ${advice}.`, details)
 }
 
-/** What a user can do about a refusal. */
+/** The last sentence of the message for a status that denies access: advice, or the reason. */
 const denials: Readonly<Record<number, string>> = {
   402: 'The server asks for a payment',
   403: 'Check the access token and its permissions, and that the files are public',

@@ -125,6 +125,6 @@ it('an overloaded second host gets fewer requests, and the first host does not',
   expect(refused?.status).toBe(429)
   expect(later.length).toBeGreaterThan(1)
   for (const { time } of later) expect(time - refused!.end!).toBeGreaterThanOrEqual(990)
-  // The refusal has revealed the target of the redirect.
+  // The refused request followed the redirect, so the later requests use its target directly.
   expect(server.log.filter((entry) => entry.kind === 'resolve')).toHaveLength(1)
 })

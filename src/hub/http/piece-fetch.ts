@@ -10,7 +10,7 @@ import { requestedWait, retrying } from './retry.js'
 import type { Transport } from './transport.js'
 import type { RemoteFile } from './file-location.js'
 
-/** The server answers a range request with the whole file, so the file must be read as one stream. */
+/** The answer is the whole file, or begins far before the requested range, so the file must be read as one stream. */
 export class RangesIgnored extends PassOn {}
 
 /**
@@ -54,7 +54,7 @@ export interface FilePiece {
 
 /**
  * Fills the target of a piece.
- * @throws RangesIgnored when the server sends the whole file instead and the file is longer than the piece; HubError; AbortError
+ * @throws RangesIgnored when the piece may not be taken from the whole file, or an answer begins far before it; HubError; AbortError
  */
 export async function fetchPiece(transport: Transport, piece: FilePiece): Promise<void> {
   const fetch = new PieceFetch(transport, piece)
@@ -152,7 +152,7 @@ class PieceFetch {
 /** The statuses by which hosts say that a signed address is no longer valid. */
 const expiredStatus: ReadonlySet<number> = new Set([400, 401, 403, 404, 410])
 
-/** A request for a part of a file. */
+/** A request for a range of a file, or for the whole file. */
 export interface FileRequest {
   readonly file: RemoteFile
   /** Undefined requests the whole file. */
@@ -162,7 +162,7 @@ export interface FileRequest {
   readonly accept: (answer: RangeAnswer, slot: ConnectionSlot) => Sink
 }
 
-/** Sends one request for a part of a file to its current address, on a connection of that host. @throws as {@link fetchRange} */
+/** Sends one request to the file's current address, on a connection to that host. @throws as {@link fetchRange}; HubError `url-expired` */
 export async function requestFile(transport: Transport, { file, range, signal, accept }: FileRequest): Promise<void> {
   const target = await file.location.requestTarget(signal)
   const { stallMs } = transport.settings

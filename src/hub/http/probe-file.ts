@@ -103,7 +103,7 @@ async function probeOnce({ transport, location, requested, signal }: Ask, range:
       const total = error.details['actual']
       return { answer: partOf(target.url, typeof total === 'number' ? total : undefined), isPage: false }
     }
-    // fetchRange itself refuses a page in place of a file.
+    // fetchRange throws `html-page` if the body is an HTML page instead of the file.
     if (isAquatintError(error, 'html-page')) return { answer: partOf(target.url, undefined), isPage: true }
     if (!(error instanceof EnoughReceived)) throw error
   } finally {
@@ -238,7 +238,7 @@ export class HostProbe {
     return undefined
   }
 
-  /** Bytes of what one request finds at `path`; undefined when it finds nothing or fails. Throws only when the signal is aborted. */
+  /** Size in bytes of what the host sends for `path`, without retries; undefined on a failure. Throws only when the signal is aborted. */
   async sizeAtOnce(path: string): Promise<number | undefined> {
     try {
       return await this.#probe(this.#singleTry, path)

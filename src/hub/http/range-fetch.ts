@@ -68,7 +68,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
     if (!isPart(response) || range === undefined) throw refusal(response, request)
     const part = checkPart(response, range, size, requested)
     if (part.isShorterFile) {
-      // Only the text of the error depends on these bytes.
+      // These bytes decide only which error is thrown.
       const head = new Uint8Array(await response.arrayBuffer())
       throw wrongContent(head, requested, response) ?? sizeMismatch(requested, size ?? 0, part.total ?? 0)
     }
@@ -77,7 +77,7 @@ export async function fetchRange(request: RangeRequest): Promise<void> {
   })
 }
 
-/** Whether an answer has the whole file: by its status, or because its range is the file. */
+/** Whether an answer has the whole file: by its status, or because its Content-Range covers the file. */
 function isWhole({ status, headers }: Response, range: ByteRange | undefined): boolean {
   if (isSuccess(status)) return range === undefined || !isPart({ status, headers })
   if (status !== 206 || range !== undefined) return false
@@ -89,7 +89,7 @@ function isWhole({ status, headers }: Response, range: ByteRange | undefined): b
 
 /**
  * Whether a status says, as 200 does, that the content follows. 203: a proxy changed the answer on its way. 204: some servers answer so for an empty
- * file. 226 and others: servers and proxies with statuses of their own.
+ * file. 226 and unregistered statuses: some servers and proxies send them.
  * Excluded: 202 (the content is not there yet), 205 (no content), 206 (a part), and 207 (several answers in one).
  */
 function isSuccess(status: number): boolean {
@@ -136,7 +136,7 @@ interface Part {
   readonly skip: number
   /** Bytes of the requested range that the answer has. */
   readonly expected: number
-  /** Whether bytes follow that were not requested. */
+  /** Whether bytes that were not requested follow the requested ones. */
   readonly hasMore: boolean
   readonly total: number | undefined
   /**
@@ -158,7 +158,7 @@ function checkPart({ headers }: Response, range: ByteRange, size: number | undef
   if (isEncoded(headers) || /^\s*multipart\//i.test(headers.get('content-type') ?? ''))
     throw notHonoured(requested, range, isEncoded(headers) ? 'compressed bytes' : 'several parts in one answer')
   const header = headers.get('content-range')
-  // Another origin may hide the header from the page. The count of bytes and the hash still check the answer.
+  // A page cannot read Content-Range of another origin that does not expose it (CORS). The byte count and the hash are checked later.
   if (header === null) return { skip: 0, expected: length, hasMore: false, total: undefined, isShorterFile: false }
   const parsed = parseContentRange(header)
   const { total } = parsed ?? {}
@@ -190,7 +190,7 @@ function refusal(response: Response, { range, size, requested }: RangeRequest): 
   if (range !== undefined) {
     if (status === 416 && size !== undefined && range.end <= size && (total ?? size) === size)
       return notHonoured(requested, range, 'status 416, although the file has them')
-    // The server may only lack ranges. If the file itself is the problem, a request for the whole file shows that.
+    // The server may merely not support ranges. If the file itself is the problem, a request for the whole file shows that.
     if (rangeRefusals.has(status)) return notHonoured(requested, range, `status ${status}`, { status })
   }
   return errorForAnswer(response, requested, Date.now())

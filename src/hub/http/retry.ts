@@ -1,4 +1,4 @@
-/** When a failed request is sent again, and after how long a wait. */
+/** Decides whether a failed request is sent again, and how long to wait before. */
 
 import { isAquatintError } from '../../errors.js'
 import { abortError } from '../../util/abort.js'
@@ -58,9 +58,10 @@ export function retryDelay(error: unknown, failures: number, settings: TransferS
 
 /**
  * Calls `attempt` until it returns a value. If an attempt returns undefined, it made progress, and the next one follows at once. If an
- * attempt fails in a way that is temporary, the next one follows after a wait. `settings.maxTries` failures in a row without progress end
- * it. The first expired address is retried without a wait, since waiting does not help there.
- * @param madeProgress whether the failed attempt received bytes of use
+ * attempt fails in a way that is temporary, the next one follows after a wait, or at once after the first `url-expired` or
+ * `range-not-honoured`. It gives up after `settings.maxTries` failures in a row without progress, and earlier if the host is unreachable
+ * or does not honour ranges.
+ * @param madeProgress whether the failed attempt received useful bytes
  * @throws the last failure
  */
 export async function retrying<T>(

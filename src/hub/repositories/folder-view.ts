@@ -18,7 +18,7 @@ export async function inFolder(
   layout: LayoutNames | undefined,
 ): Promise<OpenRepository> {
   const files = await repository.files()
-  // The address is the page of a file whose name has no ending, such as LICENSE.
+  // The address is the page of a file whose name has no extension, such as LICENSE.
   if (files.some(({ path }) => path === folder)) {
     const parent = folder.slice(0, Math.max(0, folder.lastIndexOf('/')))
     return parent === '' ? repository : inFolder(repository, parent, layout)
@@ -31,7 +31,7 @@ export async function inFolder(
   return isPipeline ? view(repository, `${folder}/`, undefined) : view(repository, '', folder)
 }
 
-/** @param prefix the beginning that the paths of the view leave out; '' or a folder with a slash at its end */
+/** @param prefix the folder that the view shows, with a slash at its end, or '' for the whole repository. The view's paths leave it out. */
 function view(repository: RemoteRepository, prefix: string, folder: string | undefined): OpenRepository {
   const { id, revision } = repository
   return {

@@ -23,7 +23,7 @@ const settings: Partial<TransferSettings> = {
   memoryBytes: 524_288,
 }
 
-/** The delay of an answer in milliseconds, a day: the server's connections are dropped before it answers. */
+/** A delay of one day, in milliseconds: a test drops the server's connections before the server answers. */
 const unanswered = 86_400_000
 let server: HubServer
 afterEach(() => server.close())
@@ -64,7 +64,7 @@ describe('a repository on the Hub', () => {
   })
 
   it('downloads in parallel, resolves a file once, and requests each byte once', async () => {
-    // No answer continues before two are open.
+    // Each answer of the CDN stops before its first byte, until the test has seen two answers open at the same time.
     const hub = await setUp({ faults: { rules: [{ match: { host: 'cdn' }, stallAfter: 0 }] } })
     const opening = (await open(hub)).open('unet/w.safetensors')
     await expect.poll(() => server.log.filter(({ host, end }) => host === 'cdn' && end === undefined).length).toBeGreaterThan(1)

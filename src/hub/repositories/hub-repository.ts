@@ -27,7 +27,7 @@ import type { ByteSource, OpenOptions, HeaderOnlySource, ReadOptions, Repository
 export interface HubRepositoryOptions extends HubAddress {
   readonly revision: string
   readonly token?: string | undefined
-  /** Whether to request the branch's current commit even if every file in use is cached. */
+  /** Whether to request the branch's current commit even if every file that was opened before is cached. */
   readonly revalidate: boolean
 }
 
@@ -133,7 +133,7 @@ interface Pinned {
   readonly isNew: boolean
 }
 
-/** The commit of the revision: the one in the cache if every file of it that was used is cached too, else the one that the Hub names. */
+/** The commit of the revision: the cached one if the cache has every file of it that was opened, else the one that the Hub names. */
 async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal): Promise<Pinned> {
   const { endpoint, id, revision, token, revalidate } = options
   if (isCommit(revision)) return { commit: revision, isNew: false }
@@ -148,7 +148,7 @@ async function pin(hub: Hub, options: HubRepositoryOptions, signal: AbortSignal)
     if (commit !== last) await hub.store.putRecord(key, commit)
     return { commit, isNew: true }
   } catch (error) {
-    // Without the Hub, use the last commit that it named.
+    // If the Hub fails to answer, use the last commit that it named.
     if (last !== undefined && record !== undefined && isAquatintError(error, ...unreachableCodes, 'server-error', 'rate-limited'))
       return { commit: last, isNew: false }
     throw error

@@ -97,6 +97,22 @@ describe('a file of any other host', () => {
     const file = await openFile(hub, url, { revalidate: true })
     expect(await text(await file.repository.open('x.safetensors'))).toBe('newer weights')
   })
+
+  it('asks the server again after its content was refused, also if the server could not be reached meanwhile', async () => {
+    const { server: started, hub } = await start()
+    const url = `${started.staticUrl('a/b')}x.safetensors`
+    const read = async (by = hub) => text(await (await openFile(by, url)).repository.open('x.safetensors'))
+    expect(await read()).toBe('weights')
+    await (await openFile(hub, url)).repository.revalidateOnNextOpen()
+    started.setRepository('a/b', { 'x.safetensors': 'newer weights' })
+    started.setFaults({ latencyMs: 86_400_000 })
+    expect(await read(await Hub.open({ store: hub.store, settings: { ...settings, stallMs: 20 } }))).toBe('weights')
+    started.setFaults({})
+    expect(await read()).toBe('newer weights')
+    started.clearLog()
+    expect(await read()).toBe('newer weights')
+    expect(started.log).toEqual([])
+  })
 })
 
 it('a file from the disk is read in place', async () => {

@@ -55,7 +55,7 @@ export function isSingleFileAddress(text: string): boolean {
   return /\.(?:safetensors|gguf|ckpt)$/i.test(name) && !folderWeights.test(name)
 }
 
-/** An absolute http(s) URL of a file. `owner/name/file` and `hf.co/…` are read as on the Hub. @throws InputError `bad-url` */
+/** The http(s) URL of a file. `value` may be relative to `base` or begin with `huggingface.co/` or `hf.co`. @throws InputError `bad-url` */
 function checkFileUrl(value: string, base: string | undefined): URL {
   const text = cleanReference(value)
   const isHost = /^(?:www\.)?(?:huggingface\.co|hf\.co)\//.test(text)
@@ -76,7 +76,7 @@ interface HubFile {
   readonly path: string
 }
 
-/** What an address of a file on the Hub names. Undefined for other hosts. Revisions with a slash are not recognized in an address. */
+/** What the address of a file on the Hub names. Undefined for any other address. A slash in the revision must be written as `%2F`. */
 function parseHubFile(url: URL, endpoint: string): HubFile | undefined {
   const host = new URL(endpoint)
   const isHub =

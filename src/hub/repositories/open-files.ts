@@ -1,11 +1,11 @@
 /** The files that a repository has opened: each stays in use until the repository is closed. */
 
-/** The releases of the opened files, by key. */
+/** The functions that release the opened files, by key. */
 export class OpenFiles {
   readonly #releases = new Map<string, () => void>()
   #closed = false
 
-  /** Keeps a file's release until {@link close}. Releases it at once if the file is open already, or if the repository is closed. */
+  /** Keeps a file's `release` for {@link close}. Calls it at once if the file is open already, or if the repository is closed. */
   add(key: string, release: () => void): void {
     if (this.#closed || this.#releases.has(key)) release()
     else this.#releases.set(key, release)

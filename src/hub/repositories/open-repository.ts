@@ -26,7 +26,7 @@ export interface OpenRepositoryOptions {
   readonly baseUrl?: string | undefined
   /** Ask the server whether files changed, even when every file that was used is cached. Default false: a cached model needs no request. */
   readonly revalidate?: boolean | undefined
-  /** The file names to request from a URL whose host has no files.json. If it is absent, such a URL cannot be opened. */
+  /** The file names to request from a URL whose host has no files.json. Without `layout`, the files there cannot be listed. */
   readonly layout?: LayoutNames | undefined
   readonly signal?: AbortSignal | undefined
 }

@@ -160,7 +160,7 @@ describe('a repository of the Hub', () => {
     ['https://mirror.example/hub/a/b', 'a/b'],
     ['http://www.mirror.example/hub/a/b/blob/main/unet/config.json', 'a/b@main:unet'],
     ['mirror.example/hub/a/b', 'a/b'],
-    // The address of a page on the Hub means the repository on the mirror.
+    // With a mirror as the endpoint, the address of a page on the Hub names the repository with the same id on the mirror.
     ['https://huggingface.co/a/b/tree/v1', 'a/b@v1'],
     // Any other path on the mirror's host is a folder of files.
     ['https://mirror.example/hub/static/a/b', 'https://mirror.example/hub/static/a/b/'],

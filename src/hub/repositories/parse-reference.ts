@@ -1,6 +1,6 @@
 /**
  * Decides what a string names, as people type it or paste it from a browser: a repository of the Hub (an id, or the address of any of its
- * pages), or the base URL of a folder on a plain web server. The page, the tag, `fromPretrained` and the command line share it. Pure.
+ * pages), or the base URL of a folder on a plain web server. The page, the custom element, `fromPretrained` and the CLI use it. Pure.
  */
 
 import { InputError } from '../../errors.js'
@@ -27,7 +27,7 @@ const hubHosts = new Set(['huggingface.co', 'huggingface.com', 'hf.co'])
 /** Public mirrors of the Hub with its API and its addresses. */
 const mirrorHosts = new Set(['hf-mirror.com'])
 
-/** Names of a repository's pages that a revision follows in the address, as in `owner/name/tree/main`. */
+/** Path segments after which an address has a revision, as in `owner/name/tree/main`. */
 const viewsWithRevision = new Set(['tree', 'blob', 'resolve', 'raw', 'blame', 'commits', 'commit', 'edit', 'delete', 'upload'])
 /** The names in {@link viewsWithRevision} whose pages are about one file: the rest of the address is a path that ends in a file's name. */
 const viewsOfFiles = new Set(['blob', 'resolve', 'raw', 'blame', 'edit', 'delete'])
@@ -49,7 +49,7 @@ const notModels: Readonly<Record<string, string>> = {
   chat: 'a chat',
 }
 
-/** Sites whose pages are about models, by host and path. None of them is a folder of files that another page can read. */
+/** Hosts and paths that serve no folder of files that another page can read, each with the words of the error. */
 const sites: readonly (readonly [RegExp, string])[] = [
   [/^[^/]+\.hf\.space\b/, 'is a Space'],
   [/^(?:cdn-lfs[\w-]*\.(?:huggingface\.co|hf\.co)|[^/]+\.xethub\.hf\.co)\b/, 'is the address of one stored file, which expires'],
@@ -63,7 +63,7 @@ const sites: readonly (readonly [RegExp, string])[] = [
 /** The files by which a folder is recognized. The address of such a file means its folder. */
 const folderFiles =
   /\/(?:model_index\.json|files\.json|config\.json|index\.html?|[\w.-]+\.safetensors\.index(?:\.[\w-]+)?\.json)$/
-/** Endings of the files of checkpoints. The names of folders do not end like this. */
+/** Extensions of the files of checkpoints. Names of folders do not end in one. */
 const modelFile = /\.(?:json|safetensors|gguf|md|txt|bin|ckpt)$/i
 const weightFile = /\.(?:safetensors|ckpt|bin|pth?|gguf|onnx)$/i
 
@@ -207,7 +207,7 @@ function plainHost({ host }: URL): string {
   return host.replace(/^www\./, '').replace(/\.(?=:|$)/, '')
 }
 
-/** The folder whose index file is named, or the path itself. */
+/** The path without its query, and without the name of one of the {@link folderFiles} at its end. */
 function folderOf(path: string): string {
   return stripQuery(path).replace(folderFiles, '/')
 }
@@ -222,7 +222,7 @@ function withoutOwner(text: string, name: string, isPage: boolean): InputError {
   )
 }
 
-/** A path of the operating system. */
+/** The error for a path on the user's disk. */
 function onDisk(text: string): InputError {
   return badId(
     text,

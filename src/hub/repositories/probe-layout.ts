@@ -9,7 +9,7 @@ import type { LayoutNames, RepositoryFile } from '../types.js'
 export interface LayoutProbe {
   /** Bytes of a file, or undefined when the host does not have it. */
   sizeOf(path: string): Promise<number | undefined>
-  /** Bytes of what one request finds at the path; undefined when it finds nothing or fails. */
+  /** Size in bytes of what the host sends for the path, without retries; undefined on a failure. */
   sizeAtOnce(path: string): Promise<number | undefined>
   /** The JSON in a file that exists; undefined when it is not valid JSON. */
   json(path: string): Promise<unknown>
@@ -18,7 +18,7 @@ export interface LayoutProbe {
 /** The most requests for one repository, so that a malicious file cannot make the page send requests for ever. */
 const maxRequests = 2000
 
-/** Requests that run at the same time. */
+/** How many requests run at the same time. */
 const atOnce = 6
 
 /** Names that no repository has. A host that finds them answers every path with something. */

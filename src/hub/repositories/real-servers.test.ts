@@ -47,7 +47,7 @@ describe('a server with', () => {
       [path, weights.size],
       ['model.fp16.safetensors', 0],
     ])
-    // The header alone is read from any server, and without the rest of the file.
+    // The header of the weights can be read from each of these servers without the rest of the file.
     const header = await repository.openHeaderOnly?.(path)
     expect(await header?.read({ begin: 8, end: 1000 })).toEqual(await bytesOf(8, 1000))
     for (const [name, bytes] of files) {

@@ -10,7 +10,7 @@ import { openRepository } from './open-repository.js'
 import { openPrepared } from '../prepared-file.js'
 
 const settings = { retryBaseMs: 1, retryMaxMs: 2 }
-/** The delay of an answer in milliseconds, a day: the server's connections are dropped before it answers. */
+/** A delay of one day, in milliseconds: a test drops the server's connections before the server answers. */
 const unanswered = 86_400_000
 let server: HubServer | undefined
 let plain: Server | undefined
@@ -135,7 +135,7 @@ describe('a static host', () => {
     const hub = await Hub.open({ store: new MemoryStore(), settings: { ...settings, stallMs: 500 } })
     const started = createServer((request, response) => {
       if (request.url === '/m/files.json') response.writeHead(404).end()
-      // The server answers without a length, and does not answer HEAD requests.
+      // The server answers GET requests without Content-Length, and HEAD requests not at all.
       else if (request.method === 'GET') response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('x')
     })
     plain = started

@@ -87,7 +87,7 @@ export class StaticRepository implements Repository {
       files = null
     }
     await recordListing(hub.store, newRepositoryRecord('', base, 'static', files, hub.now()))
-    // Where an earlier error requires revalidation, the server is asked about files without a hash again, too.
+    // If an earlier error requires revalidation, ask the server again about each file without a hash, too.
     return new StaticRepository(hub, base, { files }, { revalidate: revalidate || known?.doubted === true, layout })
   }
 
@@ -223,7 +223,7 @@ export class StaticRepository implements Repository {
   }
 }
 
-/** A sentence about what the answers of a host without a checkpoint have in common. Begins with a space, or is empty. */
+/** A sentence that begins with a space, if the host answered a request with an HTML page or status 403; else ''. */
 function whyNone({ sawPage, sawDenial }: HostProbe): string {
   if (sawPage)
     return ' The server answers such requests with an HTML page, such as its home page or a login page. Check the address.'
@@ -232,7 +232,7 @@ function whyNone({ sawPage, sawDenial }: HostProbe): string {
   return ''
 }
 
-/** Kinds of content that some hosts send with status 200, and any content type, in place of a missing file. */
+/** Error codes for content that some hosts send with status 200, whatever its Content-Type, in place of a missing file. */
 const notFoundWords = new Set(['html-page', 'other-format', 'empty-file'])
 
 /** The files that files.json lists; null when the host has no files.json, or when the file has another format. */

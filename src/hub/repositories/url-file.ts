@@ -3,12 +3,14 @@
 import { isAquatintError } from '../../errors.js'
 import { asFileRecord, fileRecordKey, wasOpened } from '../cache/file-record.js'
 import {
+  asRepositoryRecord,
   newRepositoryRecord,
   recordDownloadStart,
   recordListing,
   recordRemoval,
   recordUse,
   repositoryKey,
+  requireRevalidation,
   type RepositoryRecord,
 } from '../cache/repository-record.js'
 import { FileLocation, type RemoteFile } from '../http/file-location.js'
@@ -31,7 +33,7 @@ export class UrlFile implements OpenRepository {
   /** The URL without its query, which may hold a token. */
   readonly id: string
   readonly revision = 'file'
-  /** The file's name here: the last part of the URL, with the ending of its format. */
+  /** The file's name: the last part of the URL, or `model`. `.safetensors` is appended to a name without an extension. */
   readonly path: string
   readonly #hub: Hub
   readonly #url: string
@@ -40,6 +42,8 @@ export class UrlFile implements OpenRepository {
   #remote: Promise<RemoteFile> | undefined
   /** Whether a changed validator means changed content. Some hosts send another validator with every answer. */
   #validatorsHold = true
+  /** Whether a revalidation is required, but the server cannot be reached. */
+  #isOverdue = false
 
   constructor(hub: Hub, url: string, options: UrlFileOptions) {
     this.#hub = hub
@@ -61,7 +65,8 @@ export class UrlFile implements OpenRepository {
       const file = await this.#checked(path, options)
       try {
         const fresh = this.#record([{ path, size: file.size }])
-        await recordListing(this.#hub.store, fresh)
+        // Recording a listing ends a required revalidation.
+        if (!this.#isOverdue) await recordListing(this.#hub.store, fresh)
         await recordDownloadStart(this.#hub.store, fresh, path, file.key)
         const { source, release } = await this.#hub.openRemote(file, options)
         this.#openFiles.add(file.key, release)
@@ -91,10 +96,10 @@ export class UrlFile implements OpenRepository {
     await this.#hub.cache.deleteFile(key)
   }
 
-  /** Asks the server again when the file is next opened. */
-  revalidateOnNextOpen(): Promise<void> {
+  /** See OpenRepository. */
+  async revalidateOnNextOpen(): Promise<void> {
     this.#remote = undefined
-    return Promise.resolve()
+    await requireRevalidation(this.#hub.store, repositoryKey(this.id, '', this.revision))
   }
 
   close(): void {
@@ -105,7 +110,7 @@ export class UrlFile implements OpenRepository {
     return newRepositoryRecord('', this.id, this.revision, files, this.#hub.now())
   }
 
-  /** @throws HubError `file-not-found` for any other path */
+  /** @throws HubError `file-not-found` for a path other than `this.path` */
   #checked(path: string, options: ReadOptions): Promise<RemoteFile> {
     if (path !== this.path) throw fileNotFound({ repository: this.id, path })
     return this.#find(options)
@@ -120,7 +125,7 @@ export class UrlFile implements OpenRepository {
     return found
   }
 
-  /** What the cache knows about the file, else what the server says. */
+  /** The file as the cache records it, or else as the server describes it. If a revalidation is required, the server is asked first. */
   async #ask({ signal = new AbortController().signal }: ReadOptions): Promise<RemoteFile> {
     const { path, id: repository } = this
     const key = addressKey(withoutToken(this.#url))
@@ -129,18 +134,22 @@ export class UrlFile implements OpenRepository {
     const remembered = wasOpened(kept)
       ? { repository, path, size: kept.size, key, validator: kept.validator, location }
       : undefined
-    if (remembered !== undefined && !this.#options.revalidate) return remembered
+    const listed = asRepositoryRecord(await this.#hub.store.record(repositoryKey(this.id, '', this.revision)))
+    const isDoubted = listed?.doubted === true
+    if (remembered !== undefined && !this.#options.revalidate && !isDoubted) return remembered
+    this.#isOverdue = false
     try {
       const { size, validator } = await probeFile(this.#hub.transport, location, { repository, path }, signal)
       return { repository, path, size, key, validator: this.#validatorsHold ? validator : undefined, location }
     } catch (error) {
-      if (remembered !== undefined && isAquatintError(error, ...unreachableCodes)) return remembered
-      throw error
+      if (remembered === undefined || !isAquatintError(error, ...unreachableCodes)) throw error
+      this.#isOverdue = isDoubted
+      return remembered
     }
   }
 }
 
-/** The URL under which the file is cached: another token does not make it another file. */
+/** The URL that identifies the file in the cache. It omits the token, because the file is the same with every token. */
 function withoutToken(address: string): string {
   const url = new URL(address)
   url.searchParams.delete('token')

@@ -92,7 +92,7 @@ function packedLatents({ latentChannels, epsilon }: AutoencoderKLFlux2Config): L
   }
 }
 
-/** @throws InputError `invalid-shape` for an image that is not made of whole packed latent pixels */
+/** @throws InputError `invalid-shape` for a height or width that is not a multiple of `multipleOf` */
 function checkMultiples(size: Extent, multipleOf: number): void {
   for (const [key, value] of Object.entries(size)) {
     if (value % multipleOf !== 0)

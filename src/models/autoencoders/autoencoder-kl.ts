@@ -27,8 +27,8 @@ function readConfig(config: Config): AutoencoderConfig {
 }
 
 /**
- * Reads the statistics. All but the scaling factor are checked when a pipeline class reads them: as in diffusers, a class that does not use one
- * accepts any value of it.
+ * Reads the statistics of the latents. Each value but the scaling factor is checked when a pipeline class reads it: as in diffusers, a
+ * pipeline class that does not use the value accepts any.
  */
 function readScaling(reader: ConfigReader, channels: number): LatentStatistics {
   const bounds = { min: -Number.MAX_VALUE, max: Number.MAX_VALUE }

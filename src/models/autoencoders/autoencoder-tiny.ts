@@ -88,7 +88,7 @@ function readConfig(config: Config): AutoencoderTinyConfig {
   return { ...result, ignoredKeys: reader.finish(), unusedValues: reader.unusedValues }
 }
 
-/** AutoencoderTinyBlock: three convolutions, to whose result the input is added. */
+/** AutoencoderTinyBlock: three convolutions with ReLU between them, then ReLU of their result plus the input. */
 function block(component: ComponentBuilder, name: string, hidden: ValueInfo): ValueInfo {
   return component.stage(name, { hidden }, (graph, inputs) => {
     const channels = dimension(inputs.hidden, 1)

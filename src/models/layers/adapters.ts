@@ -124,9 +124,9 @@ export function addConvBranches(
 }
 
 /**
- * DoRA: gives each row of the changed weight its wanted length, which is the trained length or that of the layer's own row. For this, the
- * result of the layer and its branch, without the bias, is multiplied by the wanted length divided by the row's length. As in peft, the
- * row's length depends on the scale. It is computed in float32, in every run.
+ * DoRA: scales each row of the changed weight to a wanted L2 norm: the trained magnitude, or the norm of the layer's own row. For this, the
+ * result of the layer and its branch, without the bias, is multiplied by the wanted norm divided by the row's norm. As in peft, the row's
+ * norm depends on the branch's scale. The row's norm is computed in float32, in every run.
  */
 function withMagnitude(
   graph: GraphBuilder,

@@ -1,6 +1,6 @@
 /**
  * The parts that the blocks of FLUX.1, FLUX.2 and Chroma share: branches with a shift, a scale and a gate, and attention over the tokens of
- * prompt and image together. Rotary embeddings turn the queries and keys. Weight names are relative to the block. Tokens are [batch,
+ * prompt and image together. Rotary embeddings rotate the queries and keys. Weight names are relative to the block. Tokens are [batch,
  * tokens, channels], the prompt's first.
  */
 
@@ -32,8 +32,8 @@ export interface FluxAttentionSettings {
 /** The inputs of attention besides the tokens: the rotary tables of all tokens, and biases. */
 export interface FluxAttentionInputs extends RotaryInputs {
   /**
-   * For each row of the batch, the bias that attention adds to its scores, [1, 1, tokens, tokens]. A single tensor for all rows would be
-   * larger than a buffer of some GPUs can be.
+   * For each row of the batch, the bias that attention adds to its scores, [1, 1, tokens, tokens]. A single tensor for all rows would
+   * exceed the largest buffer that some GPUs allow.
    */
   readonly biases?: readonly ValueInfo[] | undefined
 }
@@ -62,7 +62,7 @@ export function branchNorm(graph: GraphBuilder, x: ValueInfo, { shift, factor }:
   return toCompute(graph, modulate(graph, plainNorm(graph, x, epsilon), shift, factor))
 }
 
-/** Query, key and value, the first two with the norms of each head. */
+/** Query, key and value. Query and key are after the RMS norm of each head. */
 export interface Projections {
   readonly query: ValueInfo
   readonly key: ValueInfo

@@ -35,7 +35,7 @@ const feedForwardRatio = 4
 /** Fixed in diffusers: epsilon of all norms, and biases of all Linears. */
 const fixed = { epsilon: 1e-6, bias: true } as const
 
-/** FluxTransformerBlock on float32 tokens. `image` and `text` are the rows of their modulations (modulation.ts). */
+/** FluxTransformerBlock on float32 tokens. `image` and `text`: the modulation rows (modulation.ts) of the image and the text tokens. */
 export function fluxTransformerBlock(
   graph: GraphBuilder,
   { hidden, context }: FluxTokens,
@@ -67,7 +67,7 @@ export function fluxTransformerBlock(
   }
 }
 
-/** FluxSingleTransformerBlock on float32 tokens of prompt and image, in this order. `rows` are those of its modulations (modulation.ts). */
+/** FluxSingleTransformerBlock on float32 tokens of prompt and image, in this order. `rows`: the block's modulation rows (modulation.ts). */
 export function fluxSingleTransformerBlock(
   graph: GraphBuilder,
   x: ValueInfo,

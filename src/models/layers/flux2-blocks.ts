@@ -33,7 +33,10 @@ export interface Flux2BlockSettings extends Omit<FluxAttentionSettings, 'bias'> 
 
 const noBias = { bias: false } as const
 
-/** A float16 graph divides gated units by 2 to this power, so that results up to 16 times float16's largest number can be computed. */
+/**
+ * A float16 graph divides gated units and results of attention by 2 to this power, so that results up to 16 times float16's largest number
+ * can be computed.
+ */
 const exponent = 4
 
 /** SiLU(first half) · second half, times 2^−{@link exponent} in a float16 graph. */
@@ -44,7 +47,7 @@ function scaledSwiGlu(graph: GraphBuilder, x: ValueInfo): ValueInfo {
   return mul(graph, silu(graph, gate), scaledDown(graph, value, exponent))
 }
 
-/** A Linear on values that were scaled down by {@link exponent}: its result is scaled back, in float32. */
+/** A Linear on values that were divided by 2^{@link exponent}: its result is multiplied by this factor, in float32. */
 function scaledBack(graph: GraphBuilder, x: ValueInfo, name: string, channels: number): ValueInfo {
   const product = tokenLinear(graph, x, name, channels, noBias)
   return product.type === 'float16' ? scale(graph, toFloat32(graph, product), 2 ** exponent) : product
@@ -84,7 +87,7 @@ export function flux2TransformerBlock(
   }
 }
 
-/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `rows` are those of its modulations (modulation.ts). */
+/** Flux2SingleTransformerBlock, on prompt and image tokens in this order, float32. `rows`: the block's modulation rows (modulation.ts). */
 export function flux2SingleTransformerBlock(
   graph: GraphBuilder,
   x: ValueInfo,

@@ -26,7 +26,7 @@ export interface JointBlockSettings {
   readonly heads: number
   readonly headSize: number
   readonly qkNorm: boolean
-  /** SD3.5: image tokens also attend to image tokens only. */
+  /** Whether the block has a second attention, of image tokens to image tokens only (SD3.5). */
   readonly dualAttention: boolean
   /** True for the last block, after which nothing uses the prompt tokens. */
   readonly contextPreOnly: boolean
@@ -35,7 +35,7 @@ export interface JointBlockSettings {
 /** The epsilon of the RMS norms of queries and keys. */
 const epsilon = 1e-6
 
-/** The results of AdaLayerNormZero and SD35AdaLayerNormZeroX; `second` is the input of the second attention. */
+/** The results of AdaLayerNormZero and SD35AdaLayerNormZeroX; `second`: the input and the gate of the second attention. */
 interface AdaptiveNorm {
   readonly normed: ValueInfo
   readonly gate: ValueInfo
@@ -107,8 +107,8 @@ function feedForward(graph: GraphBuilder, x: ValueInfo, name: string): ValueInfo
 }
 
 /**
- * The block, on the residual streams of image tokens and prompt tokens [batch, tokens, channels], float32 in every graph; `temb` is SiLU of the time embedding. The result for the prompt
- * is undefined in the last block.
+ * diffusers' JointTransformerBlock, on the residual streams of image tokens and prompt tokens [batch, tokens, channels], float32 in every
+ * graph. `temb`: SiLU of the time embedding. In the last block, `context` of the result is undefined.
  */
 export function jointTransformerBlock(
   graph: GraphBuilder,

@@ -66,7 +66,7 @@ async function errorOf(
   return relativeError((await runGraph(component.finish(), weights, values))['out'], tensor(name, 'out'))
 }
 
-/** A handful of roundings of float32, each 2^-24 of a value. */
+/** About 30 roundings of float32, each at most 2^-24 of a value. */
 const tolerance = 2e-6
 
 /** [batch, tokens, heads, size] → [batch, tokens, heads · size]. */
@@ -86,7 +86,7 @@ test.each(Object.keys(settings).filter((name) => name.startsWith('rotary-')))(
     const given = { x: flat(tensor(name, 'x')), cos, sin }
     const body: Body = (graph, { x, cos, sin }) => rotary(graph, x!, { cos: cos!, sin: sin! }, pairs)
     expect(await errorOf(name, [], body, { given })).toBeLessThan(bound + tolerance)
-    // float16 has 11 bits: angles, values and products are rounded to them.
+    // float16 has 11 significant bits, to which angles, values and products are rounded.
     expect(await errorOf(name, [], body, { given, dtype: 'float16' })).toBeLessThan(4 * 2 ** -11)
   },
 )

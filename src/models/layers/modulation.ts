@@ -50,7 +50,7 @@ export const twoBranchParts = [...branchParts, ...branchParts] as const
 
 /**
  * A Linear on the time embedding [batch, width] (or on a value computed from it), split into modulations of [batch, 1, channels], float32.
- * Instead of each scale, it gives 1 + scale.
+ * For each scale, the result is 1 + scale.
  */
 export function modulations<Parts extends readonly ModulationPart[]>(
   graph: GraphBuilder,

@@ -48,7 +48,10 @@ function addToChannels(graph: GraphBuilder, image: ValueInfo, shift: ValueInfo):
   return transpose(graph, add(graph, last, reshape(graph, shift, [batch, 1, 1, channels])), [0, 3, 1, 2])
 }
 
-/** Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. On the CPU, both are one convolution if the size is twice that of x. */
+/**
+ * Upsample2D with convolution: nearest neighbour to the given size, then a 3×3 convolution. On the CPU, {@link convOfDoubled} computes both
+ * if the size is twice that of x and no adapter changes the convolution.
+ */
 export function upsample2D(graph: GraphBuilder, x: ValueInfo, height: number, width: number): ValueInfo {
   const channels = dimension(x, 1)
   const kernel = [channels, channels, 3, 3]

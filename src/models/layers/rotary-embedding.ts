@@ -17,7 +17,7 @@ export interface RotaryInputs {
  */
 export type RotaryPairs = 'neighbours' | 'halves'
 
-/** Turns each head of queries or keys [batch, tokens, heads · size]. In the graph's type; the tables are cast to it. */
+/** Turns each head of queries or keys `x` [batch, tokens, heads · size]. `x` has the graph's type, to which the tables are cast. */
 export function rotary(graph: GraphBuilder, x: ValueInfo, { cos, sin }: RotaryInputs, pairs: RotaryPairs): ValueInfo {
   return rotaryEmbedding(graph, x, {
     cos: toCompute(graph, cos),

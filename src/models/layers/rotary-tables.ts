@@ -14,8 +14,8 @@ export interface RotarySettings {
   /** The base of the frequencies. Position p turns pair i of an axis of n values by p · theta^(−2i/n). */
   readonly theta: number
   /**
-   * Where the reference rounds to float32. `cosines` (default): only the cosines and sines, as in FLUX. `angles`: the angles too, as in
-   * Z-Image. `all`: also the frequencies, as in the language models of transformers.
+   * Where diffusers or transformers rounds to float32. `cosines` (default): only the cosines and sines, as in FLUX. `angles`: the
+   * angles too, as in Z-Image. `all`: also the frequencies, as in the language models of transformers.
    */
   readonly rounded?: 'cosines' | 'angles' | 'all' | undefined
 }
@@ -52,7 +52,7 @@ function frequency(pair: number, width: number, theta: number, rounded: boolean)
   return Math.fround(1 / Math.fround(theta ** Math.fround((2 * pair) / width)))
 }
 
-/** The positions 0, 1, 2, … of one axis, from `first` on. */
+/** The positions `first`, `first` + 1, … of tokens on one axis. */
 export function countedPositions(tokens: number, first = 0): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: tokens }, (_, token) => first + token)
 }

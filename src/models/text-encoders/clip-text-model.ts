@@ -45,7 +45,10 @@ interface ClipTextConfig {
   readonly endOfText: number
 }
 
-/** The text encoder's part of the config of a whole CLIPModel; transformers reads nothing else of that config. Old files have both keys: `text_config_dict` has priority. */
+/**
+ * The text encoder's part of the config of a whole CLIPModel; transformers reads nothing else of that config. Where an old file has both
+ * `text_config` and `text_config_dict`, the values of the latter have priority.
+ */
 function textConfig(config: Config): Config {
   const parts = [config['text_config'], config['text_config_dict']].filter((part) => part !== undefined)
   return parts.length === 0 ? config : Object.assign({}, ...parts.map((part) => (isConfig(part) ? part : {})))
@@ -74,7 +77,7 @@ function readConfig(className: ClipTextClass, given: Config): ClipTextConfig {
     epsilon: reader.number('layer_norm_eps', 1e-5, { min: 0, max: 1 }),
     endOfText: reader.integer('eos_token_id', 49407, { min: -(2 ** 24), max: 2 ** 24 }),
   }
-  // diffusers passes the encoder an attention mask when its config asks for one.
+  // Refused: with `use_attention_mask`, diffusers passes the encoder an attention mask.
   reader.requireFalse('use_attention_mask')
   // CLIPTextModel has no projection, but its configs name the width of one.
   if (className === 'CLIPTextModel' && !Number.isInteger(reader.raw('projection_dim') ?? 0)) reader.unused('projection_dim')
@@ -168,7 +171,7 @@ function writeGraph(clip: ClipTextConfig, shape: ClipTextShape, options: WriteOp
   return component.finish()
 }
 
-/** The attention bias of all layers with an input `attention_mask`: causal, and masking the padding. */
+/** The attention bias of all layers, with an input `attention_mask`: it masks later tokens and padding. */
 function maskedBias(component: ComponentBuilder, { batch, sequenceLength }: ClipTextShape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask }, (graph, inputs) => ({

@@ -10,7 +10,7 @@ export interface Qwen3Config {
   readonly className: 'Qwen3Model' | 'Qwen3ForCausalLM'
   /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect together with the rest of the config. */
+  /** Values of the class's keys that have no effect here. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
@@ -105,7 +105,7 @@ function checkWindow(reader: ConfigReader, layers: number): void {
   if (types !== null && !(Array.isArray(types) && types.length === layers && types.every(isType)))
     throw reader.invalid('layer_types', `a list of ${layers} of full_attention and sliding_attention`)
   const slides = types === null ? isUsed && first < layers : types.includes('sliding_attention')
-  // Without `use_sliding_window` the key is not read.
+  // transformers ignores `sliding_window` unless `use_sliding_window` is true.
   const window = reader.raw('sliding_window')
   if (types !== null && slides && (!isUsed || window === null))
     throw reader.invalid('layer_types', 'full_attention, because the config has no sliding window')

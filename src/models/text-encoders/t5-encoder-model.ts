@@ -29,7 +29,7 @@ interface T5Shape {
 interface T5Config {
   /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect together with the rest of the config. */
+  /** Values of the class's keys that have no effect here. */
   readonly unusedValues: Config
   readonly vocabulary: number
   readonly width: number
@@ -151,7 +151,7 @@ function writeGraph(t5: T5Config, shape: T5Shape, options: WriteOptions, variant
   return component.finish()
 }
 
-/** The attention bias of all blocks with an input `attention_mask`: that of the positions, and masking the padding. */
+/** The attention bias of all blocks, with an input `attention_mask`: the bias of the positions, plus one that masks padding. */
 function maskedBias(component: ComponentBuilder, position: ValueInfo, { batch, sequenceLength }: T5Shape): ValueInfo {
   const mask = component.input('attention_mask', 'float32', [batch, sequenceLength])
   return component.stage('attention_mask', { mask, position }, (graph, inputs) => ({

@@ -50,7 +50,7 @@ export interface FluxShape {
   readonly sequenceLength: number
 }
 
-/** Whether a value can be the number of a head's values that an axis rotates. */
+/** Whether a value is valid in `axes_dims_rope`: a positive even number. */
 function isAxis(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value % 2 === 0
 }
@@ -167,7 +167,7 @@ export interface FluxStages {
   readonly single: (name: string, joined: ValueInfo, index: number) => ValueInfo
 }
 
-/** All blocks. Returns the tokens of prompt and image, in this order. */
+/** Adds all blocks. Returns the tokens of prompt and image, in this order. */
 export function fluxBlocks(
   component: ComponentBuilder,
   tokens: FluxTokens,

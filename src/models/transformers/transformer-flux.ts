@@ -156,7 +156,7 @@ export const FluxTransformer2DModel: DenoiserDefinition<FluxConfig> = {
     const { contextWidth, pooledWidth } = config
     return {
       ...facts,
-      // The networks take the guidance scale as an input, or were distilled to run without guidance.
+      // Runs have no classifier-free guidance: dev takes the guidance scale as an input, and schnell was distilled to run without guidance.
       ...fluxModel(config, false),
       config,
       ignoredKeys: config.ignoredKeys,

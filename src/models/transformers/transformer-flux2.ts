@@ -48,7 +48,7 @@ interface Flux2Config extends Flux2BlockSettings {
   readonly contextWidth: number
   /** How many sines and cosines a timestep's embedding has. */
   readonly timeWidth: number
-  /** The axes of the positions: reference image, row, column, place in the prompt. */
+  /** For each axis of the positions (reference image, row, column, place in the prompt): the number of a head's values that it rotates. */
   readonly axes: readonly number[]
   readonly theta: number
   readonly guidance: boolean
@@ -57,7 +57,7 @@ interface Flux2Config extends Flux2BlockSettings {
 /** The input with the tokens of all reference images, [1, tokens, channels]. */
 const flux2References = 'reference_latents'
 
-/** The edge of packed latents of 1024 × 1024 pixels, diffusers' default size. */
+/** The edge of the packed latents of an image of 1024 × 1024 pixels, diffusers' default size. */
 const usualEdge = 64
 
 function readConfig(config: Config): Flux2Config {
@@ -182,7 +182,7 @@ function writeGraph(flux: Flux2Config, shape: Flux2Shape, options: WriteOptions)
 /** The positions [tokens, 4] of the prompt, the latents and the reference images: reference image, row, column, place in the prompt. */
 function positions({ sequenceLength, references = [], ...size }: PositionSize): Float32Array {
   const prompt = Array.from({ length: sequenceLength }, (_, place) => [0, 0, 0, place])
-  // diffusers' `_prepare_image_ids` counts references in tens.
+  // diffusers' `_prepare_image_ids` numbers the reference images 10, 20, 30, …
   const images = [size, ...references].flatMap(({ height, width }, index) =>
     Array.from({ length: height * width }, (_, pixel) => [10 * index, Math.floor(pixel / width), pixel % width, 0]),
   )
@@ -202,7 +202,7 @@ const facts = {
   residual: 'float32',
 } as const
 
-/** The sines and cosines of numbers that diffusers divides by 1000 in the pipeline, and multiplies by 1000 in the network. */
+/** The embeddings of timesteps, or of guidance scales times 1000: diffusers' network multiplies both inputs by 1000. */
 function embedding(values: readonly number[], width: number): HostInput {
   return { dims: [values.length, width], data: timestepEmbedding(values, { width, flipSinToCos: true, freqShift: 0 }) }
 }

@@ -18,7 +18,7 @@ import { timestepEmbedding } from '../layers/timestep-embedding.js'
 import { readExtent } from '../read-extent.js'
 import { currentNames, defaultMaxSequenceLength, type DenoiserDefinition, type Extent, type TableInput } from '../types.js'
 
-/** Sizes in latent pixels; the batch counts both halves of guidance, `sequenceLength` the tokens of all prompts together. */
+/** Sizes in latent pixels; the batch counts both halves of guidance, `sequenceLength` the tokens of CLIP and T5 together. */
 interface Sd3Shape {
   readonly batch: number
   readonly height: number

@@ -7,7 +7,7 @@ import { ConfigReader } from '../config-reader.js'
 export interface ZImageConfig {
   /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect together with the rest of the config. */
+  /** Values of the class's keys that have no effect here. */
   readonly unusedValues: Config
   readonly inChannels: number
   readonly channels: number

@@ -3,8 +3,8 @@
  * the layers together, image tokens first. Both are padded to multiples of 32 with learned tokens, which take part in attention like all
  * others.
  *
- * The class counts its time from noise (0) to image (1) and predicts the opposite of a velocity. diffusers' pipeline converts both. Here
- * the graph does it: `stepInputs` takes the scheduler's timesteps, and `out_sample` is the velocity.
+ * diffusers' class counts time from noise (0) to image (1) and predicts the opposite of a velocity; its pipeline converts both. Here,
+ * `stepInputs` converts the scheduler's timesteps, and the graph converts the prediction: `out_sample` is the velocity.
  *
  * Z-Image was trained in bfloat16. In float16 the residual stream is in float32. The input of the last product before an RMS norm is scaled
  * by a power of two, and the norm undoes the factor exactly. These norms are float32 too, because their weights can enlarge a few channels
@@ -50,7 +50,7 @@ interface ZImageShape {
   readonly width: number
   /** Tokens of the longest prompt. */
   readonly sequenceLength: number
-  /** Whether prompts of the batch have different lengths with their padding, so that some rows have tokens that are not attended to. */
+  /** Whether the padded prompts of the batch differ in length, so that no token attends to the last tokens of the shorter ones. */
   readonly masked: boolean
 }
 
@@ -306,7 +306,7 @@ export const ZImageTransformer2DModel: DenoiserDefinition<ZImageConfig> = {
         return {
           hidden_states: [batch, inChannels, height, width],
           encoder_hidden_states: [batch, maxSequenceLength, contextWidth],
-          // The prompt and the negative one rarely have the same length.
+          // The prompt and the negative prompt rarely have the same length.
           ...(guided ? { encoder_attention_mask: [batch, paddedLength(maxSequenceLength)] } : {}),
         }
       },

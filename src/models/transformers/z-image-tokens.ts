@@ -1,6 +1,6 @@
 /**
- * The sequences of Z-Image's transformer: how many tokens an image and a prompt have with their padding, where each token is, and which of them are padding. diffusers'
- * `patchify_and_embed` and `_prepare_sequence`.
+ * The sequences of Z-Image's transformer, as diffusers' `patchify_and_embed` and `_prepare_sequence` make them: how many tokens an image
+ * and a prompt have with their padding, the position of each token, and which of them are padding.
  */
 
 import { InputError } from '../../errors.js'
@@ -17,7 +17,10 @@ export function paddedLength(tokens: number): number {
   return Math.ceil(tokens / multiple) * multiple
 }
 
-/** The tokens of an image of a size in latent pixels: patches along each side, and how many there are with padding. @throws InputError `invalid-shape` */
+/**
+ * Counts the tokens of an image whose size is in latent pixels. `rows`, `columns`: the patches along each side. `tokens`: with padding.
+ * @throws InputError `invalid-shape`
+ */
 export function imageTokens(
   { positions: [, rows = 0, columns = 0] }: Pick<ZImageConfig, 'positions'>,
   { height, width }: Extent,

@@ -29,7 +29,7 @@ interface UnetBlock {
 export interface UnetConfig {
   /** Keys of the config that the class does not have. */
   readonly ignoredKeys: Config
-  /** Values of the class's keys that have no effect together with the rest of the config. */
+  /** Values of the class's keys that have no effect here. */
   readonly unusedValues: Config
   /** The size that the UNet was trained for, in latent pixels. */
   readonly sampleSize: Extent
@@ -55,7 +55,7 @@ export interface UnetConfig {
 }
 
 const channelBounds = { min: 1, max: 16384 }
-// Blocks without attention have a depth that nothing reads; a block with attention may have depth 0, and then only its projections.
+// A depth may be 0: diffusers ignores the depth of a block without attention, and attention of depth 0 has only its projections.
 const depthBounds = { min: 0, max: 64 }
 const mostBlocks = 8
 
@@ -90,13 +90,13 @@ export function readUnetConfig(config: Config): UnetConfig {
   }
   const last = count - 1
   const midType = reader.oneOf('mid_block_type', 'UNetMidBlock2DCrossAttn', ['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D', null])
-  // The first attention of the middle block is never a cross-attention: diffusers does not pass only_cross_attention there.
+  // `attn1` of the middle block is always self-attention: diffusers does not pass only_cross_attention to this block.
   const midAttention = block(last, 2, midType === 'UNetMidBlock2DCrossAttn', depths.mid).attention
   const hasAttention = (index: number) =>
     downTypes[index] === 'CrossAttnDownBlock2D' ||
     upTypes[last - index] === 'CrossAttnUpBlock2D' ||
     (index === last && midAttention !== undefined)
-  // In a block without attention, nothing reads the number of heads and the depth.
+  // diffusers ignores the number of heads and the depth of a block without attention.
   const without = [...downTypes.keys()].filter((index) => !hasAttention(index))
   if (without.some((index) => heads[index] === 0)) reader.unused('attention_head_dim', null)
   if (without.some((index) => depths.down[index]?.includes(0) === true)) reader.unused('transformer_layers_per_block', null)
@@ -183,7 +183,8 @@ function refuseOthers(reader: ConfigReader): void {
   reader.require('timestep_post_act')
   reader.refuse('attention_type', 'default', 'gated', 'gated-text-image')
   reader.requireActivation('act_fn', 'silu', 'swish')
-  // diffusers reads these keys only for block types and embeddings that are refused above.
+  // diffusers reads these keys only for block types and embeddings that are refused above; `dropout` acts only in training, and
+  // `use_linear_projection` only changes the shape of a weight.
   reader.unused('resnet_skip_time_act', null)
   reader.unused('cross_attention_norm', null)
   reader.unused('resnet_out_scale_factor', 1)

@@ -111,7 +111,7 @@ class UnetWriter {
       }
       const next = skips.at(-1)
       if (next !== undefined) {
-        // The new size is twice the old one, or that of the next skip connection if a size was odd.
+        // The new size is that of the next skip connection: twice the old one, unless the downsampler halved an odd size.
         const stage = component.stage(`${name}.upsamplers.0`, { hidden }, (graph, inputs) => ({
           hidden: upsample2D(graph, inputs.hidden, dimension(next, 2), dimension(next, 3)),
         }))
@@ -225,8 +225,8 @@ function centered(graph: GraphBuilder, sample: ValueInfo): ValueInfo {
 }
 
 /**
- * The second part of each row of the input `add_embeds`, after `textWidth` columns of pooled text embedding: the embeddings of the row's
- * time ids (six for SDXL, five for its refiner). `timeIds` has the values of [batch, ids] in one array, and the result those of [batch, n].
+ * Embeds SDXL's time ids (six per image, or five for the refiner). In each row of the input `add_embeds`, the result follows `textWidth`
+ * columns of pooled text embedding. `timeIds` is a flat array [batch, ids]; the result is a flat array [batch, ids · embedding width].
  * @throws InputError `invalid-shape` if the widths do not add up
  */
 export function unetTimeIdEmbeds(
@@ -245,7 +245,7 @@ export function unetTimeIdEmbeds(
   return timestepEmbedding(timeIds, added.time)
 }
 
-/** Ids of sizes and crops in SDXL's added condition: `original_size`, `crops_coords_top_left` and `target_size`. */
+/** The number of SDXL's time ids: two each for `original_size`, `crops_coords_top_left` and `target_size`. */
 const timeIdCount = 6
 
 function promptMisfit({ contextWidth, added }: UnetConfig, { hidden, pooled }: PromptWidths): ConfigMisfit | undefined {

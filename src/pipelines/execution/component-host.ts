@@ -21,7 +21,7 @@ import type { Shapes } from '../../onnx/types.js'
 import type { Device } from '../../runtime/device.js'
 
 export interface HostOptions extends HostPlanOptions {
-  /** The memory account of all of a pipeline's devices, for a device that replaces this one. */
+  /** The memory account of the whole pipeline. If the device is lost, the host opens the new device with it. */
   readonly total?: MemoryAccount | undefined
 }
 

@@ -1,4 +1,4 @@
-/** The runtime side of a pipeline whose networks may be on several devices: one host for each device, and the account of them all. */
+/** The runtime side of a pipeline whose networks may be on several devices: one host for each device, and one memory account. */
 
 import type { MemoryAccount } from '../../runtime/memory-account.js'
 import type { ComponentHost } from './component-host.js'
@@ -73,7 +73,7 @@ export class DeviceHosts {
     return { ...this.#total.snapshot(), devices: Object.fromEntries(devices) }
   }
 
-  /** Calls `listener` after each change. Returns a function that ends the subscription. */
+  /** Calls `listener` after each change of the memory account. Returns a function that ends the subscription. */
   watchMemory(listener: (memory: PipelineMemory) => void): () => void {
     return this.#total.subscribe(() => listener(this.memory))
   }

@@ -1,6 +1,6 @@
 /**
- * The memory half of a {@link ComponentHost}: how weights stay on its device, the plan of the current generation, the weight budget of each
- * run and the tiles of the autoencoder, and how all of these get smaller when the device runs out of memory. It loads and runs nothing.
+ * Plans the memory of a {@link ComponentHost}: its offload mode, the plan of the current generation, the weight budget of each run and the
+ * tiles of the autoencoder. After the device runs out of memory, it plans with less. It loads and runs nothing.
  */
 
 import type { AutoencoderModel, Extent } from '../../models/types.js'
@@ -35,7 +35,7 @@ export interface HostPlanOptions {
   readonly budget?: DeviceBudget | undefined
   /** Whether autoencoders use tiles; undefined: only if the whole image would not fit. */
   readonly vaeTiling?: boolean | undefined
-  /** Bytes of tensors that stay on the device while others run; 0 unless set. */
+  /** Bytes of tensors that stay on the device while networks run; 0 unless set. */
   readonly heldBytes?: number | undefined
 }
 
@@ -57,7 +57,7 @@ export class HostPlan {
   /** The needs and the plan of the generation that was prepared last. */
   #needs: readonly ComponentNeeds[] | undefined
   #plan: MemoryPlan | undefined
-  /** The needs of generations, by size. */
+  /** The needs of generations, by their size and the versions of the adapters. */
   readonly #generationNeeds = new Map<string, readonly ComponentNeeds[]>()
 
   constructor(options: HostPlanOptions) {
@@ -72,7 +72,10 @@ export class HostPlan {
     this.#heldBytes = options.heldBytes ?? 0
   }
 
-  /** Bytes that buffers kept for reuse may fill: the plan's peak or the budget, whichever is less. Undefined if there is neither. */
+  /**
+   * Above this many bytes of live buffers, the device frees the buffers kept for reuse: the plan's peak or the budget, whichever is less.
+   * Undefined if there is neither.
+   */
   get limit(): number | undefined {
     const { limit } = this.#memory
     const planned = this.#countsActivations ? this.#plan?.peakBytes : undefined

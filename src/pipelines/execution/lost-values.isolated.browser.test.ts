@@ -68,7 +68,8 @@ test('a generation that loses its device makes the same image as one that does n
   }
   pipeline = await loadPipeline(repository, { device: 'webgpu', offload: 'model' })
   const { item } = await fetchCase('tiny-sdxl')
-  // No checkpoint is due on a clock that stands still. The recovery refuses a second loss within two minutes, so the clock jumps before each.
+  // While the mocked clock stands still, no checkpoint is due. The clock jumps before each generation, because a second device loss
+  // within two minutes ends a generation with an error.
   let clock = 0
   vi.spyOn(performance, 'now').mockImplementation(() => clock)
   const generate = async (onProgress: (progress: PipelineProgress) => void, onStep = () => {}) => {

@@ -1,7 +1,7 @@
 /**
  * Recovery from a lost device and from too little memory. A generation is made of phases that can run again; {@link Recovery.retrying}
- * wraps them from outside. When a phase fails, it opens the device again or makes the network that failed use less memory, and calls the phases
- * once more. The phases say with {@link failuresOf} which network is at work; nothing else in a pipeline deals with such failures.
+ * wraps them from outside. When a phase fails, `retrying` opens a new device or makes the network that failed use less memory, and calls
+ * the phases once more. The phases name the running network with {@link failuresOf}; nothing else in a pipeline deals with such failures.
  */
 
 import { isAquatintError } from '../../errors.js'

@@ -66,8 +66,9 @@ interface Crossing {
   readonly step: number
   /** Bytes that are uploaded to scale the latents of each decoded part of an image. */
   readonly scaling: readonly number[]
-  /** Sizes in latent pixels of the parts that an image is decoded in, and image pixels for each. */
+  /** Image pixels per latent pixel, along each axis. */
   readonly factor: number
+  /** The rows and columns, in latent pixels, of the parts in which an image is decoded. */
   readonly parts: readonly (readonly [number, number])[]
 }
 

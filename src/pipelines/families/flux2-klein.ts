@@ -102,7 +102,7 @@ export const flux2Klein: PipelineFamily = {
       throw new CheckpointError('component-missing', 'The pipeline needs a text encoder with its tokenizer.', {
         component: 'text_encoder',
       })
-    // The class never passes a guidance scale to the transformer.
+    // diffusers' Flux2KleinPipeline never passes a guidance scale to the transformer.
     if (denoiser.model.guidanceInputs !== undefined)
       throw new UnsupportedError(
         'unsupported-config',
@@ -111,7 +111,7 @@ export const flux2Klein: PipelineFamily = {
       )
     return {
       check: () => {},
-      // The class accepts no negative prompt: guidance compares with the empty text.
+      // diffusers' Flux2KleinPipeline accepts no negative prompt: for guidance, it encodes an empty prompt.
       encode: async (prompt, { maxSequenceLength = fluxSequenceLength }, guided, call) => ({
         positive: await encodeText(encoder, prompt, maxSequenceLength, call),
         negative: guided ? await encodeText(encoder, '', maxSequenceLength, call) : null,

@@ -19,7 +19,7 @@ export const latentConsistencyModel: PipelineFamily = {
   guidance: 'none',
   rescalesGuidance: false,
 
-  // diffusers spaces the timesteps of image to image in a way of its own for this class.
+  // For image to image, diffusers passes `strength` to this class's scheduler, which then spaces the timesteps differently.
   check({ image }) {
     if (image !== undefined)
       throw new UnsupportedError(

@@ -115,7 +115,7 @@ interface TextEncoders {
   readonly width: number
 }
 
-/** The tokens of both CLIPs, with hidden states side by side and padded to T5's width, followed by T5's tokens; zeros if there is no T5. */
+/** The tokens of both CLIPs, with hidden states side by side and padded to T5's width, followed by T5's tokens (zeros without a T5). */
 async function encodeTexts(
   { clips, t5, width }: TextEncoders,
   [first, second, third]: readonly [string, string, string],

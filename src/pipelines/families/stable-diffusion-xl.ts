@@ -89,7 +89,7 @@ export const stableDiffusionXL: PipelineFamily = {
   condition: timeIdCondition,
 }
 
-/** Each encoder's penultimate hidden state side by side, and the first pooled vector. */
+/** Each encoder's hidden state side by side (the penultimate one unless `options` names another), and the first pooled vector. */
 async function encodeTexts(
   encoders: readonly LoadedTextEncoder[],
   texts: readonly [string, string],

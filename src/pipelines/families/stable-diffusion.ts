@@ -63,7 +63,7 @@ export const stableDiffusion: PipelineFamily = {
       check: ({ clipSkip }) => checkClipSkip(clipSkip, encoder.layers),
       // `clipSkip` applies to the prompt, not to the negative prompt.
       encode: async (prompt, { clipSkip, negativePrompt = '' }, guided, call) => {
-        // The prompt and the negative prompt use the same graph, which has both outputs.
+        // Both prompts use the same graph, which outputs the last hidden state and the one that `clipSkip` selects.
         const hiddenStates = clipSkip === undefined ? undefined : [{ index: -(clipSkip + 1), finalLayerNorm: true }]
         const encode = async (text: string, output: EncodeTextOptions['output']) => {
           const { hidden } = await encoder.encode(text, call, { output, hiddenStates })

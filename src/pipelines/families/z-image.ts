@@ -64,7 +64,7 @@ export const zImage: PipelineFamily = {
   },
 
   condition: ({ device, prompts, count, denoiser }) => {
-    // The transformer replaces the zeros by its own padding. Lengths are rounded up, so few prompts need a new graph.
+    // Zero-pads the embeddings to a rounded length, so few prompts need a new graph. The transformer replaces the zeros by its padding.
     const embeds = prompts.map(({ embeds: { dims, parts } }) => {
       const [tokens = 0, width = 0] = dims
       return { dims: [paddedLength(tokens), width], parts }

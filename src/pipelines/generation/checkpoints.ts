@@ -13,7 +13,7 @@ export interface Checkpoint {
   readonly index: number
   /** The values of the latents, whose shape is {@link Checkpoints.dims}. */
   readonly latents: Float32Array<ArrayBuffer>
-  /** The tensors that the scheduler keeps from step to step, by its names for them. */
+  /** The tensors that the scheduler keeps from step to step, by the scheduler's names for them. */
   readonly kept: ReadonlyMap<string, Float32Array<ArrayBuffer>>
   /** Draws the noise of the steps that follow. */
   readonly generator: TorchGenerator
@@ -33,7 +33,7 @@ export class Checkpoints {
   /** Index of the first timestep whose step was not reported to the caller. */
   #reported: number
 
-  /** `begin`: index of the first timestep that runs. `now` gives milliseconds that only grow. */
+  /** `begin`: index of the first timestep that runs. `now`: a monotonic clock in milliseconds. */
   constructor(
     { dims, data }: PlainTensor,
     begin: number,

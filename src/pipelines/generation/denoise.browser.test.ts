@@ -25,7 +25,7 @@ import {
 import type { CapturedTensors, StepInfo } from '../types.js'
 import type { Device } from '../../runtime/device.js'
 
-/** Values, and a bound on their rounding errors in float32, by running error analysis: each operation rounds by at most half a unit of 2^-23. */
+/** Values, and bounds on their float32 rounding errors by running error analysis: each operation has a relative error of at most 2^-24. */
 interface Bounded {
   readonly value: Float64Array
   readonly error: Float64Array
@@ -43,7 +43,7 @@ function sum(parts: readonly { value: Bounded; scale: number; offset?: number | 
       size += Math.abs(scale) * (Math.abs(from.value[offset + i]!) + from.error[offset + i]!)
     }
     result.value[i] = Math.min(bound, Math.max(-bound, value))
-    // Each term rounds its factor, its product, and the sum to which it is added.
+    // For each term, float32 rounds its factor and its product once, and every sum that contains it. 1.01 covers second-order terms.
     result.error[i] = error + (parts.length + 2) * unit * 1.01 * size
   }
   return result
@@ -72,7 +72,7 @@ function reference({ scheduler, latents, generator, eta }: LoopOptions, captured
   })
 }
 
-/** The largest difference of the values, relative to their bounds. */
+/** The largest difference between `actual` and `value`, divided by the bound on the rounding error. */
 function worstOf(actual: Float32Array, { value, error }: Bounded): number {
   return Math.max(...actual.map((own, i) => Math.abs(own - value[i]!) / error[i]!))
 }

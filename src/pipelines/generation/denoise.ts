@@ -1,7 +1,8 @@
 /**
  * The loop from noise to latents, the same for every family and device. The latents, and the tensors that the scheduler keeps from step to
  * step, stay on the denoiser's device: guidance and the scheduler's step are sums that the device computes (`Device.combine`). The host
- * reads these tensors for a preview or a captured tensor, and every two seconds in the background for a checkpoint.
+ * computes only guidance with `guidanceRescale` or `cfgNormalization`. It reads these tensors for a preview or a
+ * captured tensor, and every two seconds in the background for a checkpoint.
  */
 
 import { assertSound, type ValueTally } from '../../runtime/health.js'
@@ -72,7 +73,7 @@ export async function denoise(options: DenoiseOptions, checkpoints: Checkpoints)
         const input = (copies: number) => modelInput(options, latents, i, copies, keep)
         const prediction = keep(await predictor.predict(input(guidance === null ? 1 : 2), t))
         const tally = device.tally(prediction, owner)
-        // Awaited when the step has finished, and not at all if the step fails before that.
+        // Avoids an unhandled rejection: if the step fails first, nothing awaits the tally.
         tally.catch(() => {})
         await recorder.read('noise_pred', prediction, step)
         const total = timesteps.length - begin

@@ -18,7 +18,7 @@ import { createPipeline } from './loaded-pipeline.js'
 const repository = diskRepository(join(fixtures, 'tiny-sd15', 'repo'))
 const size = { width: 32, height: 32 }
 const image = { ...size, data: Uint8ClampedArray.from({ length: 32 * 32 * 4 }, (_, i) => (i * 7) % 256) }
-/** Draws noise in each step, and starts from an image, so that both the autoencoder's encoder and its decoder run. */
+/** With these options, each step draws noise. A start image makes the autoencoder's encoder run as well as its decoder. */
 const options: GenerateOptions = {
   image,
   strength: 1,
@@ -70,7 +70,7 @@ class Tensors {
 /** Devices that the test treats as lost. */
 const lost = new WeakSet<Device>()
 
-/** One generation in which `onRun` is called before each run of a network, with its number from 0 on. What it throws is the run's failure. */
+/** Generates once. Calls `onRun` before each run of a network, with the run's index. If `onRun` throws, the run fails with that error. */
 async function generate(onRun: (index: number) => void, signal?: AbortSignal) {
   const tensors = new Tensors()
   let runs = 0

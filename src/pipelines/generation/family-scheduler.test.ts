@@ -87,7 +87,7 @@ test('the defaults of each class are those of diffusers', () => {
       guidance_scale: values.guidanceScale,
       ...(values.maxSequenceLength === undefined ? {} : { max_sequence_length: values.maxSequenceLength }),
     })
-    // 256, the default of Stable Diffusion 3, is also Aquatint's where a class gives none.
+    // On both sides, a class without a default for this option counts as 256.
     expect({ max_sequence_length: 256, ...expected(own) }, className).toEqual({ max_sequence_length: 256, ...text })
     if (fromImage !== null)
       expect(

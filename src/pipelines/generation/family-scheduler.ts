@@ -1,4 +1,4 @@
-/** The scheduler of one generation of a pipeline class: what the class gives it, in place of what the caller leaves out. */
+/** The scheduler of one generation, with the pipeline class's defaults for the options that the caller leaves out. */
 
 import type { Scheduler } from '../../schedulers/types.js'
 import type { Run } from '../run.js'
@@ -7,7 +7,8 @@ import type { PipelineFamily } from './pipeline-family.js'
 import { prepareScheduler, type SchedulerSource } from './schedule.js'
 
 /**
- * A scheduler for a generation, its timesteps set. `tokens`: the number of the denoiser's tokens for the latents; `numInferenceSteps`: the default.
+ * Creates the scheduler of a generation and sets its timesteps. `tokens`: the number of the denoiser's tokens for the latents;
+ * `numInferenceSteps`: the default.
  * @throws as {@link prepareScheduler}
  */
 export function familyScheduler(

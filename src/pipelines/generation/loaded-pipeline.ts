@@ -47,7 +47,7 @@ export interface LoadedPipeline {
   dispose(): Promise<void>
 }
 
-/** What identifies the adapters of each network, by the network's name. */
+/** The version of each network's adapters, by the network's name. */
 function versionsOf(networks: OpenedPipeline['parts']['networks']): ReadonlyMap<string, string | undefined> {
   return new Map([...networks].map(([name, { adapters }]) => [name, adapters?.version]))
 }

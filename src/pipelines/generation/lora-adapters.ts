@@ -112,7 +112,7 @@ export class LoraAdapters {
     return this.#infos()
   }
 
-  /** Warns a generation, once, of calls after which diffusers would compute with other LoRAs. */
+  /** Gives a generation the warnings about LoRAs that are taken out of the weights, where diffusers would leave them in. Warns once. */
   warn(run: Run): void {
     for (const [code, message] of this.#warnings) run.warn(code, message)
     this.#warnings = []

@@ -71,7 +71,7 @@ export class GenerationPhases {
   readonly #denoiserHost: ComponentHost
   readonly #vaeHost: ComponentHost
   readonly #tiles: VaeTiles
-  /** The condition, on the denoiser's device, from the end of the first phase to the end of the second. */
+  /** The conditioning tensors of the prompt, on the denoiser's device. Kept from the end of encoding until denoising ends. */
   #condition: Condition | undefined
   /** The checkpoints of the denoising loop, in host memory. */
   #checkpoints: Checkpoints | undefined

@@ -32,7 +32,7 @@ export interface PromptEncoder {
   readonly check: (options: GenerateOptions) => void
   /** The text encoders that take weighted prompts: CLIP's. Absent: the option `promptWeighting` is refused. */
   readonly weighted?: readonly Pick<LoadedTextEncoder, 'chunks'>[] | undefined
-  /** diffusers' `encode_prompt` of one prompt. Without guidance there is no negative prompt. @throws as running the text encoders */
+  /** diffusers' `encode_prompt` of one prompt. Without guidance there is no negative prompt. @throws what the text encoders throw */
   readonly encode: (prompt: string, options: SinglePromptOptions, guided: boolean, call: EncodeCall) => Promise<EncodedPrompts>
 }
 
@@ -74,13 +74,13 @@ export interface PipelineFamily extends PipelineSpec {
   readonly imageToImage: ImageStartRules
   /** How the repository's scheduler is used; absent: as the repository has it. */
   readonly scheduler?: {
-    /** The repository's scheduler as the class uses it. */
+    /** Corrects the config of the repository's scheduler as diffusers' class does. Absent: it stays unchanged. */
     readonly correct?: ((scheduler: LoadedParts['scheduler']) => SchedulerSource) | undefined
     /** Whether each run sets the scheduler's begin index, 0 without an image, as the class in diffusers does. */
     readonly setsBeginIndex?: boolean | undefined
     /**
-     * The shift `mu` for schedulers with `use_dynamic_shifting`, from the number of the denoiser's tokens, the scheduler's config and the steps, which are undefined
-     * where the caller gives sigmas alone.
+     * The shift `mu` for schedulers with `use_dynamic_shifting`. `tokens`: the number of the denoiser's tokens; `config`: the scheduler's;
+     * `steps`: undefined if the caller gives only sigmas.
      */
     readonly shift?: ((tokens: number, config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas of a run whose caller gives neither sigmas nor timesteps, for a number of steps; absent: the scheduler's own. */
@@ -104,7 +104,8 @@ export interface PipelineFamily extends PipelineSpec {
   /** Checks options that depend on the denoiser. @throws InputError */
   readonly check?: ((options: GenerateOptions, denoiser: DenoiserModel) => void) | undefined
   /**
-   * Makes the function that gives the further correction in a step with guidance, or null for a step without one. Null if no step has one.
+   * Makes the function that returns the further correction of a step, or null if the step has none. Returns null if no step has one. Only
+   * called for runs with guidance.
    */
   readonly refine?: ((call: RefineCall) => ((step: Refinement) => Promise<Correction | null>) | null) | undefined
 }

@@ -15,7 +15,7 @@ export interface Refinement {
   readonly index: number
   readonly total: number
   readonly timestep: number
-  /** The latents as the network takes them, without the half for guidance. */
+  /** The latents, scaled for the network but not duplicated for guidance. */
   readonly sample: DeviceTensor
 }
 
@@ -27,7 +27,7 @@ export interface Correction {
 
 /** What the denoising loop needs of a denoiser with one prompt's condition on its device. */
 export interface Predictor {
-  /** Its tensors count as this network's in the memory account. */
+  /** The network's name: the memory account counts the loop's tensors as this network's. */
   readonly name: string
   readonly device: Device
   /** The prediction for latents [batch, channels, height, width] at a timestep, of the same size. The caller disposes it. */

@@ -62,7 +62,7 @@ test('previews are the pictures that AutoencoderTiny decodes of the latents, as 
         const own = preview!.data[Math.floor(at / channels) * 4 + (at % channels)] ?? Number.NaN
         return Math.max(most, Math.abs(own - value * 255))
       }, 0)
-      // Half a level of rounding to 8 bits, and the difference of two float32 computations.
+      // Rounding to 8 bits changes a value by up to 0.5. The rest is the difference between two float32 computations.
       expect(far).toBeLessThan(0.6)
     }
   })

@@ -34,7 +34,7 @@ export interface PromptBatch {
   readonly size: number
   /** diffusers' `encode_prompt`, of all prompts. */
   readonly encode: (encoder: PromptEncoder, guided: boolean, call: EncodeCall) => Promise<EncodedBatch>
-  /** Every text that may be encoded. */
+  /** Every text that a CLIP text encoder may encode: all but `prompt3` and `negativePrompt3`, which are for T5. */
   readonly texts: readonly string[]
 }
 
@@ -159,7 +159,7 @@ function embeddingBatch(promptEmbeds: PlainTensor, options: GenerateOptions): Pr
       for (const [index, given] of positive.entries()) {
         const own = { ...options, prompt2: undefined, prompt3: undefined, ...negativeOf(options, index, size) }
         const encoded = await encoder.encode('', own, true, call)
-        // A family whose models replace a missing negative prompt by zeros does so here too, for any number of tokens.
+        // If the family uses zeros for a missing negative prompt, they get the shape of the given embeddings.
         const isEmpty = !hasText && encoded.negative?.embeds.parts.length === 0
         if (encoded.negative !== null) others.push(isEmpty ? emptyPrompt(given) : encoded.negative)
       }
@@ -257,7 +257,7 @@ function checkTensor(name: string, { dims, data }: PlainTensor, rank: number): r
   return dims
 }
 
-/** The two halves of guidance go through the denoiser as one batch, so their shapes are equal. */
+/** Checks that the negative embeddings have the shapes of the positive ones: the denoiser gets both as one batch. */
 function checkLike(negative: readonly EncodedPrompt[], positive: readonly EncodedPrompt[]): void {
   for (const [index, { embeds, pooled }] of negative.entries()) {
     const own = positive[index]
@@ -272,7 +272,7 @@ function checkLike(negative: readonly EncodedPrompt[], positive: readonly Encode
 }
 
 /**
- * The rule for weights in the prompts, and the chunks of tokens that the longest of them takes.
+ * The rule for weights in the prompts, and the number of token chunks of the longest prompt.
  * @throws InputError `prompt-weighting` for an unknown rule, or where the pipeline's text encoders take no weights; `prompt` for too many chunks
  */
 export function weightingOf(

@@ -40,7 +40,7 @@ export function describeScheduler(source: SchedulerSource): PipelineInfo['schedu
 }
 
 /**
- * A scheduler for one generation, its timesteps set.
+ * Creates the scheduler of one generation and sets its timesteps.
  * @throws UnsupportedError `unsupported-class`, `unsupported-config`; CheckpointError `invalid-config`; InputError `num-inference-steps`,
  * `set-timesteps`
  */
@@ -49,7 +49,7 @@ export function prepareScheduler(
   options: Pick<GenerateOptions, 'scheduler' | 'timesteps' | 'sigmas' | 'numInferenceSteps'>,
   defaults: {
     readonly numInferenceSteps: number
-    /** The shift for a scheduler with `use_dynamic_shifting`, from its config and the requested number of steps, which is undefined if the caller gives sigmas alone. */
+    /** The shift `mu` for a scheduler with `use_dynamic_shifting`. `steps` is undefined if the caller gives only sigmas. */
     readonly mu?: ((config: Config, steps: number | undefined) => number) | undefined
     /** The sigmas for a number of steps where the caller gives no schedule. */
     readonly sigmas?: ((steps: number) => readonly number[]) | undefined
@@ -61,7 +61,7 @@ export function prepareScheduler(
   const { scheduler: reference, timesteps } = options
   const given = reference === undefined ? source.config : { ...source.baseConfig, ...reference.config }
   const { scheduler, unexpectedKeys } = createScheduler(reference?.className ?? source.className, given)
-  // diffusers' pipelines read these keys also where the class of the scheduler does not have them.
+  // `given` comes first, because diffusers' pipelines also read config keys that the scheduler's class does not have.
   const config: Config = { ...given, ...scheduler.config }
   if (reference !== undefined && unexpectedKeys.length > 0)
     run.warn('scheduler-keys', `${reference.className} does not know the config keys ${unexpectedKeys.join(', ')}.`)
@@ -84,7 +84,7 @@ export function prepareScheduler(
   return scheduler
 }
 
-/** Warns if the model predicts the noise of a sample in which no image is left: the image that follows from it is infinite, and is clipped. */
+/** Warns if an epsilon model starts from pure noise (zero terminal SNR): the predicted original sample is infinite, and is clipped. */
 function warnOfClippedStart({ className, config, unusedKeys, timesteps }: Scheduler, run: Run): void {
   const startsWithoutImage =
     config['rescale_betas_zero_snr'] === true && timesteps[0] === Number(config['num_train_timesteps']) - 1

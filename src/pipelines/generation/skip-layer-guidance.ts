@@ -24,7 +24,7 @@ export function skipLayerGuidance({ denoiser, condition, options, host, recorder
   }
 }
 
-/** Of the inputs that are made from the prompts, the half for the prompt, without the half for the negative prompt. */
+/** Copies the positive prompts' half of each input in `promptInputs`. The first half is the negative prompts'. */
 function textHalves(device: Device, both: Condition, promptInputs: readonly string[], owner: string, keep: Keep): Condition {
   const halves = Object.entries(both)
     .filter(([name]) => promptInputs.includes(name))

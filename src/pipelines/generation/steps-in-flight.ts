@@ -11,8 +11,8 @@ export class StepsInFlight {
   #closed = false
 
   /**
-   * `depth`: how many steps a device may work on while the next one is prepared. It is small, so that cancellation takes effect soon, and a
-   * value that is not finite is found soon.
+   * `depth`: {@link ready} waits while this many steps are in flight. It is small, so that cancellation takes effect soon, and a value that
+   * is not finite is found soon.
    */
   constructor(depth: number, signal: AbortSignal | undefined) {
     this.#depth = depth
@@ -30,7 +30,7 @@ export class StepsInFlight {
       report(result, !this.#closed && this.#signal?.aborted !== true)
     }
     const finished = finish()
-    // Awaited by ready() or all(), unless the loop fails first.
+    // Avoids an unhandled rejection: if the loop fails first, neither ready() nor all() awaits this promise.
     finished.catch(() => {})
     this.#last = finished
     this.#queue.push(finished)
@@ -46,7 +46,7 @@ export class StepsInFlight {
     await orAbort(Promise.all(this.#queue), this.#signal)
   }
 
-  /** The caller no longer waits: the results of steps that finish later are not used. */
+  /** Call when the loop ends: `isWanted` is false for steps that finish later. */
   close(): void {
     this.#closed = true
   }

@@ -14,7 +14,7 @@ const skips = ['skipGuidanceLayers', 'skipLayerGuidanceScale', 'skipLayerGuidanc
 const sizes = ['originalSize', 'cropsCoordsTopLeft', 'targetSize'] as const
 const negativeSizes = ['negativeOriginalSize', 'negativeCropsCoordsTopLeft', 'negativeTargetSize'] as const
 
-/** The options of other classes that this class does not have. */
+/** The options that other classes have and this class does not. */
 function absentOptions(family: PipelineFamily, takesClipSkip: boolean): readonly Option[] {
   const has = (tokenizer: string) => Object.hasOwn(family.tokenizers, tokenizer)
   return [

@@ -1,4 +1,7 @@
-/** Resizing as PIL does it with `Resampling.LANCZOS` on 8-bit images: rows first, then columns, with weights of 22 bits, and rounded to bytes between the two. */
+/**
+ * Resizing as PIL does it with `Resampling.LANCZOS` on 8-bit images: first horizontally, then vertically, with fixed-point weights of 22
+ * fractional bits. The values are rounded to bytes after each pass.
+ */
 
 import type { PixelImage } from '../types.js'
 

@@ -1,6 +1,6 @@
 /**
- * A rough picture of latents without the autoencoder: red, green and blue are linear combinations of the latent channels. One pixel per latent
- * pixel. The coefficients are each pipeline class's own: least squares between latents and images, as the community has published them.
+ * Makes a rough picture of latents without the autoencoder, one pixel per latent pixel: red, green and blue are linear combinations of the
+ * latent channels. Each pipeline class has its own coefficients: least-squares fits of images to latents that the community has published.
  */
 
 import type { PixelImage, PlainTensor } from '../types.js'

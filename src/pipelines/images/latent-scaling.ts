@@ -1,4 +1,4 @@
-/** The scales between the denoiser's latents and the autoencoder's. The pipeline class decides which one is used. */
+/** Converts the denoiser's latents to the autoencoder's: a function for each formula of diffusers. The pipeline class chooses one. */
 
 import type { LatentStatistics } from '../../models/types.js'
 

@@ -1,4 +1,4 @@
-/** Reference images, which a denoiser attends to beside the latents: their preparation as diffusers' Flux2ImageProcessor, and their tokens. */
+/** Prepares reference images as diffusers' Flux2ImageProcessor does, and makes the tokens that a denoiser attends to beside the latents. */
 
 import { InputError } from '../../errors.js'
 import type { AutoencoderModel, Extent } from '../../models/types.js'
@@ -23,8 +23,8 @@ const mostPixels = 1024 * 1024
 const mostImages = 16
 
 /**
- * The images as the autoencoder takes them: at most a million pixels, and cropped around their middle to whole multiples of `multiple`.
- * @throws InputError `image` for an edge below 64 pixels, an edge of more than eight times the other, or pixels of another size
+ * The images as the autoencoder takes them: at most 1024² pixels in area, and center-cropped to edges that are multiples of `multiple`.
+ * @throws InputError `image` for an edge below 64 pixels, an edge more than eight times as long as the other, or data of the wrong length
  */
 export function referenceImages(image: GenerateOptions['image'], multiple: number): readonly PixelImage[] {
   if (image === undefined) return []

@@ -20,7 +20,7 @@ export interface PreviewDecoder {
 
 /**
  * Decodes the first image of latents [batch, channels, height, width] on the device of `host`. `scale` gives noisy latents a standard deviation of about 1.
- * Null where components take turns on the decoder's device: the denoiser would have to leave it in every step.
+ * Null unless all components stay loaded on the decoder's device: otherwise each preview would unload the denoiser.
  * @throws as {@link decodeLatents}
  */
 export async function decodePreview(

@@ -11,7 +11,7 @@ const dims = [1, 4, 1, 2]
 const data = Float32Array.of(0.3, -1.7, 2.2, 0.01, -0.55, 1.3, 0.9, -2.4)
 const statistics = { latents_mean: [-1.6574, 1.886, -1.383, 2.5155], latents_std: [8.4927, 5.9022, 6.5498, 5.2299] }
 
-/** The scales for four channels that an autoencoder's config with these keys gives. */
+/** The scales of four latent channels, computed from an autoencoder's config with these keys. */
 const scalesOf = (config: Config, scaling: typeof scaledLatents) => scaling(AutoencoderKL.fromConfig(config).scaling, 4)
 
 let device: Device

@@ -15,7 +15,7 @@ import type { PlainTensor } from '../types.js'
 import { VaeTiles } from './vae-tiles.js'
 import { workInTiles, type Box } from './vae-tiling.js'
 
-/** Latents [1, channels, height, width] at the autoencoder's scale, a new tensor. */
+/** Converts latents [1, channels, height, width] from the denoiser's scale to the autoencoder's. Returns a new tensor. */
 export async function scaleLatents(
   device: Device,
   latents: DeviceTensor,

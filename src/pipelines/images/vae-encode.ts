@@ -1,4 +1,4 @@
-/** Encoding an image: from its pixels to the latents that a run starts from. */
+/** Encodes an image, such as the start image or a reference image, to latents. */
 
 import { CheckpointError } from '../../errors.js'
 import { assertHealthy } from '../../runtime/health.js'
@@ -54,8 +54,8 @@ function cutOut({ dims, data }: PlainTensor, { top, left, height, width }: Box):
 }
 
 /**
- * Latents [1, channels, height, width] of an image at the denoiser's scale: drawn from the distribution that the autoencoder gives, or as it gives
- * them.
+ * Encodes an image to latents [1, channels, height, width] at the denoiser's scale. If the encoder returns a distribution, the latents are
+ * sampled from it.
  */
 export async function encodeImage(
   vae: Network<AutoencoderModel>,

@@ -6,7 +6,7 @@ import type { ComponentHost } from '../execution/component-host.js'
 import type { VaePart } from '../execution/host-plan.js'
 import type { Run } from '../run.js'
 
-/** Asks the autoencoder's host for tiles, and warns the caller when they have become smaller since the first try. */
+/** Asks the autoencoder's host for the tile size, and warns the caller if a retry needs tiles, or smaller ones, unlike the first try. */
 export class VaeTiles {
   readonly #vae: Network<AutoencoderModel>
   readonly #host: ComponentHost

@@ -98,7 +98,7 @@ test.each<[object, [number, number], boolean | undefined, (number | undefined)[]
   [{ sample_size: 64 }, [8, 8], true, [undefined]],
   [{ sample_size: 1024 }, [129, 8], true, [128, 64, 32]],
   [{ sample_size: 1024 }, [100, 100], true, [undefined, 64, 32]],
-  // A quarter of a tile's edge is a whole number of latent pixels.
+  // A tile's edge is a multiple of 4 latent pixels, so 75 is rounded down to 72.
   [{ sample_size: 600 }, [160, 160], true, [72, 36, 32]],
   [{ sample_size: 600 }, [75, 75], true, [undefined, 72, 36, 32]],
   [{ sample_size: 600 }, [160, 160], undefined, [undefined, 72, 36, 32]],

@@ -1,7 +1,8 @@
 /**
- * Whether the networks of a checkpoint fit each other, decided from their configs alone, before any weights are downloaded: the denoiser's latents must be
- * the autoencoder's, and its condition must have the widths that the text encoders give. A UNet for inpainting (9 channels), one for
- * InstructPix2Pix (8 channels) and an SDXL refiner do not fit. diffusers loads them, and fails in the first step.
+ * Checks from the configs alone, before any weights are downloaded, whether the networks of a checkpoint fit each other: the denoiser must
+ * have as many latent channels as the autoencoder, and take prompt embeddings of the widths that the text encoders give. A UNet for
+ * inpainting (9 channels), one for InstructPix2Pix (8 channels) and an SDXL refiner do not fit. diffusers loads them, and fails in the
+ * first step.
  */
 
 import type { CheckpointNote } from '../../checkpoint/types.js'

@@ -12,7 +12,7 @@ const values: readonly WeightsDType[] = ['float32', 'float16', 'q8', 'q4']
 
 /** What `dtype` means for one network. */
 export interface NetworkDType {
-  /** The type it computes in; undefined leaves it to the pipeline. */
+  /** The type that the network computes in. Undefined: the pipeline chooses. */
   readonly compute: DTypeName | undefined
   readonly quantization: QuantizationName | undefined
 }

@@ -146,7 +146,7 @@ async function loadTable(
   })
 }
 
-/** Adds a note with the error of weights that were quantized again because Aquatint has no equal form of their blocks. */
+/** Records a note with the error, when weights of a GGUF block type that Aquatint does not have are quantized again. */
 function requantizedNote(name: string, run: Run): OnRequantized {
   return (type, bits, error) => {
     const percent = `${Number((100 * error).toPrecision(2))} %`
@@ -188,7 +188,7 @@ async function dropFiles({ files: { repository } }: NetworkSource, weights: Comp
   for (const path of await weights.files()) await repository.drop?.(path)
 }
 
-/** Bytes of a network's weights as they are stored, and the number of its parameters. A quantized weight counts as the weight it stands for. */
+/** Bytes of a network's weights as they are stored, and the number of its parameters. A quantized weight has as many as unquantized. */
 export function measureNetwork({ table }: Pick<Network, 'table'>): { readonly bytes: number; readonly parameters: number } {
   const { bytes } = measureWeights(table)
   let parameters = 0

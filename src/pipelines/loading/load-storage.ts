@@ -26,7 +26,7 @@ export class StorageCount {
     this.#copies.push(copy)
   }
 
-  /** The bytes that the counted files and copies take together. */
+  /** The bytes to download and to store for all counted files and copies. */
   get total(): LoadStorage {
     const replaced = new Set(this.#copies.flatMap(({ replaces }) => replaces))
     const copied = this.#copies.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -303,7 +303,7 @@ describe('is refused by name:', () => {
     await expect(load('tiny-sd15', files)).rejects.toMatchObject(error)
   })
 
-  // diffusers 0.42 loads each of these, and ends in the first step with an error about shapes.
+  // diffusers 0.42 loads each of these checkpoints, and fails in the first step with an error about shapes.
   test.each<readonly [string, Fixture, string, Readonly<Record<string, number | string | null>>, string, string, string]>([
     ['a UNet for inpainting', 'tiny-sd15', 'unet', { in_channels: 9 }, 'in_channels', '9', '4'],
     ['a UNet for inpainting', 'tiny-sdxl', 'unet', { in_channels: 9 }, 'in_channels', '9', '4'],

@@ -41,8 +41,8 @@ async function load(item: OddFilesCase): Promise<void> {
 const refused = new Set(['unsupported-class', 'unsupported-config', 'tensor-missing'])
 
 /**
- * The error codes of checkpoints for which there is no case here at which diffusers fails too. Each code has the test that causes it, or
- * the reason why the error is right.
+ * The error codes of checkpoints that no case here causes while diffusers fails too. The value of each is the test that causes it, or the
+ * reason why the error is right.
  */
 const decidedElsewhere: Readonly<Partial<Record<CheckpointErrorCode | UnsupportedErrorCode, string>>> = {
   'index-shards': 'limit',

@@ -20,7 +20,7 @@ const edited = (path: string, keys: object) => ({ [path]: JSON.stringify({ ...js
 const without = (path: string, key: string) => ({
   [path]: JSON.stringify(Object.fromEntries(Object.entries(json(path)).filter(([name]) => name !== key))),
 })
-/** A JSON file with an additional first entry, whose number only Python's JSON allows. */
+/** A JSON file with an additional first entry. Its value is a number that only Python's JSON parser accepts, such as `Infinity`. */
 const python = (path: string, entry: string) => ({ [path]: text(path).replace('{', `{${entry},`) })
 
 async function notesOf(files: Readonly<Record<string, string>>, repository = folder) {

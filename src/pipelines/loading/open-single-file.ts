@@ -27,7 +27,7 @@ export interface Opening {
   readonly run: Run
 }
 
-/** Whether a pipeline's source is one file. A string is one if it is the address of a file, such as that of its page on the Hub. */
+/** Whether a pipeline's source is a checkpoint in one file. For a string: whether it is the address of such a file or its Hub page. */
 export function isSingleFile(source: string | Repository | SingleFileSource): boolean {
   return typeof source === 'string' ? isSingleFileAddress(source) : 'singleFile' in source
 }

@@ -42,8 +42,8 @@ export interface DevicePlan<D extends PlannedDevice> {
 }
 
 /**
- * Plans networks for one generation, on devices that may be described only. A refusal says `does-not-fit` or `buffer-too-large`. `warn` receives the warnings
- * that the generation would give.
+ * Plans networks for one generation, on devices that need not be open. A refusal says `does-not-fit` or `buffer-too-large`. `warn` receives
+ * the warnings that the generation would give.
  * @throws InputError `size`, `guidance-scale` and the other errors of a generation with these options
  */
 export function planNetworks(

@@ -125,7 +125,7 @@ test('what a generation adds or leaves out changes the plan', async () => {
   expect(names(await plan({}))).toEqual(['text_encoder', 'text_encoder_2', 'unet', 'vae'])
   const fromImage = await plan({ imageToImage: true })
   expect(names(fromImage)).toEqual(['text_encoder', 'text_encoder_2', 'vae encoder', 'unet', 'vae'])
-  // The budget is the peak of the plan without an image. With an image, networks are therefore loaded one after the other.
+  // The budget is the peak of the plan without an image. The plan with an image exceeds it, so it loads networks one after the other.
   const { peakBytes } = await plan({})
   expect(fromImage.peakBytes).toBeGreaterThan(peakBytes)
   expect((await plan({ imageToImage: true, maxMemory: { wasm: peakBytes } })).residence).toBe('model')
@@ -172,7 +172,7 @@ test('a pipeline that does not fit is refused by its headers, before any weights
 
 test.each([
   ['tiny-sd15', { sample_size: [8, 16] }, [64, 32]],
-  // diffusers treats an edge below 64 in such an old config as a mistake.
+  // In a config from before diffusers 0.9, diffusers takes a sample size below 64 for a mistake and uses 64.
   ['tiny-sd15', { sample_size: 32, _diffusers_version: '0.8.1' }, [256, 256]],
   ['tiny-sd15', { sample_size: null }, [256, 256]],
   ['tiny-sdxl', { sample_size: [16, 8] }, [64, 128]],

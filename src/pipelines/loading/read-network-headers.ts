@@ -31,7 +31,7 @@ export interface WeightsCopy {
 export interface NetworkHeadersRequest extends Omit<LoadNetworksRequest, 'makeTable'> {
   /** Opens the hub whose cache may hold prepared files. Absent if nothing is cached. */
   readonly store?: (() => Promise<Hub>) | undefined
-  /** Called for each weight file: with the bytes that opening it would download and store, and with its path after the name of its repository. */
+  /** Called for each weight file, with the bytes that opening it would download and store, and with `<repository id>/<path>`. */
   readonly onOpen?: ((cost: OpeningCost, path: string) => void) | undefined
   /** Called with the size of each quantized copy that is or would be in the cache, and the paths of the originals that are deleted for it. */
   readonly onCopy?: ((copy: WeightsCopy) => void) | undefined
@@ -73,8 +73,8 @@ export interface FitRequest extends Pick<NetworkHeadersRequest, 'store'>, Pick<R
 }
 
 /**
- * Refuses a pipeline that fits on no device before any weights are downloaded. The bytes that are read here are not verified, so other
- * errors of reading headers are ignored. The load that follows reads verified bytes, and throws the error if it occurs again. Returns the
+ * Before any weights are downloaded, refuses a pipeline that fits on no device. The bytes that are read here are not verified, so other
+ * errors of reading headers are ignored. The load that follows reads verified bytes, and throws such an error if it recurs. Returns the
  * networks if it has read their headers.
  * @throws DeviceError `does-not-fit` with bytes needed and offered; `buffer-too-large` with the tensor
  */

@@ -16,7 +16,7 @@ import { readParts } from './read-parts.js'
 import { fixtures } from '../testing.node.js'
 
 const settings = { chunkBytes: 32 << 10, pieceBytes: 32 << 10, retryBaseMs: 1, retryMaxMs: 2 }
-/** A second copy of the weights, as training leaves it in a file. */
+/** An EMA copy of the weights, as in some training checkpoints. */
 const ema = { name: 'model_ema.weights', dtype: 'F32', shape: [1 << 19], bytes: new Uint8Array(2 << 20) } as const
 const file = await singleFileOf('tiny-sd15', [ema])
 const path = 'mine.safetensors'

@@ -100,7 +100,7 @@ async function expected(): Promise<Record<string, Uint8Array>> {
 const isTrusted = (record: Awaited<ReturnType<typeof recordOf>>) =>
   record?.state === 'complete' && record.provisional === undefined
 
-/** A store that reports its first chunk of a prepared file. */
+/** A store whose promise `made` resolves when the first chunk of a quantized copy is stored. */
 class WatchedStore extends MemoryStore {
   readonly #begun = deferred()
   readonly made = this.#begun.promise

@@ -25,7 +25,7 @@ async function load(options: LoadPipelineOptions): Promise<Record<string, string
   return Object.fromEntries(Object.entries(pipeline.info.components).map(([component, { device }]) => [component, device]))
 }
 
-/** Generates the fixture's first image, compares it with diffusers', and returns the account at its end. */
+/** Generates the fixture's first image, compares it with diffusers', and returns the memory account after the generation. */
 async function makeImage(): Promise<PipelineMemory> {
   const { item, reference } = await fetchCase(name)
   const memory: PipelineMemory[] = []
@@ -87,7 +87,8 @@ describe('a second adapter', () => {
   })
 
   test('has a GPUDevice of its own, and tensors that move to it give the same image', async () => {
-    // The machine has one adapter. For the other power preference, this test lets it claim to be a different adapter, so the pipeline opens two real devices.
+    // The machine has one adapter. With `powerPreference: 'low-power'`, the test gives the adapter another `info`, so the pipeline
+    // takes it for a second adapter and opens two real devices.
     const requestAdapter = navigator.gpu.requestAdapter.bind(navigator.gpu)
     vi.spyOn(navigator.gpu, 'requestAdapter').mockImplementation(async (options) => {
       const adapter = await requestAdapter(options)

@@ -74,7 +74,7 @@ const families = {
 interface Loaded {
   readonly opened: OpenedPipeline<PipelineFamily>
   readonly device: Device
-  /** One step of the fixture's first case. */
+  /** Runs one step of the fixture's first case. */
   readonly generate: (options?: Partial<GenerateOptions & GenerateHooks>) => Promise<GenerateResult>
   readonly size: { readonly width: number; readonly height: number }
   readonly dispose: () => Promise<void>
@@ -124,7 +124,7 @@ describe.each(['tiny-sd15', 'tiny-sd3'] as const)('%s', (name) => {
     for (const [{ code }] of shaders.mock.calls) kernels.set(code, (kernels.get(code) ?? 0) + 1)
     expect(kernels.size).toBe(families[name].kernels)
     expect(compiled()).toBe(2 * shaders.mock.calls.length)
-    // onnxruntime's keys of kernels contain values that their code does not depend on, so it compiles equal code twice. The second time,
+    // The keys of onnxruntime's kernel cache contain values that the WGSL does not depend on, so it compiles equal WGSL twice. Then
     // the browser already has the compiled code.
     const again = shaders.mock.calls.filter(([{ code }]) => (kernels.get(code) ?? 0) > 1).map(([{ label }]) => label ?? '')
     expect(['ComputeChannelScaleShift', 'Conv2dMM', 'Transpose']).toEqual(expect.arrayContaining([...new Set(again)]))

@@ -71,7 +71,7 @@ const measured: Readonly<Record<string, Measured | `${string}.browser.test.ts`>>
   },
 }
 
-/** More checkpoints of these classes: their networks have another structure, or another file measures them in float32. */
+/** More fixtures of these classes. Their networks have another structure, or `measured` names another test file for the class. */
 const alsoMeasured: readonly (readonly [className: string, Measured])[] = [
   [
     'StableDiffusion3Pipeline',
@@ -144,7 +144,7 @@ interface Outcome {
   readonly held: number
 }
 
-/** One step of a fixture's first case. */
+/** Runs one step of a fixture's first case. */
 async function makeImage(
   { fixture, repository }: Measured,
   spec: PipelineFamily,

@@ -18,7 +18,7 @@ type GraphOptions = Omit<WriteOptions, 'weights' | 'granularity'>
 export interface GenerationSize extends RunSize {
   /** Whether the autoencoder encodes images before the first step: the start image, or the references. Default false. */
   readonly fromImage?: boolean | undefined
-  /** Whether skip-layer guidance adds a prediction from the prompt alone. Default false. */
+  /** Whether skip-layer guidance adds a prediction for the prompt, without the negative prompt. Default false. */
   readonly skipsLayers?: boolean | undefined
 }
 
@@ -95,7 +95,7 @@ export interface NeedsRequest {
   readonly networks: ReadonlyMap<string, Network>
   /** Whether a network is on the device. */
   readonly here: (network: string) => boolean
-  /** The type that networks without a type of their own compute in. */
+  /** The type in which a network computes unless it has a type of its own. */
   readonly dtype: DTypeName
   readonly vaeTiling: boolean | undefined
   readonly size: GenerationSize
@@ -115,7 +115,7 @@ export function needsOn({ device, networks, here, dtype, vaeTiling, size }: Need
   }
   const vae = autoencoderOf(networks)
   for (const network of networks.values()) {
-    // The start image is encoded after the prompt and before the first step.
+    // The start image or the reference images are encoded after the prompt and before the first step.
     if (network.name === denoiser && size.fromImage === true && vae !== undefined) add(vae, 'encoder')
     add(network)
   }
@@ -140,7 +140,7 @@ export function graphsOn(
       const { height, width } = part === undefined ? size : encodedSize(size)
       return [graphFor(network.model.shapes({ height: Math.min(tile, height), width: Math.min(tile, width) }, { part }))]
     }
-    // Skip-layer guidance predicts from the prompt alone, with some of the same blocks.
+    // Skip-layer guidance adds a prediction for the prompt, without the negative prompt, in which some blocks are left out.
     const sizes = hasRole(network, 'denoiser') && size.skipsLayers === true ? [size, { ...size, guided: false }] : [size]
     return sizes.map((one) => graphFor(network.model.shapes(one)))
   })
@@ -184,7 +184,7 @@ export function latentSize(networks: ReadonlyMap<string, Network>): GenerationSi
   return usualLatents(denoiser.model.latents, autoencoderOf(networks)?.model.scaleFactor ?? 8)
 }
 
-/** The denoiser, whose compute type is the pipeline's. */
+/** The denoiser. Networks without a compute type of their own use its type. */
 export function denoiserOf(networks: ReadonlyMap<string, Network>): Network<DenoiserModel> | undefined {
   return [...networks.values()].find((network) => hasRole(network, 'denoiser'))
 }
@@ -198,7 +198,7 @@ export function autoencoderOf(networks: ReadonlyMap<string, Network>): Network<A
 export const mostKeptLatents = 5
 
 /**
- * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, which exist from the text encoders on; the
+ * Bytes that stay on the denoiser's GPU besides the network that runs: the denoiser's inputs, made after the text encoders have run; the
  * latents, and the copies of latents that the scheduler keeps; and, with skip-layer guidance, a copy of the prompt's inputs without those
  * of the negative prompt.
  */

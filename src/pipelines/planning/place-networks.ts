@@ -17,7 +17,7 @@ import type { DTypeName, LoadPipelineOptions } from '../types.js'
 /** The networks on one device, and how long their weights stay there. */
 export interface DevicePlace<D extends PlannedDevice> {
   readonly device: D
-  /** Needs of the networks on the device, in the order they run, for an image of the size that the denoiser was made for. */
+  /** Needs of the networks on the device, in the order they run, for the generation that {@link decidePlaces} found to fit. */
   readonly needs: readonly ComponentNeeds[]
   /** Bytes that stay on the device beside the network that runs. */
   readonly heldBytes: number

@@ -40,7 +40,7 @@ export function offeredMemory({ limit, target }: DeviceBudget, device: DeviceInf
 export interface ResidenceRequest {
   /** The caller's `offload`. */
   readonly mode: OffloadMode | undefined
-  /** What the networks on the device need for an image of the usual size, in the order they run. */
+  /** What the networks on the device need for one generation, in the order they run. */
   readonly needs: readonly ComponentNeeds[]
   /** Bytes that stay on the device beside the network that runs. */
   readonly heldBytes?: number | undefined
@@ -111,8 +111,8 @@ export interface GenerationRequest extends Pick<MemoryOffer, 'foundMemory' | 'to
 }
 
 /**
- * The plan of one generation on a device: with the residence that {@link chooseResidence} chose for the usual size, or one that keeps less on the device if this
- * size needs more memory. A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
+ * The plan of one generation on a device: with `offload`, the residence that {@link chooseResidence} chose, or with one that keeps less on
+ * the device if this generation needs more memory. A refusal says `does-not-fit` with bytes needed and offered, or `buffer-too-large`.
  */
 export function planOn({ budget, device, ...request }: GenerationRequest): MemoryPlan | Refusal {
   return device.capabilities.streamsWeights

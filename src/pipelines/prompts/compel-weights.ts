@@ -9,7 +9,7 @@ export interface WeightedText {
   readonly weight: number
 }
 
-/** A part of a prompt: text, or parts that have a weight together. */
+/** A part of a prompt: text, or parts that share a weight. */
 type Part = string | { readonly weight: number; readonly parts: readonly Part[] }
 
 /** Parsed parts, and the index after the last of them. */
@@ -38,7 +38,7 @@ const patterns = {
   close: /\)/y,
 } as const
 
-/** Parses a prompt to texts with weights; weights inside each other multiply. */
+/** Parses a prompt to texts with weights. Nested weights multiply. */
 export function parseCompel(text: string): readonly WeightedText[] {
   const spaced = text.replaceAll(/,(\S)/g, ', $1')
   return joinEqual(flatten(new Grammar(spaced, 0).prompt(), 1))

@@ -1,6 +1,6 @@
 /**
- * Prompt embeddings on their way from the text encoders to the denoiser: which parts there are and where each goes. They are put together
- * on the denoiser's device, both halves of guidance at once.
+ * Assembles the outputs of the text encoders to the prompt embeddings that the denoiser takes, on the denoiser's device. For guidance, the
+ * negative and the positive embeddings are one batch.
  */
 
 import type { Device } from '../../runtime/device.js'
@@ -30,7 +30,7 @@ export interface EmbeddingPart extends Pick<Piece, 'from' | 'size'> {
 export interface EncodedPrompt {
   readonly embeds: Embedding
   readonly pooled: Embedding | null
-  /** Which tokens count, 1 or 0 for each; for families whose denoiser takes such a mask. */
+  /** The attention mask: 1 for each token that the denoiser attends to, else 0. For families whose denoiser takes one. */
   readonly mask?: Embedding | undefined
 }
 
@@ -102,7 +102,7 @@ export interface PromptConditionOptions {
   readonly run: Run
 }
 
-/** Encodes a prompt and puts the denoiser's condition together, on its device. The caller disposes the condition's tensors. */
+/** Encodes all prompts and makes the denoiser's condition from them, on its device. The caller disposes the condition's tensors. */
 export async function promptCondition(options: PromptConditionOptions): Promise<Condition> {
   const { denoiser, host, encode, inputs, run } = options
   return withTemporary(async (keep) => {

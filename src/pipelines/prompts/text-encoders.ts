@@ -45,7 +45,7 @@ export interface TextEncoding {
   readonly hidden: Value
   /** Each [1, tokens, width], in the requested order. */
   readonly hiddenStates: readonly Value[]
-  /** [1, projection], from encoders with a projection. */
+  /** The pooled embedding, [1, projection] for `text_embeds` or [1, width] for `pooler_output`. Null without a `pooledOutput`. */
   readonly pooled: Value | null
   /** The number of tokens of the text, and the index of the first one (`first`). The other tokens are padding. */
   readonly tokens: number
@@ -76,14 +76,14 @@ export class LoadedTextEncoder {
     return this.#network.model.layers
   }
 
-  /** The text of a chat in which a user says `prompt`. @throws UnsupportedError `tokenizer-model` */
+  /** Applies the tokenizer's chat template to `prompt` as the user's message. @throws UnsupportedError `tokenizer-model` */
   chat(prompt: string, options: ChatOptions): string {
     const { chat } = this.#tokenizer
     if (chat === undefined) throw new TypeError('The tokenizer of this text encoder has no chat template')
     return chat(prompt, options)
   }
 
-  /** How many chunks a weighted text takes; 1 where this encoder takes no weights. */
+  /** How many chunks a weighted text takes; always 1 with `compel`, or if this encoder takes no weights. */
   chunks(text: string, weighting: PromptWeighting): number {
     const { fixedLength } = this.#tokenizer
     return fixedLength === null || weighting === 'compel' ? 1 : chunkTokens(text, this.#words, fixedLength).length
@@ -113,7 +113,7 @@ export class LoadedTextEncoder {
   }
 
   /**
-   * Runs the network on ids, padded to the length that it takes. `mask`: 1 for each id that the other ids may attend to; absent: all ids.
+   * Runs the network on ids that are already padded. `mask`: 1 for each id that the other ids may attend to; absent: all ids.
    */
   async #run(
     inputIds: readonly number[],

@@ -30,9 +30,9 @@ const breakPattern = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u
 const breakWeight = -1
 
 /**
- * `(x)` is 1.1, `[x]` 1 / 1.1, `(x:1.5)` 1.5, `\(` a bracket; brackets in brackets multiply. A bracket that is not closed is closed at the end of the
- * text. A backslash before any other character is removed. A BREAK inside brackets is a word, as in the web UI, which marks a BREAK by a weight that
- * brackets would multiply.
+ * The weight of x is 1.1 in `(x)`, 1 / 1.1 in `[x]`, and 1.5 in `(x:1.5)`. The weights of nested brackets multiply. `\(` is a literal
+ * bracket, `\\` a backslash; any other backslash is removed. A bracket that is not closed is closed at the end of the text. A BREAK inside
+ * brackets is a word, as in the web UI, which marks a BREAK by a weight that brackets would multiply.
  */
 function parseBrackets(text: string): readonly (readonly WeightedText[])[] {
   const parts: Part[] = []

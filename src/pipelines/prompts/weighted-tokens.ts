@@ -72,7 +72,10 @@ export function emptyChunk({ tokenizer }: TokenSource, length: number): TokenChu
   return padded([], [], specialIds(tokenizer), length)
 }
 
-/** The one chunk that compel makes by default, cut if it is too long, and the stretches whose weights are below 1. */
+/**
+ * Tokenizes a prompt as compel does by default: into one chunk, which is cut if it is too long. Also returns the ranges of ids with weights
+ * below 1, and the ids that were cut off.
+ */
 export function compelTokens(text: string, words: TokenSource, length: number) {
   const { tokenizer } = words
   const ids: number[] = []

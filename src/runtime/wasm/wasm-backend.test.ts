@@ -1,4 +1,4 @@
-/** The second attempt to create a session on the CPU. The attempts here are functions, because nothing makes onnxruntime lose a name. */
+/** The second attempt to create a session on the CPU. Here, attempts are functions, because no test can cause onnxruntime's error. */
 import { expect, test } from 'vitest'
 import type { Session } from '../onnxruntime.js'
 import { withSecondAttempt } from './wasm-backend.js'

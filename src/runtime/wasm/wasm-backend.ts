@@ -37,7 +37,7 @@ export class WasmBackend implements Backend {
   readonly #device: WasmRuntime
   readonly #name: string
   readonly #table: WeightTable
-  /** The stages of the graph that was loaded last: another graph's sessions would contain the same weights again. */
+  /** The loaded stages, of one graph at a time: the sessions of a second graph would contain the same weights again. */
   #stages = new Map<Stage, LoadedStage>()
 
   constructor(device: WasmRuntime, name: string, table: WeightTable) {
@@ -180,15 +180,15 @@ export class WasmBackend implements Backend {
 }
 
 /**
- * What onnxruntime says if its own table of values lacks a name of the model. No model causes this error: onnxruntime has checked all names
- * before it fills the table.
+ * Part of onnxruntime's error message when its table of values lacks a name that the model uses. An invalid model does not cause
+ * this error: onnxruntime checks all names before it fills the table.
  */
 const lostName = 'Could not find OrtValue with name'
 
 /**
  * Creates a session. If onnxruntime loses a name of the model, tries once more. In WebKitGTK 2.50.6, a name was lost in 2 of about 180 first
- * loads of a page, each time another one, in a model that all other loads accepted. The cause is unknown, and no second attempt has been
- * seen there: both losses came before this function.
+ * loads of a page, each time another one, in a model that all other loads accepted. The cause is unknown. Both errors occurred
+ * before this function was added, so a second attempt has not been observed yet.
  */
 export async function withSecondAttempt(create: () => Promise<Session>): Promise<Session> {
   try {

@@ -1,6 +1,6 @@
 /**
- * Uploads weights of convolutions in the order that the device's kernels read (kernels/channels-last-weights.ts): the queue writes pieces of the checkpoint's bytes into a small
- * buffer, and a kernel moves each value to its place.
+ * Uploads weights of convolutions in the order that the device's kernels read (kernels/channels-last-weights.ts): the queue writes pieces
+ * of the weight, in the checkpoint's order, into a small buffer, and a kernel moves each value to its place.
  */
 
 import { elementBytes } from '../../checkpoint/element-types.js'
@@ -13,14 +13,14 @@ import { openUploadBuffers, UploadKernel, workgroupSize } from './upload-kernel.
 /** The limits on the bytes that one call of the kernel moves. With fewer than `least`, a call costs more than it is worth. */
 const stagingBytes = { most: 2 ** 18, least: 2 ** 12 } as const
 /**
- * An upload cuts its largest weight into about this many pieces, within these limits, so that the staging buffer is much smaller than the
- * weight.
+ * An upload cuts its largest weight into about this many pieces, within the limits of {@link stagingBytes}, so that the staging buffer is
+ * much smaller than the weight.
  */
 const pieces = 16
 
 /** The functions through which one upload writes. */
 export interface ChannelsLastWriter {
-  /** Writes bytes of a tensor into its buffer, as {@link GpuBuffers.write} does. */
+  /** Moves bytes of a weight to their places in its buffer. `byteOffset`: where they begin in the checkpoint's order. */
   write(buffer: GPUBuffer, weight: WeightKey, byteOffset: number, bytes: Uint8Array<ArrayBuffer>): void
   /** Call when all bytes of the weight have been written into its buffer. */
   finish(buffer: GPUBuffer, weight: WeightKey): void
@@ -44,11 +44,13 @@ export class ChannelsLastUpload {
     this.#kernel.compile(type)
   }
 
-  /** Makes the buffers to upload the weights with channels last; undefined if `wanted` has none. @throws DeviceError `out-of-memory` */
+  /**
+   * Makes the buffers to upload those of the weights that have `channelsLast`; undefined if none has. @throws DeviceError `out-of-memory`
+   */
   async open(owner: string, wanted: readonly WeightKey[]): Promise<ChannelsLastWriter | undefined> {
     const most = Math.max(0, ...wanted.map(({ bytes, channelsLast }) => (channelsLast === undefined ? 0 : bytes)))
     if (most === 0) return undefined
-    // A multiple of 16: the queue writes units of 4 bytes.
+    // A multiple of 16, and so of 4: the queue writes units of 4 bytes.
     const step = 16 * Math.ceil(Math.min(stagingBytes.most, Math.max(stagingBytes.least, most / pieces)) / 16)
     const { storage, sizes, destroy } = await openUploadBuffers(this.#buffers, owner, [Math.min(most, step)])
     const [staging] = storage
@@ -82,11 +84,11 @@ export class ChannelsLastUpload {
   }
 }
 
-/** WGSL of the kernel: each thread moves one value, and neighbouring threads read neighbours in `piece`. Its speed is bound by writing memory. */
+/** WGSL of the kernel: each thread moves one value, and neighbouring threads read neighbours in `piece`. Memory writes limit its speed. */
 function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> piece: array<${type}>;
 @group(0) @binding(1) var<storage, read_write> weight: array<${type}>;
-// Values from \`first\` on of a weight [outputs, inputs, pixels].
+// A piece of a weight [outputs, inputs, pixels]: \`count\` values from index \`first\` on.
 struct Sizes { first: u32, count: u32, outputs: u32, inputs: u32, pixels: u32 }
 @group(0) @binding(2) var<uniform> sizes: Sizes;
 

@@ -1,8 +1,9 @@
 /**
- * Every buffer of one GPUDevice: this library's and onnxruntime's. `createBuffer` and `destroy` of this device instance are replaced by
- * functions that keep the memory account and reuse storage buffers of exactly the same size. onnxruntime is configured to destroy a buffer as
- * soon as it no longer needs it (`storageBufferCacheMode: 'disabled'`); the buffer then goes into a pool here, the next buffer of its size is taken
- * from the pool, and `trim()` empties the pool. onnxruntime's own caches could only be emptied by releasing every session.
+ * Every buffer of one GPUDevice: this library's and onnxruntime's. `createBuffer` of the device, and `destroy` of each of its buffers, are
+ * replaced by functions that keep the memory account and reuse storage buffers of the same size and usage. onnxruntime is configured to
+ * destroy a buffer as soon as it no longer needs it (`storageBufferCacheMode: 'disabled'`); the buffer then goes into a pool here, the next
+ * buffer of its kind is taken from the pool, and `trim()` empties the pool. onnxruntime's own caches could only be emptied by releasing
+ * every session.
  *
  * WebGPU reports only later that there was no memory for a buffer, and ignores commands that use such a buffer. So each buffer is made in an
  * error scope of its own. If that scope reports an error, the GPU has less memory than the bytes that the account counted when the buffer was made.
@@ -18,7 +19,7 @@ import { storageBytes } from '../../memory/storage-bytes.js'
 
 /** Values of GPUBufferUsage and GPUMapMode.READ: the constants do not exist in browsers without WebGPU. */
 const usage = { mapRead: 0x1, copySrc: 0x4, copyDst: 0x8, uniform: 0x40, storage: 0x80, indirect: 0x100 } as const
-/** The usage of onnxruntime's own buffers, so that either kind can be reused as the other. */
+/** The usage of onnxruntime's own buffers, so that the pool can reuse them as this library's, and the reverse. */
 const tensorUsage = usage.storage | usage.copySrc | usage.copyDst | usage.indirect
 
 interface PooledBuffer {
@@ -101,8 +102,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Writes at an offset that is a multiple of 4. The queue takes units of 4 bytes: a tensor's last piece may end within one, and its buffer is
-   * long enough.
+   * Writes at an offset that is a multiple of 4. The queue writes units of 4 bytes, so zeros are added if the last unit is not full; the
+   * buffer must have space for them.
    */
   write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     const { queue } = this.#device
@@ -162,8 +163,8 @@ export class GpuBuffers implements BufferPool {
   }
 
   /**
-   * Runs `task`, and counts the buffers that onnxruntime makes meanwhile for `owner`. Only one task at a time: the caller has the lock. `expected`:
-   * an estimate of the bytes of these buffers; if they would exceed the limit, the pool is emptied first.
+   * Runs `task`, and counts for `owner` the buffers that onnxruntime makes meanwhile. Only one task at a time: the caller holds the lock.
+   * `expected`: an estimate of the bytes of these buffers; if they would exceed the limit, the pool is emptied first.
    */
   async runAs<T>(owner: string, expected: number, task: () => Promise<T>): Promise<T> {
     if (this.#limit !== undefined && this.#account.live + expected > this.#limit) this.trim()
@@ -179,7 +180,7 @@ export class GpuBuffers implements BufferPool {
     }
   }
 
-  /** Destroys the buffers of the pool: at once, or during a run at its next submit; until then they can still be reused. */
+  /** Destroys the pool's buffers: at once, or, during a run, at its next submit or its end. Until then they can be reused. */
   trim(): void {
     if (this.#running === 0) this.#clearPool()
     else this.#trimDue = true

@@ -51,7 +51,7 @@ export class GpuCombine {
     return result
   }
 
-  /** Compiles the sums that most schedulers and guidance need, before the first one is computed. */
+  /** Compiles the shaders for sums of 1 to 5 terms, which guidance and most schedulers need. */
   compile(): void {
     for (const terms of [1, 2, 3, 4, 5]) this.#pipelineFor(terms, false)
   }

@@ -33,7 +33,8 @@ const smallestSubgroup = 8
 
 /** The preferred adapter, or null if the browser has no WebGPU or no adapter. */
 export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter | null> {
-  // The type says that it always exists, but it is missing in browsers without WebGPU, on insecure origins and outside browsers.
+  // TypeScript's type says that `navigator.gpu` always exists, but it is missing in browsers without WebGPU, on insecure origins and
+  // outside browsers.
   const { navigator: host }: { readonly navigator?: { readonly gpu?: GPU } } = globalThis
   return (await host?.gpu?.requestAdapter({ powerPreference })) ?? null
 }
@@ -67,7 +68,10 @@ export function describeAdapter(adapter: GPUAdapter, name: DeviceName = 'webgpu'
   }
 }
 
-/** Requests a device with those of the limits and features above that the adapter has. @throws DeviceError `device-not-available` */
+/**
+ * Requests a device with the adapter's values of {@link wantedLimits}, and those of {@link wantedFeatures} that it has, but without
+ * `subgroups` if they can be smaller than {@link smallestSubgroup}. @throws DeviceError `device-not-available`
+ */
 export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
   const requiredLimits: Record<string, number> = {}
   for (const limit of wantedLimits) requiredLimits[limit] = adapter.limits[limit]
@@ -115,8 +119,9 @@ export interface Watched<T> {
 }
 
 /**
- * Runs `task` in error scopes. `verified` reports its errors, out of memory first, so that the next task need not wait for the GPU process; a
- * task that throws is reported at once. Scopes are a stack: `task` must not overlap with another watched task.
+ * Runs `task` in error scopes. `verified` rejects with the GPU's error, out of memory first, and the caller can start the next task before
+ * it settles. If `task` throws, this function waits for the GPU's error and throws it, or else the task's. Scopes are a stack: `task` must
+ * not overlap with another watched task.
  */
 export async function watched<T>(device: GPUDevice, doing: string, task: () => Promise<T>): Promise<Watched<T>> {
   for (const filter of ['validation', 'internal', 'out-of-memory'] as const) device.pushErrorScope(filter)
@@ -131,7 +136,7 @@ export async function watched<T>(device: GPUDevice, doing: string, task: () => P
     await verified
     throw outcome.error
   }
-  // Awaited later, or not at all if another error comes first.
+  // The caller awaits it later, or not at all if another error comes first.
   verified.catch(() => {})
   return { value: outcome.value, verified }
 }

@@ -1,5 +1,6 @@
 /**
- * One GPUDevice with onnxruntime on it: its buffers, its memory account, its compiled sessions, and the end of running calls when the device is lost. It knows no networks.
+ * One GPUDevice with onnxruntime on it: its buffers, its memory account and its compiled sessions. It ends running calls when the device is
+ * lost. It does not depend on networks.
  */
 
 import { DeviceError } from '../../errors.js'
@@ -101,7 +102,10 @@ export class GpuRuntime {
     }
   }
 
-  /** Settles as `work` does, or rejects if the device is lost first. A failure that a loss caused rejects with the loss. `signal`: the caller's. */
+  /**
+   * Settles as `work` does, or rejects with the loss if the device is lost first or a loss made `work` fail. If `signal` is aborted, does
+   * not wait for the report of a loss.
+   */
   async orLost<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
     try {
       return await this.#watch.race(work)

@@ -1,6 +1,6 @@
 /**
- * Counts the broken values of a float32 tensor on the GPU: only two numbers are read back, and nothing waits for the tensor. The shader tests
- * bits, because compilers may assume that a float is never NaN.
+ * Counts the zeros and the non-finite values of a float32 tensor on the GPU: only two numbers are read back, and nothing waits for the
+ * tensor. The shader tests bits, because compilers may assume that a float is never NaN.
  */
 
 import type { GpuBuffers } from './gpu-buffers.js'
@@ -53,7 +53,7 @@ export class GpuTally {
     const reading = this.#buffers.read(counters, 8)
     counters.destroy()
     const [fine = 0, bad = 0] = new Uint32Array(await reading)
-    // Values that the shader did not see count as zeros, so work that was dropped is noticed too.
+    // If the GPU drops the dispatch, both counters stay 0. Then all values count as zeros, and assertSound throws `all-zero`.
     return { count, bad, zeros: count - fine - bad }
   }
 }

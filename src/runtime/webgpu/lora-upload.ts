@@ -102,8 +102,8 @@ function textOf(type: string): string {
   return `@group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(2) var<storage, read_write> weight: array<${type}>;
-// A weight is [rows, columns]; in a convolution, each column is one pixel of one input channel. With channels last, its buffer has the
-// order [pixel, channel, row].
+// A weight is [rows, columns]; in a convolution, each column is one pixel of the kernel for one input channel. With channels last, the
+// buffer has the order [kernel pixel, channel, row].
 struct Sizes { rows: u32, columns: u32, rank: u32, pixels: u32, channels_last: u32 }
 @group(0) @binding(3) var<uniform> sizes: Sizes;
 

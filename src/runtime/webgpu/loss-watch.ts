@@ -10,7 +10,7 @@ import { DeviceError } from '../../errors.js'
 export interface LossTimes {
   /** How long a failed call waits for the report that the device was lost. A loss causes both, and the call may fail before the report arrives. */
   readonly toldWithin: number
-  /** How long to wait for work on the lost device to return. */
+  /** How long to wait for work on the lost device to settle. */
   readonly grace: number
 }
 
@@ -49,7 +49,7 @@ export class LossWatch {
 
   /**
    * Like {@link race}, but after a loss it waits a moment for `work` to settle. It is for work that must not be started again while it
-   * still runs, and that may never return from a lost device.
+   * still runs. The wait has a limit, because work on a lost device may never settle.
    */
   async outlast<T>(work: Promise<T>): Promise<T> {
     try {

@@ -39,7 +39,8 @@ export class ScarceGpu {
             const full = isFull(descriptor.size)
             if (full) refuse(this)
             const buffer = create.call(this, descriptor)
-            // Return an invalid buffer: a command that uses it is an error. A buffer that is mapped at creation is in host memory.
+            // A full GPU returns an invalid buffer. This class destroys the buffer instead: commands that use it fail too. A buffer that is
+            // mapped at creation is not destroyed, because its mapping is in host memory and the caller writes to it.
             if (full && descriptor.mappedAtCreation !== true) buffer.destroy()
             else live.set(buffer, descriptor.size)
             return buffer

@@ -1,8 +1,8 @@
 /**
  * GPU devices that browser tests share: a software adapter takes up to a second to compile a kernel, and onnxruntime keeps the kernels of a device
  * for as long as one of its sessions lives. With shared devices each kernel is compiled once for all tests of a page rather than once for each
- * pipeline. Tests that count kernels, lose a device or fill its memory are in `*.isolated.browser.test.ts` and open devices of their own. Not
- * part of the library.
+ * pipeline. Tests that count kernels, lose a device or fill its memory open devices of their own: `*.isolated.browser.test.ts`,
+ * `*.chromium.browser.test.ts` and smoke.browser.test.ts. Not part of the library.
  */
 import { afterAll, beforeAll } from 'vitest'
 import { GraphBuilder } from '../../onnx/graph-builder.js'

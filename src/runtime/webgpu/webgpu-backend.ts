@@ -20,7 +20,7 @@ export class WebGpuBackend implements Backend {
   readonly #device: GpuRuntime
   readonly #name: string
   readonly #weights: WebGpuWeights
-  /** Promises of the GPU's errors for the stages that ran since the last {@link verify}. */
+  /** A promise for each stage that ran since the last {@link verify}: rejects if the GPU reported an error. */
   #unverified: Promise<void>[] = []
 
   constructor(device: GpuRuntime, name: string, table: WeightTable) {

@@ -148,7 +148,7 @@ export class WebGpuDevice extends GpuRuntime implements Device {
     const bytes = valueBytes(tensor.type, tensor.dims)
     const buffer = this.buffers.createActivations(owner, bytes)
     const { buffer: memory, byteOffset, byteLength } = tensor.data
-    // Data in shared memory is copied first, because `buffers.write` takes an ArrayBuffer.
+    // Data in a SharedArrayBuffer is copied first, because `buffers.write` takes an ArrayBuffer.
     const view =
       memory instanceof ArrayBuffer ? new Uint8Array(memory, byteOffset, byteLength) : new Uint8Array(tensor.data.slice().buffer)
     this.buffers.write(buffer, 0, view)

@@ -129,9 +129,9 @@ export class WebGpuWeights {
   }
 
   /**
-   * How a graph runs if the weights that the loaded graph keeps stay. Undefined if this exceeds the budget, or if a weight that several
-   * stages of the graph use is not kept. If each graph freed the other's weights, two graphs that alternate would load the same weights
-   * again and again.
+   * Plans how to run another graph without freeing the weights that the device keeps for the loaded graph: each run uploads the missing
+   * weights. Otherwise two graphs that alternate would load the same weights again and again. Undefined if the plan exceeds the budget, or
+   * if the device does not keep a weight that several stages of the new graph use.
    */
   #besideKept({ stages }: ComponentGraph, budget: number): Streaming | undefined {
     const { own, shared } = stageWeights(stages, this.#table)
@@ -148,7 +148,7 @@ export class WebGpuWeights {
     const now = streaming?.stages.get(stage)
     if (streaming === undefined || now === undefined) return this.#kept
     const { order, first, overlaps } = streaming
-    // A run that did not finish left buffers. Reuse them, because the budget has no space for them beside this stage's buffers.
+    // A run that did not finish may have left other stages' buffers. The budget has no space for new ones beside them: reuse them.
     if (!this.#slots.has(now.key)) await this.#clearSlots()
     const here = await this.#begin(now, signal)
     const at = order.indexOf(now) + 1

@@ -52,7 +52,7 @@ export class IPNDMScheduler extends BaseScheduler<typeof spec> {
     const alpha = this.#alpha(beta)
     const names = Array.from({ length: Math.min(4, index + 1) }, (_, i) => `slope ${index - i}`)
     const weights = adamsBashforth(names.length)
-    // The first sample is pure noise, which is also the slope: it contains no image to scale.
+    // With an alpha of 0, the first sample is pure noise and equals the slope: it contains no image to scale.
     const scale = index === 0 && alpha === 0 ? 0 : this.#alpha(nextBeta) / Math.max(alpha, 1e-8)
     return {
       sums: [

@@ -136,7 +136,7 @@ export class DEISMultistepScheduler extends BaseScheduler<typeof spec> {
   }
 }
 
-/** ρ = σ/α. In terms of ρ the equation has no linear part. */
+/** ρ = σ/α. The probability-flow ODE, written for x/α as a function of ρ, has no linear term. */
 function rho(point: SchedulePoint): number {
   return point.sigma / point.alpha
 }

@@ -63,7 +63,7 @@ export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
   constructor(config: SchedulerConfig) {
     super(className, spec, config)
     const { config: read } = this
-    // diffusers accepts the name of DEIS here, and uses this class's own algorithm.
+    // diffusers accepts `deis` here, and replaces it with `dpmsolver++`.
     this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
     checkSigmaSchedule(className, this.config)
     if (!this.#algorithm.endsWith('++') && read.final_sigmas_type === 'zero')
@@ -109,7 +109,7 @@ export class DPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
         lastTimestep: this.#lastTimestep,
         offset: config.steps_offset,
       })
-    // If a config chooses two distributions, Karras' takes precedence over Lu's, and Lu's over the others.
+    // If a config chooses two sigma schedules, Karras' takes precedence over Lu's, and Lu's over the others.
     const hasLuSigmas = config.use_lu_lambdas && !config.use_karras_sigmas
     let sigmas = hasLuSigmas
       ? linspace(logSigmas.at(-1) ?? 0, logSigmas[0] ?? 0, count).map((value) => exp(value))

@@ -49,7 +49,7 @@ export class DPMSolverSinglestepScheduler extends BaseScheduler<typeof spec> {
   constructor(config: SchedulerConfig) {
     super(className, spec, config)
     const { config: read } = this
-    // diffusers accepts the name of DEIS here, and uses this class's own algorithm.
+    // diffusers accepts `deis` here, and replaces it with `dpmsolver++`.
     this.#algorithm = read.algorithm_type === 'deis' ? 'dpmsolver++' : read.algorithm_type
     checkSigmaSchedule(className, read)
     if (this.#algorithm === 'dpmsolver' && (read.final_sigmas_type === 'zero' || read.prediction_type === 'flow_prediction'))

@@ -30,7 +30,7 @@ export class EDMDPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
 
   constructor(config: SchedulerConfig) {
     super(className, spec, config)
-    // diffusers accepts the name of DEIS here, and uses this class's own algorithm.
+    // diffusers accepts `deis` here, and replaces it with `dpmsolver++`.
     this.#algorithm = this.config.algorithm_type === 'deis' ? 'dpmsolver++' : this.config.algorithm_type
     if (this.#algorithm === 'sde-dpmsolver++' && this.config.solver_order === 3)
       throw new UnsupportedError('unsupported-config', `algorithm_type sde-dpmsolver++ of ${className} has no third order.`, {
@@ -67,7 +67,7 @@ export class EDMDPMSolverMultistepScheduler extends BaseScheduler<typeof spec> {
     })
   }
 
-  /** In this formulation, the model's input is scaled before each call, and α is 1. */
+  /** In the EDM formulation, α is 1, because the model's input is scaled before each call. */
   #point(place: number): SchedulePoint {
     const sigma = this.sigma(place)
     return { alpha: 1, sigma, lambda: -Math.log(sigma), scheduled: sigma }

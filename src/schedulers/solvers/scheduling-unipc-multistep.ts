@@ -83,7 +83,7 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
       use_exponential_sigmas: exponential,
       use_beta_sigmas: beta,
     } = this.config
-    // From given sigmas, diffusers would compute a Karras, exponential or beta schedule that rises.
+    // With given sigmas, diffusers' Karras, exponential and beta schedules would rise instead of fall.
     return flow && !karras && !exponential && !beta ? ['sigmas', 'mu'] : ['mu']
   }
 
@@ -164,7 +164,7 @@ export class UniPCMultistepScheduler extends BaseScheduler<typeof spec> {
 
   /**
    * Computes the sample at position `to` from the sample at `to` − 1, with the predictions of the steps up to `index`. Without `corrected`
-   * this is the predictor (UniP); with the prediction at `to` itself, it is the corrector (UniC).
+   * this is the predictor (UniP). If `corrected` names the prediction at `to`, this is the corrector (UniC).
    */
   #update(sample: string, to: number, order: number, index: number, corrected: string | null): readonly StepTerm[] {
     const { predict_x0: predictImage } = this.config

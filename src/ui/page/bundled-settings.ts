@@ -1,4 +1,7 @@
-/** Fills in the settings that the bundled model's card recommends while that model is chosen, because a repository has no place for them. Pure. */
+/**
+ * While the bundled model is chosen, fills in the settings that its card recommends, because a diffusers repository has no file for them.
+ * Pure.
+ */
 
 import type { PromptSettings } from '../parts/settings.js'
 

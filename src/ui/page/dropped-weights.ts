@@ -54,7 +54,7 @@ function wordOf(header: string, file: string): string | undefined {
   return isOneWord || areEmbeddingNames(names) ? embeddingWord(first, file) : undefined
 }
 
-/** Whether a shape is that of one vector or of a few. */
+/** Whether a tensor of this shape is one vector, or a list of at most {@link mostEmbeddingVectors} vectors. */
 function isRows(shape: unknown): boolean {
   return Array.isArray(shape) && (shape.length === 1 || (shape.length === 2 && Number(shape[0]) <= mostEmbeddingVectors))
 }

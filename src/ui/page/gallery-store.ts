@@ -130,7 +130,7 @@ export class GalleryStore {
   }
 }
 
-/** A stored picture, which is a PNG. */
+/** A stored picture as a Blob. A buffer has no type; it gets that of a PNG. */
 function asBlob(value: unknown): Blob | undefined {
   if (value instanceof Blob) return value
   return value instanceof ArrayBuffer ? new Blob([value], { type: 'image/png' }) : undefined

@@ -5,7 +5,7 @@ import type { Config } from '../../checkpoint/types.js'
 import { families } from '../../pipelines/families.js'
 import { elementCount } from '../../util/element-count.js'
 
-/** The number of parameters that a pipeline class downloads from a published weight table. */
+/** The number of parameters in a published weight table that a pipeline class downloads. */
 function parameters(table: string, pipeline: string): number {
   const {
     tensors,

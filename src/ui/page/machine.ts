@@ -164,7 +164,7 @@ export async function inspectMachine(): Promise<Machine> {
   }
 }
 
-/** Not the `requestAdapter` of the runtime: that one is worker code, which the page does not download before the first load. */
+/** Does not call the runtime's `requestAdapter`: that is worker code, which the page downloads only when it first loads a model. */
 async function findAdapter(): Promise<
   { name: string; isFallback: boolean; shaderF16: boolean; maxBufferSize: number } | undefined
 > {
@@ -234,7 +234,7 @@ function canStore(): Promise<boolean> {
 
 function isThirdPartyFrame(): boolean {
   if (window.top === window) return false
-  // An ancestor of another origin hides its location.
+  // Reading the location of an ancestor of another origin throws.
   try {
     return window.top?.location.origin !== location.origin
   } catch {

@@ -50,7 +50,7 @@ export const memoryRows: readonly MemoryRow[] = [
 
 const residences = { resident: 'all loaded at once', model: 'one component at a time' } as const
 
-/** A choice in words, such as `SDXL base in q8: 4.04 GB, one component at a time`. A size is not broken into two lines. */
+/** A choice in words, such as `SDXL base in q8: 4.04 GB, one component at a time`. A no-break space keeps each size on one line. */
 export function choiceWords({ label, dtype, residence, peak }: MemoryChoice): string {
   return `${label} in ${dtype}: ${peak.replace(' ', '\u00a0')}, ${residences[residence]}`
 }

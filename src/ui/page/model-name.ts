@@ -1,4 +1,4 @@
-/** The name of a cached model: its id on a Hub, else the URL of its files, as a relative path if the page serves them itself. Pure. */
+/** The name of a cached model: its id on a Hub, else the URL of its files, as a relative path if they are in the page's folder. Pure. */
 
 import type { CachedModel } from '../../index.js'
 

@@ -11,7 +11,7 @@ import { settingRows } from './setting-rows.js'
 export interface PictureActions {
   /** Puts the settings into the prompt box. */
   readonly onReuse: (entry: GalleryEntry) => void
-  /** A link to the page that holds the settings. */
+  /** Returns a link to the page, with the settings in its query. */
   readonly link: (settings: PromptSettings) => string
   readonly onDelete: () => void
 }

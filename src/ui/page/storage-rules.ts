@@ -6,7 +6,7 @@ export interface StorageRules {
   readonly canAsk: boolean
   /** Whether the browser has agreed to keep the data. */
   readonly persisted: boolean
-  /** Whether the engine is Safari's. Safari decides about a request to keep data without asking the user. */
+  /** Whether the engine is Safari's. Safari grants or refuses `persist` without asking the user. */
   readonly isWebKit: boolean
   /** Whether the engine is Firefox's, which limits the data of a site. */
   readonly isGecko: boolean
@@ -36,7 +36,7 @@ export function limitNote({ persisted, isGecko }: StorageRules): string | undefi
 
 /** Reads the rules. Never rejects. */
 export async function readStorageRules(): Promise<StorageRules> {
-  // Both are missing on insecure origins and in WebKitGTK.
+  // `persist` and `persisted` are missing on insecure origins and in WebKitGTK.
   const storage = navigator.storage as Partial<StorageManager> | undefined
   const persisted = await storage?.persisted?.().catch(() => false)
   return {

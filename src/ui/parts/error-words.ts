@@ -40,7 +40,7 @@ const doesNotFit = {
 }
 
 const checkName = { advice: 'Check the model’s name.' }
-/** Codes of errors that only the owner of the page or of the server can repair. */
+/** The words for errors that only the owner of the page can repair. */
 const blocked = { title: 'The page does not let Aquatint run', advice: 'The owner of the page has to change its policy.' }
 
 /** Codes whose words differ from those of their error class. */

@@ -1,4 +1,4 @@
-/** Formats numbers for people: parts of a number of bytes, and times. */
+/** Formats numbers for people: byte counts as parts of a total, and times. */
 
 import { byteUnits, formatBytes } from '../../util/format-bytes.js'
 

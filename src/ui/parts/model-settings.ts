@@ -157,7 +157,7 @@ const rows: readonly Row[] = [
 ]
 
 /**
- * The row of a model or a LoRA as a user names it: `owner/name`, possibly with a revision, the name of a file, or an address that
+ * The row of a model or a LoRA as a user names it: `owner/name` (possibly with a revision), the name of a file, or an address that
  * contains one of these. Undefined for models that the table does not have.
  */
 export function publishedSettings(source: string): PublishedSettings | undefined {

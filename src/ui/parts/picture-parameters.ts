@@ -1,6 +1,6 @@
 /**
  * The text `parameters` that AUTOMATIC1111's web UI, and programs that use the same format, write into their pictures: the prompt, a line
- * with the negative prompt, and a line of facts. Pure; the text is untrusted.
+ * with the negative prompt, and a line of facts (`Key: value` pairs). Pure; the text is untrusted.
  */
 
 import { lorasFromPrompt, withoutLoras } from './lora-settings.js'
@@ -26,7 +26,7 @@ const samplers: Readonly<Record<string, Sampler>> = {
   'DPM2 a': { scheduler: 'KDPM2AncestralDiscreteScheduler', automatic: 'Karras' },
   'Euler a': { scheduler: 'EulerAncestralDiscreteScheduler' },
   PLMS: { scheduler: 'PNDMScheduler' },
-  // The names that Aquatint writes. Among them are the names of the web UI's other samplers.
+  // Aquatint's own names of the schedulers. The web UI's other samplers, such as Euler and Heun, have the same names.
   ...Object.fromEntries(Object.entries(schedulerNames).map(([scheduler, label]) => [label, { scheduler }])),
 }
 

@@ -3,7 +3,7 @@
 import type { PipelineInfo } from '../../index.js'
 import type { Size } from './size.js'
 
-/** From this many parameters a denoiser has billions of multiplications in each step. */
+/** If a component has at least this many parameters, a picture takes hours. */
 const large = 500e6
 /**
  * From this many pixels the bundled model, which is small, takes minutes with its ten steps: on two busy cores, two steps and the decoder

@@ -83,8 +83,8 @@ interface NumberRule {
 }
 
 /**
- * The numbers of a prompt box and their allowed values: those of `generate`, except that a strength below 0.05 would leave no step of the
- * usual 20.
+ * The numbers of a prompt box and their allowed values: those of `generate`, except for a strength below 0.05, which would leave no step of
+ * the usual 20.
  */
 export const numberRules = {
   width: { label: 'Width', query: 'width', min: 8, max: 8192, step: 8 },
@@ -126,13 +126,13 @@ export const dtypeNames: Readonly<Record<WeightsDType, string>> = {
   q4: 'q4 (4 bits)',
 }
 
-/** The ways to write weights in prompts to choose from, and their labels. */
+/** The syntaxes for weights in prompts, and their labels. */
 export const weightingNames: Readonly<Record<PromptWeighting, string>> = {
   a1111: '(word:1.3)',
   compel: 'word++',
 }
 
-/** The value, if it names a rule for weights in prompts; otherwise undefined. */
+/** The value, if it names a syntax for weights in prompts; otherwise undefined. */
 export function asWeighting(word: unknown): PromptWeighting | undefined {
   return typeof word === 'string' && Object.hasOwn(weightingNames, word) ? (word as PromptWeighting) : undefined
 }

@@ -31,7 +31,7 @@ import { startOptions, usedPictures } from './form/start-pixels.js'
 
 /** The prompt box. docs/embedding.md is its guide. */
 export class AquatintPrompt extends FormControl {
-  /** The attributes whose changes take effect at once. */
+  /** The attributes whose changes the browser reports to `attributeChangedCallback`. */
   static readonly observedAttributes = observedAttributes
 
   readonly #form = new FormView({
@@ -150,7 +150,7 @@ export class AquatintPrompt extends FormControl {
     this.#form.model.options = models
   }
 
-  /** Load options that have no attribute, such as `token` and `components`. */
+  /** The options of the next load. Assigned options override the attributes; some have no attribute, such as `token` and `components`. */
   get loadOptions(): LoadPipelineOptions {
     const { model, weights, components } = this.#form
     return mergeLoadOptions(model.loadOptions, loadOptionsFromAttributes(this), this.#loadOptions, weights, { components })

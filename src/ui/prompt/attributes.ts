@@ -23,7 +23,7 @@ export const settingAttributes: readonly string[] = [
 /** Every observed attribute. */
 export const observedAttributes: readonly string[] = [...settingAttributes, ...loadAttributes, 'fixed-model']
 
-/** The setting that an attribute sets. An invalid value sets nothing, as with HTML's own attributes. */
+/** The setting that an attribute sets. An invalid value clears the setting, so that the default applies. */
 export function settingFromAttribute(name: string, value: string | null): Partial<PromptSettings> {
   if (Object.hasOwn(textAttributes, name)) return { [textAttributes[name as keyof typeof textAttributes]]: value ?? '' }
   if (name === 'lora') return { loras: lorasFromAttribute(value ?? '') }

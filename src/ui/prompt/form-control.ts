@@ -31,7 +31,7 @@ export abstract class FormControl extends HTMLElement {
     return this.localName
   }
 
-  /** Disables every field and button. Setting it cancels what is running. */
+  /** Whether every field and button is disabled. Disabling cancels the running load or generation. */
   get disabled(): boolean {
     return this.hasAttribute('disabled')
   }

@@ -62,7 +62,7 @@ export class Runner {
     return this.#held?.share.value
   }
 
-  /** Loads a model, unless it is loaded or loading already. Any other model is cancelled or released first. */
+  /** Loads a model, unless it is loaded or loading already. It cancels other work and releases another model first. */
   load(repo: RepositoryReference, options: LoadPipelineOptions): Promise<DiffusionPipeline> {
     const key = pipelineKey(repo, options)
     if (this.#held?.key === key && this.#loading === undefined) return Promise.resolve(this.#held.share.value)

@@ -102,7 +102,7 @@ export function namesOf(component: string, tensors: Originals): OriginalNames | 
   return most?.names
 }
 
-/** How many tensors have names that begin like this. A file can contain a few tensors that are left over from another component. */
+/** How many tensors' names begin with `prefix`. A file can contain a few tensors that are left over from another component. */
 function countNames(tensors: Originals, prefix: string): number {
   let count = 0
   for (const name of tensors.keys()) if (name.startsWith(prefix)) count++
@@ -121,8 +121,8 @@ const ownNames: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * The table of a component's tensors in a file from which nothing else is needed: a whole checkpoint, or a file with this component alone, under its
- * original names without a prefix or under those of diffusers.
+ * The table of a component's tensors in a file of which only this component is used. The file is a whole checkpoint, or it has this
+ * component alone: under original names without a prefix, or under the names of diffusers or transformers.
  */
 export function namesAlone(component: string, tensors: Originals): OriginalNames | undefined {
   const names = namesOf(component, tensors)
@@ -132,7 +132,7 @@ export function namesAlone(component: string, tensors: Originals): OriginalNames
   return own?.some((prefix) => hasNames(tensors, { prefix })) === true ? transformersNames('') : undefined
 }
 
-/** Of the families with a UNet, only Stable Diffusion XL has an embedding of sizes. */
+/** Of the families with a UNet, only those of Stable Diffusion XL have `label_emb`, which embeds sizes and the pooled prompt. */
 function isXlFile(tensors: Originals): boolean {
   return denoiserTensor(tensors, 'label_emb.0.0.weight') !== undefined
 }
@@ -201,7 +201,7 @@ const rules: readonly Rule[] = [
     denoiserAlone: true,
     matches: isFluxFile,
   },
-  // Distilled and base models have the same tensors; `config` can name the base's repository.
+  // Distilled and base models have the same tensors; for a base model, the user passes its repository as the option `config`.
   {
     label: 'FLUX.2-klein 9B',
     config: 'black-forest-labs/FLUX.2-klein-9B',

@@ -1,7 +1,7 @@
 /**
- * The names of the transformer's tensors in single files of FLUX.1. Queries, keys and values are one matrix, in single blocks together with the
- * first layer of the MLP. Source: the modules of https://github.com/black-forest-labs/flux `layers.py`; which tensors diffusers takes:
- * `convert_flux_transformer_checkpoint_to_diffusers`.
+ * The names of the transformer's tensors in single files of FLUX.1. The projections of queries, keys and values are one matrix; in
+ * `single_blocks`, it also has the first layer of the MLP. Source: the modules of https://github.com/black-forest-labs/flux `layers.py`;
+ * which tensors diffusers takes: `convert_flux_transformer_checkpoint_to_diffusers`.
  */
 
 import type { Config } from '../../types.js'

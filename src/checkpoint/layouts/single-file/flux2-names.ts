@@ -1,7 +1,7 @@
 /**
- * The names of the transformer's tensors in single files of FLUX.2. Queries, keys and values are one matrix. In blocks with two streams diffusers has three matrices; in blocks with
- * one stream it has one matrix too. Source: the modules of https://github.com/black-forest-labs/flux2 `model.py`; which tensors diffusers takes:
- * `convert_flux2_transformer_checkpoint_to_diffusers`.
+ * The names of the transformer's tensors in single files of FLUX.2. The projections of queries, keys and values are one matrix. diffusers
+ * has three matrices in `double_blocks`, and one in `single_blocks`. Source: the modules of https://github.com/black-forest-labs/flux2
+ * `model.py`; which tensors diffusers takes: `convert_flux2_transformer_checkpoint_to_diffusers`.
  */
 
 import { qkvProjections } from './flux-names.js'

@@ -38,7 +38,7 @@ const streams: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
-/** The projections in the rows of an original `qkv`, in their order. */
+/** By an attention's path in a block of the original: the diffusers layers that its matrix `qkv` holds, in the order of its rows. */
 const projections: Readonly<Record<string, readonly string[]>> = {
   'x_block.attn': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
   'x_block.attn2': ['attn2.to_q', 'attn2.to_k', 'attn2.to_v'],

@@ -1,7 +1,7 @@
 /**
  * A checkpoint in one file, safetensors or GGUF, as CompVis, Stability AI and the people who fine-tune their models publish it. The file has the
- * weights under the names of the code that trained them. Configs, tokenizers and the scheduler come from a repository in diffusers' layout
- * of the same family, as in diffusers' `from_single_file`.
+ * weights under the names of the code that trained them. Configs, tokenizers and the scheduler come from a repository of the same family
+ * in diffusers' layout, as in diffusers' `from_single_file`.
  */
 
 import { CheckpointError, UnsupportedError } from '../../../errors.js'
@@ -36,7 +36,7 @@ export interface SingleFileRequest {
   readonly warn: (code: string, message: string) => void
 }
 
-/** Refuses files that are not safetensors by their names, before anything is read. @throws UnsupportedError `pickle-weights` */
+/** Refuses pickle files, recognized by their extensions, before anything is read. @throws UnsupportedError `pickle-weights` */
 export function checkSingleFileName(path: string): void {
   if (/\.(?:ckpt|pt|pth|bin)$/i.test(path))
     throw new UnsupportedError(
@@ -89,7 +89,7 @@ export async function openSingleFile(request: SingleFileRequest, options: ReadOp
   return { ...layout, repository: file.repository, components: new Map(components) }
 }
 
-/** How the names of components begin in a file that no table reads, such as `text_encoders.qwen3_4b.`. */
+/** The prefixes, such as `text_encoders.qwen3_4b.`, of those components of a file whose tensors none of the tables names. */
 function unreadComponents(tensors: Originals, tables: readonly OriginalNames[]): readonly string[] {
   const found = new Set<string>()
   for (const name of tensors.keys()) {
@@ -105,7 +105,7 @@ function isGgufName(path: string): boolean {
 }
 
 /**
- * A component of a single file from which nothing else is needed. `config`: the component in a repository of the family, for its config.
+ * The only component that is used of a single file. `config`: the component in a repository of the family, for its config.
  * @throws UnsupportedError `single-file-family` for scaled weights
  */
 export function singleFileComponent(

@@ -18,12 +18,12 @@ export type TensorPart =
   | { readonly rows: readonly [begin: number, end: number | undefined] }
   /** The matrix, transposed: [in, out] → [out, in]. */
   | 'transposed'
-  /** A convolution of one pixel as a matrix: [out, in, 1, 1] → [out, in]. */
+  /** The weight of a 1×1 convolution as a matrix: [out, in, 1, 1] → [out, in]. */
   | 'squeezed'
   /** All rows, with the two halves exchanged: shift and scale of an adaptive norm. */
   | 'halves-exchanged'
 
-/** A parameter of diffusers, and the part of an original tensor that it is. */
+/** A parameter, and the part of an original tensor that becomes it. */
 export interface TensorPiece {
   /** The parameter's name in diffusers or transformers. */
   readonly name: string
@@ -38,7 +38,7 @@ export type Pieces = (name: string) => readonly TensorPiece[]
 
 /** The names of one network in single files. */
 export interface OriginalNames {
-  /** Identifies this table in the key of prepared files. Change it whenever the table gives other results. */
+  /** Part of the cache key of converted weights. Change it whenever `pieces` or `identities` returns other results. */
   readonly id: string
   /** The prefix of the names of the network's tensors. */
   readonly prefix: string
@@ -46,7 +46,7 @@ export interface OriginalNames {
   readonly marker?: string | undefined
   /** @param config the component's config in diffusers' layout @param originals all tensors with the prefix */
   readonly pieces: (config: Config, originals: Originals) => Pieces
-  /** Parameters that the file leaves out because they are an identity matrix, [width, width]. Default: none. */
+  /** Parameters that are set to an identity matrix [width, width], whatever the file has. Default: none. */
   readonly identities?: ((config: Config) => readonly { readonly name: string; readonly width: number }[]) | undefined
 }
 
@@ -57,7 +57,7 @@ export const renamed = (name: string): readonly TensorPiece[] => [{ name, part: 
 export const thirds = (names: readonly string[]): readonly TensorPiece[] =>
   names.map((name, third) => ({ name, part: { third: third as 0 | 1 | 2 } }))
 
-/** Whether a table has a network with these names. */
+/** Whether the name of any tensor in a table begins with the prefix. */
 export function hasNames(table: ReadonlyMap<string, unknown>, { prefix }: Pick<OriginalNames, 'prefix'>): boolean {
   for (const name of table.keys()) if (name.startsWith(prefix)) return true
   return false

@@ -1,4 +1,7 @@
-/** For tests, in Node: single files made of the tiny fixtures' folders by the recipes that diffusers has checked. Not part of the library. */
+/**
+ * For tests, in Node: single files made of the tiny fixtures' folders by recipes that the fixture generator checked with diffusers.
+ * Not part of the library.
+ */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,12 +12,12 @@ import { safetensorsFile } from '../../testing.js'
 import type { Config, SafetensorsDType, TensorEntry, WeightLibrary, WeightTable } from '../../types.js'
 import { openFolderComponent } from '../diffusers-folder.js'
 
-/** What fixtures/single-files/tiny.json.gz has: fixture → component → original tensor → the operation that makes it, and the tensors that it is made of. */
+/** fixtures/single-files/tiny.json.gz: by fixture, component and original tensor, the operation that makes the tensor, and its operands. */
 type Recipes = Readonly<
   Record<string, Readonly<Record<string, Readonly<Record<string, readonly [op: string, ...names: string[]]>>>>>
 >
 
-/** What fixtures/single-files/full-size.json.gz has: model → the weight table of each component, and the file's tensors. */
+/** fixtures/single-files/full-size.json.gz: for each model, the weight table of each component, and the tensors of the single file. */
 type FullSize = Readonly<
   Record<
     string,
@@ -86,7 +89,7 @@ export async function singleFileOf(
   return pack(tensors)
 }
 
-/** A component of a fixture alone under its original names, as files of one network have them: without a prefix. */
+/** A file of one component of a fixture, under its original names without a prefix, as files of one network have them. */
 export async function componentFileOf(fixture: string, component: string): Promise<Uint8Array<ArrayBuffer>> {
   return pack(
     await tensorsOf(fixture, component, (name) => name.replace(/^(?:model\.diffusion_model|first_stage_model|vae)\./, '')),

@@ -21,8 +21,8 @@ export const clipNames = (prefix: string): OriginalNames => ({
 })
 
 /**
- * The first encoder of Stable Diffusion 3 and of FLUX.1. Its text projection is the identity: diffusers sets it, whatever the file has. The class of
- * FLUX.1's encoder has no text projection.
+ * The first text encoder of Stable Diffusion 3 and of FLUX.1. For Stable Diffusion 3, diffusers sets the text projection to the identity,
+ * whatever the file has. The class of FLUX.1's encoder has no text projection.
  */
 export const projectedClipNames = (prefix: string): OriginalNames => ({
   id: 'clip-identity-1',

@@ -72,7 +72,7 @@ const cases: Readonly<Record<string, readonly [OperatorCase, number?]>> = {
   'Conv 3 × 3 of 320 channels to 3, and Relu': [convAndRelu(320, 3)],
   'RotaryEmbedding of neighbours': [rotary(77, 4, 64, true)],
   'RotaryEmbedding of halves': [rotary(77, 4, 64, false)],
-  // More columns would exceed the 65,535 iterations that Mesa's software GPU gives the loops of a kernel.
+  // With more columns, the kernel would exceed the 65,535 loop iterations that Mesa's software GPU allows.
   'MatMulNBits, 8 bits, of 10,240': [quantized(8, 10240, 64, 8)],
   'MatMulNBits, 4 bits, of 5,120': [quantized(77, 5120, 64, 4)],
   'MatMulNBits, 8 bits, one row': [quantized(1, 1280, 320, 8)],

@@ -1,6 +1,6 @@
 /**
- * The Concat before and the Split after an attention to picture and prompt together (SD3, FLUX, Chroma), as parts of the attention's own
- * kernel: it reads queries from both parts, and writes both parts of its result. Keys and values are still joined by Concat, because
+ * Moves the Concat before and the Split after a joint attention over image and prompt (SD3, FLUX, Chroma) into the attention's kernel,
+ * which then reads the queries from two tensors and writes its result to two tensors. Keys and values are still joined by Concat, because
  * onnxruntime joins them earlier and reuses the buffers of their parts before the attention runs.
  */
 
@@ -16,7 +16,7 @@ export interface AttentionSize {
   readonly type: string
 }
 
-/** Whether a dispatch joins two tensors [batch, tokens, channels] to the queries [batch, queries, channels]. */
+/** Whether a dispatch joins two tensors [batch, tokens, channels] into the queries [batch, queries, channels]. */
 export function joinsQueries({ kernel, uniforms }: Dispatch, { batch, queries, vectors, type }: AttentionSize): boolean {
   // The uniforms begin with the shape of the first tensor, its strides, and the shape of the second one.
   const [rows, first = 0, columns, , , , , , otherRows, second = 0, otherColumns] = uniforms?.words ?? []

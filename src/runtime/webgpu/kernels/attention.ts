@@ -3,9 +3,9 @@
  * of a workgroup's 64 threads computes one query's row, over 32 keys at a time that the workgroup loads together; scores and softmax are
  * float32 in onnxruntime, but the scaled query, the probabilities and the sum of values are float16. `FlashAttentionDecodeQKV` and
  * `…VxReduce`, for few queries: workgroups compute parts of 64 keys, which the second kernel adds. Most time goes into the products of
- * scores and of values. In the changed kernels, all of these values are float32, except values in buffers between two kernels.
- * onnxruntime has other kernels for head sizes that are not a multiple of 4, with scores and probabilities in float16 buffers. No graph
- * of this library uses them: `multiHeadAttention` fills such heads with zeros.
+ * queries with keys and of probabilities with values. In the changed kernels, all of these values are float32, except values in buffers
+ * between two kernels. onnxruntime has other kernels for head sizes that are not a multiple of 4, with scores and probabilities in float16
+ * buffers. No graph of this library uses them: `multiHeadAttention` pads such heads with zeros.
  */
 
 import { sumType, type KernelEdits } from './kernel-edit.js'

@@ -173,7 +173,7 @@ test('weights are right after they are freed and loaded again, and so are others
   await other.dispose()
 })
 
-/** Uploads x, tells the device that its buffer has a weight with channels last, calls `before`, and lets an Add read it: returns x + x. */
+/** Uploads x, marks its buffer as a weight with channels last, calls `before`, and returns the result of an Add: x + x. */
 async function sum(before: (tensor: GpuTensor) => void): Promise<Float32Array> {
   const builder = new ComponentBuilder('sum', gpu.writeOptions({ dtype: 'float32', granularity: 'component' }))
   const input = builder.input('x', 'float32', image)

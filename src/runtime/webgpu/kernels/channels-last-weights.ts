@@ -3,9 +3,10 @@
  * [out, in, rows, columns]. onnxruntime does not know that a graph input is a weight, and dispatches a Transpose of it in every run. Where the buffer has that
  * order already, the Transpose is left out, and kernels that read its result read the weight instead.
  *
- * A buffer has the order until something writes it, and a result that was left out stays left out until something writes its buffer or the run ends. This state changes when a command
- * is recorded, because onnxruntime makes and destroys the buffers of its next 16 dispatches before it records them. A run fails if a command reads such a weight in another way, or if nothing
- * reads a result that was left out.
+ * A buffer counts as being in this order until something writes it. The result of an omitted Transpose counts as omitted until something
+ * writes its buffer or the run ends. Both are updated when a command is recorded, because onnxruntime creates and destroys the buffers of
+ * its next 16 dispatches before it records them. A run fails if a command that {@link ChannelsLastWeights.resolve} cannot change reads such
+ * a weight, or if no kernel reads the result of an omitted Transpose.
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
@@ -63,7 +64,7 @@ function unread(): Error {
 
 /** The weights of one device that have channels last in their buffers. */
 export class ChannelsLastWeights {
-  /** The sizes [out, in, rows, columns] of the weight in each such buffer. */
+  /** The buffers that contain a weight with channels last, each with the weight's sizes [out, in, rows, columns]. */
   readonly #sizes = new WeakMap<GPUBuffer, readonly number[]>()
   /** For each Transpose that this run left out, by the buffer of its result: the weight to read instead, and whether it was read. */
   readonly #originals = new Map<GPUBuffer, { readonly weight: GPUBuffer; isRead: boolean }>()
@@ -86,16 +87,16 @@ export class ChannelsLastWeights {
   }
 
   /**
-   * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight in this order, or should contain
-   * the result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because onnxruntime does not survive
-   * an error that is thrown while it records.
+   * Records that the buffer is read by a command that {@link resolve} cannot change. If the buffer contains a weight with channels last, or
+   * should contain the result of a Transpose that was left out, the command reads wrong values. {@link endRun} returns the error, because
+   * onnxruntime does not survive an error that is thrown while it records.
    */
   read(buffer: GPUBuffer, reader: string): void {
     if (!this.#sizes.has(buffer) && !this.#originals.has(buffer)) return
     this.#misread ??= misread(reader)
   }
 
-  /** Ends a run of onnxruntime, of which all commands are recorded. Returns an error if a command read wrong values. */
+  /** Call after all commands of an onnxruntime run are recorded. Returns an error if a command would read wrong values. */
   endRun(): Error | undefined {
     for (const { isRead } of this.#originals.values()) if (!isRead) this.#misread ??= unread()
     const error = this.#misread
@@ -104,7 +105,7 @@ export class ChannelsLastWeights {
     return error
   }
 
-  /** The dispatch to record: the same one, one that reads the weights themselves, or none. */
+  /** The dispatch to record: the same one, one that reads weights in place of omitted results, or undefined for an omitted Transpose. */
   resolve(dispatch: Dispatch): Dispatch | undefined {
     const { kernel, storage } = dispatch
     const [source, result] = storage

@@ -1,7 +1,7 @@
 /**
- * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on the GPUDevice that it is given,
- * and the device is ours: a dispatch that may begin a sequence is held back until the next ones show whether it begins one. Nothing is
- * held back beyond the end of a pass, because onnxruntime writes the uniforms of later passes into the same buffers.
+ * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on a GPUDevice whose methods this
+ * file replaces. They hold back a dispatch that may begin a sequence until the next ones show whether it begins one. Nothing is held back
+ * beyond the end of a pass, because onnxruntime writes the uniforms of later passes into the same buffers.
  */
 
 import { ChannelsLastWeights } from './channels-last-weights.js'
@@ -22,7 +22,10 @@ function isBufferBinding(resource: GPUBindingResource): resource is GPUBufferBin
   return 'buffer' in resource
 }
 
-/** The methods of all devices. They are looked up for each call, as those of the queue are, so that tests that watch these methods see the pipelines and uploads of this device. */
+/**
+ * The prototype, with the methods of all devices. Each call looks its method up there, and the queue's methods in the queue's prototype, so
+ * that tests that watch the prototypes see the pipelines and uploads of this device.
+ */
 function prototypeOf(gpu: GPUDevice): GPUDevice {
   return Object.getPrototypeOf(gpu) as GPUDevice
 }
@@ -66,7 +69,7 @@ class DispatchStream {
     }
   }
 
-  /** Replaces these sequences from now on, instead of others. Kernels that were compiled before are still known. */
+  /** Replaces these sequences from now on, instead of those of the last call. Recognises kernels compiled before, too. */
   begin(sequences: readonly Sequence[], replaced: (label: string) => void): void {
     this.#sequences = sequences
     this.#replaced = replaced
@@ -208,7 +211,7 @@ class DispatchStream {
     return pass
   }
 
-  /** Reports to {@link weights} that a dispatch whose kernel is not known reads these bindings. */
+  /** Reports to {@link weights} and {@link results} that a dispatch that cannot be changed reads these bindings. */
   #assertReadable(bound: readonly GPUBufferBinding[] = []): void {
     for (const { buffer } of bound) this.#read(buffer, 'A kernel')
   }
@@ -282,8 +285,8 @@ function words(data: AllowSharedBufferSource, offset: number, begin = 0, size?: 
 const streams = new WeakMap<GPUDevice, DispatchStream>()
 
 /**
- * Ends a run of onnxruntime on this device, of which all commands are recorded. Returns an error if a kernel read values that are missing
- * or in another order.
+ * Called when a run of onnxruntime on this device has ended. Returns an error if a command of the run read values that were not written, or
+ * weights in an order that it does not expect.
  */
 export function endRun(gpu: GPUDevice): Error | undefined {
   const { weights, results, statistics } = streams.get(gpu) ?? {}
@@ -292,7 +295,7 @@ export function endRun(gpu: GPUDevice): Error | undefined {
   return errors[0] ?? errors[1]
 }
 
-/** The record of which weights on a device have channels last. Undefined if the device runs what onnxruntime records. */
+/** The record of which weights on a device have channels last. Undefined if {@link replaceSequences} never got a sequence for it. */
 export function channelsLastWeights(gpu: GPUDevice): ChannelsLastWeights | undefined {
   return streams.get(gpu)?.weights
 }

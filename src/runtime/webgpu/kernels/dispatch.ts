@@ -6,7 +6,7 @@ export interface CompiledKernel {
   readonly label: string
   /** The WGSL source as it was compiled. */
   readonly code: string
-  /** The names of the kernel's storage buffers, in order. */
+  /** The names of the kernel's storage buffers, in order, joined by commas. */
   readonly bindings: string
   /** For each storage buffer, whether the kernel can write it. */
   readonly writes: readonly boolean[]
@@ -26,7 +26,7 @@ export interface Dispatch {
   readonly omitted?: readonly GPUBuffer[] | undefined
 }
 
-/** One dispatch of a kernel of this library, for several of onnxruntime's. */
+/** One dispatch of a kernel of this library, in place of one or more of onnxruntime's. */
 export interface Launch {
   readonly label: string
   readonly code: string
@@ -41,13 +41,14 @@ export interface Launch {
 export interface Match {
   /** Whether another dispatch may continue the sequence. */
   readonly open: boolean
-  /** The dispatch that replaces all of them; undefined if they are not a whole sequence. */
+  /** The dispatch that replaces all these dispatches; undefined if one dispatch cannot replace them. */
   readonly launch?: Launch | undefined
 }
 
 /**
- * Dispatches in direct succession that one kernel can replace. Values that only the replaced dispatches read are not computed: each sequence says why nothing
- * else reads them. Returns undefined for dispatches with which the sequence does not begin.
+ * Decides whether one kernel can replace `held`, dispatches in direct succession. The kernel need not write values that only these
+ * dispatches read: the comment of each sequence's file says why nothing else reads them. Returns undefined if no such sequence begins with
+ * `held`.
  */
 export type Sequence = (held: readonly Dispatch[], limits: GPUSupportedLimits) => Match | undefined
 

@@ -1,17 +1,18 @@
 /**
- * Converts dispatches of onnxruntime's element-wise kernels into steps: WGSL code that another kernel runs on a value in its registers. The kernels are Cast, Gelu, and Mul and Add with a
- * number, a row, a row for each image of a batch, or a value of the same size.
+ * Converts dispatches of onnxruntime's element-wise kernels into steps: WGSL code that another kernel runs on its result before it writes
+ * the result. The element-wise kernels are Cast, Gelu, and Mul and Add with a number, a row, a row for each image of a batch, or a tensor
+ * of the same size.
  */
 
 import { bufferAt, type CompiledKernel, type Dispatch } from './dispatch.js'
 
-/** The size of a value: its number of rows, and the numbers in a row. */
+/** The size of a tensor: its number of rows, and of numbers in each row. */
 export interface RowsSize {
   readonly rows: number
   readonly columns: number
 }
 
-/** What an operand is: one number, one row, a row for each image of a batch, or a value of the same size. */
+/** What an operand is: one number, one row, a row for each image of a batch, or a tensor of the same size. */
 type Extent = 'number' | 'row' | 'row of an image' | 'value'
 
 /** One kernel, as a step. */
@@ -20,7 +21,7 @@ export interface Step {
   readonly key: string
   /** What the step reads besides the value. */
   readonly operand: { readonly binding: GPUBufferBinding; readonly type: string; readonly extent: Extent } | undefined
-  /** The uniforms of the kernel, which begin with the sizes [batch, rows, columns]: only for a row of an image. */
+  /** The uniforms of the kernel, which begin with the sizes [batch, rows, columns]. Undefined unless the operand is one row per image. */
   readonly sizes: GPUBufferBinding | undefined
   /** Functions that {@link expression} calls. */
   readonly functions: string
@@ -73,7 +74,7 @@ function uniform({ kernel, uniforms }: Dispatch, name: string): readonly number[
   return field && uniforms && [...uniforms.words.subarray(field.at, field.at + field.count)]
 }
 
-/** How an operand of this shape belongs to a value of `shape`. */
+/** The extent of an operand whose shape is `operand`, for a tensor of `shape`; undefined if it is none of {@link Extent}'s. */
 function extentOf(operand: readonly number[], shape: readonly number[], columns: number): Extent | undefined {
   const dims = [...shape.map(() => 1), ...operand].slice(-shape.length)
   const [last, ...before] = dims.toReversed()
@@ -83,7 +84,10 @@ function extentOf(operand: readonly number[], shape: readonly number[], columns:
   return shape.length === 3 && dims[0] === shape[0] && dims[1] === 1 ? 'row of an image' : undefined
 }
 
-/** Reads a dispatch as a Mul or an Add of the value and another operand. In a Mul the value must be the first operand: if it is the second, other kernels read it too. */
+/**
+ * Reads a dispatch as a Mul or an Add of the value and another operand. In a Mul the value must be the first operand: in this library's
+ * graphs, a value that is the second operand has other readers too.
+ */
 function binaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: RowsSize): Step | undefined {
   const { kernel, storage, uniforms } = dispatch
   const { label, code } = kernel
@@ -145,7 +149,7 @@ function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Rows
   return { key: formula, operand: undefined, sizes: undefined, functions, expression: formula, result, type }
 }
 
-/** Reads a dispatch as a step on `value`, which no other dispatch may read. Undefined if it is something else. */
+/** Reads a dispatch as a step on `value`, which no other dispatch may read. Undefined if the dispatch is none. */
 export function stepOf(dispatch: Dispatch, value: GPUBuffer, size: RowsSize): Step | undefined {
   return unaryStep(dispatch, value, size) ?? binaryStep(dispatch, value, size)
 }
@@ -162,13 +166,14 @@ interface Place {
 export interface Stepped extends Place {
   /** The WGSL type in which it is computed: `f32` or a vector of 4. */
   readonly type: string
-  /** The type that the separate kernel would store its numbers in. */
+  /** The number type in which onnxruntime's kernel stores the value when no step follows. */
   readonly stored: string
 }
 
 /**
- * The WGSL of several steps. Each intermediate result is rounded to its type, so the bits are those of separate kernels. There is one exception: if the first step adds a value of the same size,
- * the value before it is not rounded. `own`: the name of the kernel's result, if a step reads its operand from there.
+ * The WGSL of several steps. Each intermediate result is rounded to its type, so the bits are those of separate kernels. There is one
+ * exception: if the first step adds a tensor of the same size, the value is not rounded before this step. `own`: the name of the buffer of
+ * the kernel's result, if a step reads its operand from this buffer.
  */
 export function stepsText(
   steps: readonly Step[],

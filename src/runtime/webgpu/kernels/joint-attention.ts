@@ -18,7 +18,7 @@ const mostKeys = 1024
  * The inputs are vectors of 4 values: q [batch, queries, heads, size / 4], k and v [batch, keys, heads, size / 4]; the output has q's
  * shape. A workgroup of 64 threads computes one query of one head. Each thread computes every 64th score, in float32. Then the workgroup
  * computes 16 vectors of the result at a time; 4 threads together compute one vector. Most time goes into reading keys and values, once
- * for each query, from caches.
+ * for each query, from the GPU's caches.
  */
 function fewQueries(type: string): string {
   return `${type.includes('f16') ? 'enable f16;\n' : ''}const threads = 64u;
@@ -156,8 +156,8 @@ function isReader(copy: Dispatch, attention: Dispatch): boolean {
 }
 
 /**
- * A copy of keys and values, and the attention that reads it; and the Concat of queries before these and the Split of the result after
- * them, if any.
+ * Matches the dispatches of one attention: the copy of keys and values, the kernel that reads the copy, the Concat of queries before them,
+ * and the Split of the result after them. The Concat and the Split may be missing.
  */
 export const jointAttention: Sequence = (held) => {
   const joined = held[0]?.kernel.label === 'Concat' ? held[0] : undefined
@@ -205,7 +205,7 @@ function withFlash(
   const parts = partBindings(joined, split)
   const written = [output, split?.storage[2]].filter((binding) => binding !== undefined)
   const read = [...inputs, joined?.storage[1]].filter((binding) => binding !== undefined)
-  // The joined queries are not written, so no other input may be in their buffer.
+  // This kernel replaces the Concat, so nothing writes the joined queries. No other input may be read from their buffer.
   if (overlap(read, written) || read.some(({ buffer }) => buffer === joined?.storage[2]?.buffer)) return { open }
   const omitted = [joined?.storage[2]?.buffer, split === undefined ? undefined : result.buffer].filter(
     (buffer): buffer is GPUBuffer => buffer !== undefined && !written.some((binding) => binding.buffer === buffer),

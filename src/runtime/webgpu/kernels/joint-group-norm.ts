@@ -7,14 +7,17 @@
 import { permutation } from './channels-last-weights.js'
 import { bufferAt, overlap, type Dispatch, type Match, type Sequence } from './dispatch.js'
 
-/** The sizes of an image [batch, channels, pixels] with groups of channels. */
+/** The sizes of an image [batch, channels, pixels]. */
 interface Size {
   readonly batch: number
   readonly channels: number
   readonly pixels: number
 }
 
-/** The beginning of both kernels: the bindings, and functions that give a channel's norm, factor and summand and apply SiLU, in float32. */
+/**
+ * The beginning of both kernels: the bindings, a function that joins InstanceNorm, Mul and Add into one factor and one summand for each
+ * channel, and a function that applies SiLU. Both compute in float32.
+ */
 function header(type: string, storedX: string, storedY: string, silu: boolean): string {
   return `${type === 'f16' ? 'enable f16;\n' : ''}@group(0) @binding(0) var<storage, read> x: array<${storedX}>;
 @group(0) @binding(1) var<storage, read> scale_shift: array<vec2<f32>>;
@@ -40,8 +43,8 @@ fn activate(value: ${storedX.startsWith('vec4') ? 'vec4<f32>' : 'f32'}) -> ${sto
 }
 
 /**
- * Computes y from x, both [batch, channels, pixels / 4] of vectors; each of a workgroup's 64 threads computes one vector. The time of this kernel is
- * that of its memory accesses.
+ * Computes y from x, both [batch, channels, pixels / 4] in vectors of 4 values; each of a workgroup's 64 threads computes one vector.
+ * Memory accesses take nearly all of this kernel's time.
  */
 function inPlaceText(type: string, silu: boolean): string {
   return `${header(type, `vec4<${type}>`, `vec4<${type}>`, silu)}
@@ -59,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count:
 
 /**
  * Computes y [batch, pixels, channels] from x [batch, channels, pixels]. A workgroup of 256 threads transposes a tile of 16 × 16 values in workgroup
- * memory, so that neighbouring threads read and write neighbouring values: the time of this kernel is that of its memory accesses.
+ * memory, so that neighbouring threads read and write neighbouring values. Memory accesses take nearly all of this kernel's time.
  */
 function transposedText(type: string, silu: boolean): string {
   return `${header(type, type, type, silu)}
@@ -124,7 +127,7 @@ function isToChannelsLast({ kernel, uniforms }: Dispatch, { batch, channels, pix
   return count === pixels && order.join() === [...others, channel].join()
 }
 
-/** The dispatches of a group norm from InstanceNorm on. */
+/** Recognizes the dispatches of a group norm: InstanceNorm, Mul and Add, and the SiLU and the Transpose that may follow. */
 export const jointGroupNorm: Sequence = (held) => {
   const [norm, product, sum, ...more] = held
   if (norm?.kernel.label !== 'InstanceNorm' || norm.kernel.bindings !== 'input,channel_scale_shift,output') return undefined

@@ -1,9 +1,11 @@
 /**
- * Runs a Gemm or a layer norm, and the kernels that compute with its result element by element, as one dispatch. These kernels are a residual sum, the product with a gate,
- * the factor and the summand of a modulated norm, Gelu, and a Cast. onnxruntime's kernel of the Gemm or norm computes them in float32 before it writes its result. It does not
- * write the intermediate results, because nothing else in a graph of this library reads them (models/joint-steps.test.ts). A run fails if another kernel reads one.
+ * Runs a Gemm or a layer norm, and the kernels that compute with its result element by element, as one dispatch. These kernels are a
+ * residual sum, the product with a gate, the factor and the summand of a modulated norm, Gelu, and a Cast. The kernel of the Gemm or norm
+ * is edited to compute them in float32 before it writes its result. It does not write the intermediate results, because nothing else in a
+ * graph of this library reads them (models/joint-steps.test.ts). A run fails if another kernel reads one.
  *
- * Tiles, workgroups and shapes are those of the Gemm or norm. The products of a Gemm still take almost all of its time; a norm's time is that of reading and writing memory, which the steps save.
+ * Workgroups and tiles are those of the Gemm or norm; a Gemm can get larger tiles (product-tiles.ts). The products of a Gemm still take
+ * almost all of its time. A norm's time is that of its memory accesses, and one dispatch needs fewer of them.
  */
 
 import type { Dispatch, Match, Sequence } from './dispatch.js'

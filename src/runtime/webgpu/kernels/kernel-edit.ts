@@ -40,7 +40,7 @@ export function applyEdits(code: string, { bindings, constants = [], edits, neve
   return never?.test(edited) === true ? undefined : edited
 }
 
-/** Adds `alias sum_t`, the float32 type with as many components as the kernel's `alias` of this name. */
+/** Adds `alias sum_t`: the float32 type with as many components as the float16 type that the kernel's WGSL calls `alias`. */
 export function sumType(alias: string): Edit {
   return { find: new RegExp(`^alias ${alias} = (vec\\d<)?f16(>)?;$`, 'gm'), by: '$&\nalias sum_t = $1f32$2;' }
 }

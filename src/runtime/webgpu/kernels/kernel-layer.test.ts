@@ -1,4 +1,4 @@
-/** A kernel whose inputs are written for the changed text never runs with another text. */
+/** Aquatint writes the inputs of some kernels for its own WGSL. If such a kernel has unknown WGSL, Aquatint throws. */
 import { expect, test } from 'vitest'
 import { rewriteKernel } from './kernel-layer.js'
 

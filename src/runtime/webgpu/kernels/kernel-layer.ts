@@ -1,7 +1,8 @@
 /**
- * Changes onnxruntime's kernels on a device before they are compiled: those in float16, and those that compute a variance. onnxruntime compiles by `createShaderModule` of the GPUDevice that it
- * is given, and the device is ours. The kernels are those of release 1.30.0, which onnxruntime.ts requires; what is not recognized stays as
- * onnxruntime has it, and is reported.
+ * Changes onnxruntime's kernels on a device before they are compiled: those in float16, and those that compute a variance. onnxruntime
+ * compiles with `createShaderModule` of the GPUDevice that it is given, and the device is ours. The kernels are those of release 1.30.0,
+ * which onnxruntime.ts requires. A kernel that is not recognized stays as onnxruntime has it, and is reported; for the kernels of
+ * `required`, an error is thrown.
  */
 
 import type { KernelReport, KernelSource } from '../../../memory/device-info.js'
@@ -71,7 +72,7 @@ const broken: ReadonlySet<string> = new Set(['BiasSplitGelu'])
  */
 export function installKernels(gpu: GPUDevice, source: KernelSource): KernelReport {
   const found = { replaced: new Set<string>(), unrecognized: new Set<string>() }
-  // Replace sequences first: `createShaderModule` of the stream must receive the changed texts.
+  // Replace sequences first: it replaces `createShaderModule` too, and its replacement must receive the changed texts.
   const sequences = source === 'aquatint' ? [jointAttention, jointProducts, jointSteps, jointGroupNorm, largerProduct] : []
   replaceSequences(gpu, sequences, (label) => found.replaced.add(label))
   const compile = gpu.createShaderModule.bind(gpu)

@@ -17,7 +17,7 @@ import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
 const storeVector = /mm_write\(batch, globalRow \+ innerRow, globalCol, acc\[innerRow\]\);/g
 const storeEach = /mm_write\(batch, globalRow \+ innerRow, globalCol \* innerElementSize \+ i, acc\[innerRow\]\[i\]\);/g
 
-/** Sums of tiles whose rows are vectors of 4 results; `depth` products at a time. */
+/** Makes the sums float32 in kernels that compute a tile as vectors of 4 results, and add `depth` products at a time. */
 function vectorTile(depth: 3 | 4, store = storeVector): readonly Edit[] {
   return [
     { find: /var acc: array<vec4<\w+>, rowPerThread>;/g, by: 'var acc: array<vec4<f32>, rowPerThread>;' },
@@ -27,7 +27,7 @@ function vectorTile(depth: 3 | 4, store = storeVector): readonly Edit[] {
   ]
 }
 
-/** Sums of tiles of single results. */
+/** Makes the sums float32 in kernels that compute a tile as single results. */
 const scalarTile: readonly Edit[] = [
   {
     find: /var acc: array<array<\w+, colPerThread>, rowPerThread>;/g,
@@ -76,7 +76,7 @@ function convolutionResult(type: 'vec4<x_element_t>' | 'x_element_t', sum: 'vec4
   ]
 }
 
-/** Matches an activation or a factor between the sum and the result, which the edits do not cover. */
+/** Matches an operation on the sum that no edit here handles: an activation other than Relu, or a multiplication by `alpha`. */
 const otherResult =
   /\bvalue = (?!valueIn;|value \+ (?:sum_t|vec4<f32>|f32)\(|max\(value, (?:vec4<f32>|f32)\(0\)\);|get_[ab]_by_indices|vec4<output_element_t>\(0\)|output_element_t\(0\))|uniforms\.alpha/
 

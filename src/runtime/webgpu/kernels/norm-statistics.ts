@@ -1,10 +1,10 @@
 /**
  * Keeps the scale and shift of each channel of InstanceNormalization in float32 where the values are float16. Between its kernels
- * ComputeChannelScaleShift and InstanceNorm, onnxruntime stores scales and shifts in a float16 buffer. A shift is the mean divided by the
+ * ComputeChannelScaleShift and InstanceNorm, onnxruntime stores scales and shifts in a float16 buffer. A shift is −mean divided by the
  * standard deviation: if this quotient is 30, rounding it to float16 costs up to 8e-3 in each value. Both kernels are changed
  * (normalizations.ts). This file gives them a buffer of twice the size in place of onnxruntime's. onnxruntime dispatches the two kernels
- * in direct succession, but a pass may end between them. One buffer serves all norms of a run in turn. If a kernel reads onnxruntime's
- * own buffer, the run fails (omitted-results.ts).
+ * in direct succession, but a pass may end between them. The norms of a run use one buffer in turn; if it is too small for a norm, a larger
+ * one is made. If a kernel reads onnxruntime's own buffer, the run fails (omitted-results.ts).
  */
 
 import type { CompiledKernel, Dispatch } from './dispatch.js'
@@ -53,7 +53,7 @@ export class NormStatistics {
     return dispatch
   }
 
-  /** Ends a run of onnxruntime, of which all commands are recorded. */
+  /** Called when a run of onnxruntime has ended, and its commands are submitted: destroys the buffers of the run. */
   endRun(): void {
     for (const buffer of this.#buffers) buffer.destroy()
     this.#buffers = []

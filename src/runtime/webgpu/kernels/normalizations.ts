@@ -1,12 +1,12 @@
 /**
- * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. Their time is that of
- * reading and writing memory, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for
+ * Normalizations, Softmax, Gelu and GEGLU of onnxruntime 1.30.0 with float32 between their inputs and their result. These kernels are
+ * memory-bound, so the float32 arithmetic costs no time. onnxruntime computes statistics in float32, too (except for
  * Softmax), but it computes each result by several float16 operations, and each of these rounds.
  */
 
 import { sumType, type Edit, type KernelEdits } from './kernel-edit.js'
 
-/** Changes a type of arithmetic to float32, and keeps the stored type as `stored_t`. */
+/** Changes the WGSL alias of the type for arithmetic from f16 to f32, and declares `stored_t` for the type in memory. */
 function computeIn32(alias: string): Edit {
   return {
     find: new RegExp(`^alias ${alias} = (vec\\d<)?f16(>)?;$`, 'gm'),
@@ -14,7 +14,7 @@ function computeIn32(alias: string): Edit {
   }
 }
 
-/** An element-wise kernel: 64 threads of 4 elements each. */
+/** The edits of an element-wise kernel, in which each of a workgroup's 64 threads computes 4 elements. */
 function elementwise(label: string, alias: 'x_value_t' | 'x_element_t', result: RegExp): KernelEdits {
   return {
     label,
@@ -93,7 +93,8 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // onnxruntime runs a workgroup for each channel of InstanceNormalization. NormStatistics binds a float32 buffer as `output`.
+    // onnxruntime runs a workgroup for each channel of InstanceNormalization. The edits make `output` float32, because NormStatistics
+    // (norm-statistics.ts) binds a float32 buffer to it.
     label: 'ComputeChannelScaleShift',
     bindings: [['x', 'scale', 'bias', 'output']],
     edits: [
@@ -103,8 +104,8 @@ export const normalizations: readonly KernelEdits[] = [
     ],
   },
   {
-    // In onnxruntime, each thread computes 1, 2 or 4 elements. As `channel_scale_shift`, NormStatistics binds the float32 buffer that
-    // ComputeChannelScaleShift has filled.
+    // In onnxruntime, each thread computes 1, 2 or 4 elements. The edits make `channel_scale_shift` float32, because NormStatistics
+    // (norm-statistics.ts) binds to it the float32 buffer that ComputeChannelScaleShift has filled.
     label: 'InstanceNorm',
     bindings: [['input', 'channel_scale_shift', 'output']],
     edits: [

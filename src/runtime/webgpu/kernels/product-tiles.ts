@@ -28,7 +28,7 @@ const range = (count: number) => Array.from({ length: count }, (_, index) => ind
 
 /**
  * WGSL of the loop over the inner axis, and of the code that writes the results. Of every 32 columns, thread x computes the columns 4 · x
- * … 4 · x + 3, which are `side` rows apart in workgroup memory.
+ * … 4 · x + 3. `tile_b` in workgroup memory stores each column as a row; the rows of these four columns are `side` rows apart.
  */
 function mainText(): string {
   const groups = range(columnsOfThread / 4)
@@ -85,7 +85,7 @@ function withLargerTiles(code: string): string | undefined {
   return texts.get(code)
 }
 
-/** The indices, in Gemm's uniforms, of the rows and columns of its result, and of the number of workgroups along each axis. */
+/** Where Gemm's uniforms hold the result's row and column counts and the workgroup counts of the three axes: indices of words. */
 const [rowsWord, columnsWord] = [13, 14] as const
 const gridWords = [16, 17, 18] as const
 

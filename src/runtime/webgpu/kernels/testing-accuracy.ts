@@ -142,7 +142,7 @@ export function modulatedNorm(rows: number, width: number, norm: 'layer' | 'root
   })
 }
 
-/** A norm that two products read as their second operand, so that the kernel must write the norm's result. */
+/** A norm that two Mul operators read as their second operand, so that the kernel must write the norm's result. */
 export function normOfTwo(rows: number, width: number): OperatorCase {
   const tensors = random([2, rows, width], [width], [2, 1, width], [2, 1, width])
   return operator(tensors, (graph, [x, weight, one, two]) => {

@@ -41,7 +41,7 @@ for (var half = ${size} >> 1; half > 0; half = half >> 1) {
 
 const sums: Edit = { find: /^alias f32_val_t = (?:vec\d<)?f32>?;$/gm, by: '$&' }
 
-/** A kernel with a workgroup of 64 threads for each row. */
+/** The edits of a kernel that runs a workgroup of 64 threads for each row. */
 function ofRows(label: string, bindings: KernelEdits['bindings']): KernelEdits {
   return {
     label,

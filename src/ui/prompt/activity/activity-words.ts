@@ -89,7 +89,7 @@ export function memoryNumbers({ memory, device }: Activity): string {
 /** What an idle box shows: a headline and a second line. */
 export type IdleWords = readonly [headline: string, more: string]
 
-/** Devices with a touch screen have no keys for these commands. */
+/** Whether the primary pointer is a finger. Such devices usually have no keyboard, so the box does not mention keys. */
 const isTouched = 'matchMedia' in globalThis && matchMedia('(pointer: coarse)').matches
 const keys = isTouched ? '' : 'Ctrl-Enter generates, Esc cancels'
 export const restingWords: IdleWords = ['', keys]

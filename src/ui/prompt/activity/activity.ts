@@ -111,7 +111,7 @@ export function advanceStep(activity: Activity, { step, total }: StepInfo, now: 
   return { ...activity, phase: 'denoising', weights: undefined, reached, step: { done, total, firstAt, lastAt: now } }
 }
 
-/** Sums over all files: bytes in total, bytes loaded, of these from the cache and from the network; and the number of files being verified. */
+/** Sums over all files, in bytes: `loaded` is `cached` (from the cache) plus `fetched` (from the network). `verifying` counts files. */
 export function downloadTotals(files: Activity['files']): {
   total: number
   loaded: number

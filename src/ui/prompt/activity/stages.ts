@@ -68,13 +68,13 @@ export function reachWeights(reached: Reached, part: number): Reached {
   return part === 1 ? { ...next, loads: next.loads + 1 } : next
 }
 
-/** The progress after the fraction `part` (0 to 1) of the steps. */
+/** The progress after the fraction `part` (0 to 1) of the denoising steps was done. */
 export function reachSteps(reached: Reached, part: number): Reached {
   const denoising = reachPhase(reached, 'denoising')
   return denoising.stage === stageOfPhase.denoising ? further(denoising, 1 - left(denoising) * (1 - part)) : denoising
 }
 
-/** The part of the current stage's bar that its finished loads of weights have not filled. */
+/** The fraction of the current stage's bar that its finished loads of weights leave empty. Each fills the share `weights` of the rest. */
 function left({ stage, loads }: Reached): number {
   return (1 - (stages[stage]?.weights ?? 0)) ** loads
 }

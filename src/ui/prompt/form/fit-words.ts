@@ -2,7 +2,7 @@
 
 import type { Size } from '../../parts/size.js'
 
-/** A sentence about a picture and the size of the result, either of which may not be known yet. */
+/** Says how a start picture is fitted to the size of the result. Both sizes are undefined until they are known. */
 export function fitWords(picture: Size | undefined, result: Size | undefined): string {
   if (picture === undefined || result === undefined) return 'Scaled to the size of the result, and cropped if its shape differs.'
   const { width, height } = result

@@ -211,7 +211,7 @@ export class FormView {
     return dtype === undefined ? {} : { dtype }
   }
 
-  /** The components that the pipeline is loaded with: the preview decoder, if one is chosen. */
+  /** The component that the form adds to the pipeline: the preview decoder, if one is chosen. */
   get components(): LoadPipelineOptions['components'] {
     return this.#previews.value === '' ? {} : { preview_decoder: this.#previews.value }
   }
@@ -250,7 +250,8 @@ export class FormView {
   }
 
   /**
-   * Shows the negative prompt if it has an effect, and the true CFG scale if the model has it or, before a model is loaded, if it is set.
+   * Shows the negative prompt if the model takes one and guidance (or true CFG) is on. Shows the true CFG scale if the model has it or,
+   * before a model is loaded, if it is set.
    */
   #showGuidance(): void {
     const scale = this.#numbers.input('trueCfgScale').value.trim()
@@ -266,7 +267,7 @@ export class FormView {
     return this.#info?.guidance === 'embedded' || Number(this.#shown('guidanceScale') ?? 1) > 0
   }
 
-  /** The seed of the last run, for the button that keeps it. */
+  /** Stores the seed of the last run for the Keep button, and shows it in the empty seed field. */
   setLastSeed(seed: number): void {
     this.#lastSeed = seed
     if (this.#lock.getAttribute('aria-pressed') === 'false') this.#numbers.input('seed').placeholder = `random (last: ${seed})`

@@ -58,7 +58,7 @@ export class LoraShelf {
     return this.#items.map(({ lora, weight }) => ({ ...lora, weight }))
   }
 
-  /** The settings of the LoRAs. When they are set, a file that the user has picked is used for the setting with the file's name. */
+  /** The settings of the LoRAs. Assigning settings keeps the file of each LoRA whose `source` stays in the list. */
   get settings(): readonly LoraSetting[] {
     return this.value.map(({ source, weight }) => ({ source, weight }))
   }

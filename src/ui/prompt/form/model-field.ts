@@ -1,4 +1,4 @@
-/** Chooses the model: from a list, or in a field for any other repository, URL, folder or file. An access token can be given for it. */
+/** Lets the user choose the model, from a list or as any other repository, URL, folder or file, and enter an access token. */
 
 import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
@@ -48,7 +48,7 @@ export class ModelField {
     ),
   )
   #options: readonly ModelOption[] = []
-  /** The plan of a model that is not in the list, or that is loaded with other options. */
+  /** The text about the plan of a model that is not in the list, or for which a type of weights is chosen. Empty if there is none. */
   #planPreview = ''
   #picked: { readonly name: string; readonly reference: RepositoryReference } | undefined
 

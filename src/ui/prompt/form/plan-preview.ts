@@ -1,4 +1,4 @@
-/** Shows what a model would cost before it is loaded: it plans the load from the headers of the files. Only the newest request counts. */
+/** Shows the download size and memory of a model before it is loaded, planned from file headers. A new request aborts the previous one. */
 
 import { DiffusionPipeline, type LoadPipelineOptions, type RepositoryReference } from '../../../index.js'
 import { errorWords } from '../../parts/error-words.js'
@@ -14,7 +14,7 @@ export class PlanPreview {
     this.#field = field
   }
 
-  /** Plans the model that the field names. A listed model with its own options needs no plan, because its cost is in the list. */
+  /** Plans the model that the field names. A listed model needs no plan unless a `dtype` is set, because the list states its size. */
   async show(options: LoadPipelineOptions): Promise<void> {
     this.clear()
     const { value, isListed, reference } = this.#field

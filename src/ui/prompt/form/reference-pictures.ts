@@ -132,7 +132,7 @@ export class ReferencePictures {
   }
 
   #draw(): void {
-    // Pictures that the gallery brings are shown before their model is loaded.
+    // Before the model is loaded, show pictures that the gallery or the page has set.
     this.element.hidden = !(this.#supported ?? this.#pictures.length > 0)
     this.#list.hidden = this.#pictures.length === 0
     this.#pick.disabled = this.#pictures.length >= mostPictures

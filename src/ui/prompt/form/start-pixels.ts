@@ -21,7 +21,7 @@ export async function decodePicture(file: Blob): Promise<ImageBitmap> {
   }
 }
 
-/** Fills a canvas with a picture, cropped at the longer sides; transparent pixels become white. */
+/** Fills a canvas with a picture, cropped around its centre to the shape of the canvas; transparent pixels become white. */
 export function drawCover(context: CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D, picture: ImageBitmap): void {
   const { width, height } = context.canvas
   const scale = Math.max(width / picture.width, height / picture.height)
@@ -50,7 +50,7 @@ export function usedPictures(
   return { startImage: null, referenceImages: [...referenceImages, ...(startImage === null ? [] : [startImage])] }
 }
 
-/** The options of `generate` for the pictures of a run, in the chosen size or else the default size of the model. @throws InputError `image` */
+/** The options of `generate` for the given pictures. A start picture gets the chosen or else default size. @throws InputError `image` */
 export async function startOptions(
   { startImage, referenceImages }: GivenPictures,
   { width, height }: Pick<PromptSettings, 'width' | 'height'>,

@@ -7,7 +7,7 @@ export type Colour = readonly [number, number, number]
 
 /** Tones of the hills from far to near: 0 is bare paper, 1 is full ink. */
 const tones = [0.14, 0.28, 0.44, 0.64, 0.86] as const
-/** How much lighter or darker than its tone a grain may be. */
+/** The largest difference between a grain and its tone, divided by sqrt(tone · (1 − tone)). */
 const grain = 0.55
 
 /** The RGBA pixels of the drawing; the same arguments give the same pixels. */
@@ -38,7 +38,7 @@ export function drawLandscape(width: number, height: number, ink: Colour, accent
   return data
 }
 
-/** The height of a range of hills, from 0 (top) to 1, at the horizontal position `u` from 0 to 1. */
+/** The vertical position of a ridge, from 0 (top) to 1 (bottom), at the horizontal position `u` from 0 to 1. */
 function ridge(layer: number, u: number): number {
   const base = 0.46 + layer * 0.115
   const swell = Math.sin(u * (3.1 + layer * 0.9) + layer * 2.1) * 0.05
