@@ -16,7 +16,7 @@ import {
 } from '../src/pipelines/loading/read-parts.js'
 import type { PipelineSpec } from '../src/pipelines/pipeline-spec.js'
 import { Run } from '../src/pipelines/run.js'
-import type { LoadNote } from '../src/pipelines/types.js'
+import type { LoadNote } from '../src/pipelines/pipeline-info.js'
 import { faultOf, type ComponentContents, type RepositoryContents } from './read-contents.js'
 
 /** Something about a component that the user should know. */

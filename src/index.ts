@@ -51,6 +51,7 @@ export type { FileProgress } from './hub/types.js'
 export type { PlacedPlan } from './pipelines/loading/plan-networks.js'
 export type { LoadStorage } from './pipelines/loading/load-storage.js'
 export type { PipelinePlan } from './pipelines/loading/plan-pipeline.js'
+export type { LoadNote, PipelineInfo } from './pipelines/pipeline-info.js'
 export type {
   CapturedTensorName,
   CapturedTensors,
@@ -62,8 +63,6 @@ export type {
   GenerateResult,
   LoadPipelineOptions,
   OffloadMode,
-  LoadNote,
-  PipelineInfo,
   PipelineMemory,
   PipelinePhase,
   PipelineProgress,

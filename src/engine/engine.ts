@@ -8,13 +8,13 @@ import { InputError } from '../errors.js'
 import type { CachedFile, CachedModel, CacheManager, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { CallHooks } from '../pipelines/run.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
+import type { PipelineInfo } from '../pipelines/pipeline-info.js'
 import type {
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
-  PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,

@@ -7,13 +7,13 @@ import { type releaseProxy, transferHandlers, type TransferHandler } from 'comli
 import { deserializeError, serializeError, type SerializedError } from '../errors.js'
 import type { CachedFile, CachedModel, VerifyResult } from '../hub/cache/cache-manager.js'
 import type { PipelinePlan } from '../pipelines/loading/plan-pipeline.js'
+import type { PipelineInfo } from '../pipelines/pipeline-info.js'
 import type {
   CheckpointReference,
   EncodePromptOptions,
   GenerateOptions,
   GenerateResult,
   LoadPipelineOptions,
-  PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,

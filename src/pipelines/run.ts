@@ -1,15 +1,8 @@
 /** The context of a call of a pipeline: the signal, the listeners, the warnings and the captured tensors. */
 
 import type { CheckpointNote } from '../checkpoint/types.js'
-import type {
-  LoadNote,
-  PipelinePhase,
-  PipelineProgress,
-  StepInfo,
-  CapturedTensorName,
-  CapturedTensors,
-  PlainTensor,
-} from './types.js'
+import type { LoadNote } from './pipeline-info.js'
+import type { PipelinePhase, PipelineProgress, StepInfo, CapturedTensorName, CapturedTensors, PlainTensor } from './types.js'
 import { InputError } from '../errors.js'
 import type { DeviceTensor } from '../runtime/types.js'
 

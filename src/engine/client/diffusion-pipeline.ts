@@ -6,10 +6,10 @@
 import { InputError } from '../../errors.js'
 import { cleanReference } from '../../util/clean-reference.js'
 import type { PipelinePlan } from '../../pipelines/loading/plan-pipeline.js'
+import type { PipelineInfo } from '../../pipelines/pipeline-info.js'
 import type {
   CheckpointReference,
   LoadPipelineOptions,
-  PipelineInfo,
   PipelineProgress,
   PromptEmbeddings,
   PromptInput,

@@ -3,7 +3,8 @@
 import { InputError, UnsupportedError } from '../../errors.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { isImageList } from '../check-inputs.js'
-import type { GenerateOptions, PipelineInfo, PixelImage } from '../types.js'
+import type { PipelineInfo } from '../pipeline-info.js'
+import type { GenerateOptions, PixelImage } from '../types.js'
 
 /** Where an image-to-image run begins. */
 export interface ImageStart {

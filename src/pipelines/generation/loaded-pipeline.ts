@@ -7,14 +7,8 @@ import { guidanceOf, roundsSize } from '../pipeline-spec.js'
 import { Recorder, Run, type CallHooks, type GenerateHooks } from '../run.js'
 import type { AdapterSource } from '../loading/adapters/open-adapter-file.js'
 import { LoraAdapters } from './lora-adapters.js'
-import type {
-  EncodePromptOptions,
-  GenerateOptions,
-  GenerateResult,
-  PipelineInfo,
-  PromptEmbeddings,
-  PromptInput,
-} from '../types.js'
+import type { PipelineInfo } from '../pipeline-info.js'
+import type { EncodePromptOptions, GenerateOptions, GenerateResult, PromptEmbeddings, PromptInput } from '../types.js'
 import type { AdapterCommand, LoraInfo } from '../adapter-types.js'
 import { imageStart } from './image-start.js'
 import { imageNetworksOf, previewNetworkOf } from './parts.js'

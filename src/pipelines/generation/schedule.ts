@@ -5,7 +5,8 @@ import { createScheduler } from '../../schedulers/registry.js'
 import type { Scheduler } from '../../schedulers/types.js'
 import { isTruthy } from '../../util/truthy.js'
 import type { Run } from '../run.js'
-import type { GenerateOptions, PipelineInfo } from '../types.js'
+import type { PipelineInfo } from '../pipeline-info.js'
+import type { GenerateOptions } from '../types.js'
 
 /** A repository's scheduler. `config`: as the pipeline uses it. `baseConfig`: the config from which other scheduler classes are created. */
 export interface SchedulerSource {

@@ -12,7 +12,7 @@ import type { Network } from '../bind-network.js'
 import { KernelPreparation } from './prepare-kernels.js'
 import { refuseBeforeDownload } from './read-network-headers.js'
 import { transformWeights } from './transform-weights.js'
-import type { LoadNote, PipelineInfo } from '../types.js'
+import type { LoadNote, PipelineInfo } from '../pipeline-info.js'
 import type { DeviceName } from '../../memory/device-info.js'
 import { placeNetworks } from './open-devices.js'
 

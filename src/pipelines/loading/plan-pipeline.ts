@@ -11,7 +11,8 @@ import { readNetworkHeaders } from './read-network-headers.js'
 import { readParts } from './read-parts.js'
 import { planNetworks, type PlacedPlan } from './plan-networks.js'
 import type { PipelineSpec } from '../pipeline-spec.js'
-import type { LoadNote, PipelineInfo, PlannedSize } from '../types.js'
+import type { LoadNote, PipelineInfo } from '../pipeline-info.js'
+import type { PlannedSize } from '../types.js'
 import type { DeviceName } from '../../memory/device-info.js'
 
 /** The download, storage and memory that a load and a generation would need. */
