@@ -28,8 +28,8 @@ export interface DeviceCapabilities {
   readonly hasBiasSplitGelu: boolean
   /**
    * How many denoising steps may be submitted before the oldest of them has finished. While a GPU computes one step, the next one is
-   * prepared; with more steps, a cancel and the report of a value that is not finite would come later. On the CPU a step is finished when
-   * its call returns.
+   * prepared; with more steps in flight, a cancel and the report of a value that is not finite would come later. On the CPU a step is
+   * finished when its call returns.
    */
   readonly stepsInFlight: number
 }

@@ -18,7 +18,7 @@ export type BranchTensor =
   | `lokr_w${1 | 2}${'' | '_a' | '_b'}`
 
 /**
- * The part of a layer's branch that a tensor is. `ignored`: a change of a bias or of a norm, which diffusers leaves out for FLUX.1. `other`: a part that belongs to a
+ * Which part of a layer's branch a tensor is. `ignored`: a change of a bias or of a norm, which diffusers leaves out for FLUX.1. `other`: a part that belongs to a
  * method that cannot be loaded.
  */
 export type LoraPart = BranchTensor | 'alpha' | 'dora-scale' | 'ignored' | 'other'

@@ -1,6 +1,6 @@
 /**
- * Compares pipelines whose autoencoder works in tiles or image by image with diffusers' `enable_tiling` and `enable_slicing`: whole
- * pipelines, on the CPU.
+ * Compares whole pipelines on the CPU with diffusers' `enable_tiling` and `enable_slicing`: the autoencoder works in tiles or image by
+ * image.
  */
 
 import { join } from 'node:path'

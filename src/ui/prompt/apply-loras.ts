@@ -1,6 +1,6 @@
 /**
- * Gives a pipeline the LoRAs and learned words of a prompt box: loads those that are missing, removes those that the box does not use,
- * and sets the LoRAs' weights.
+ * Gives a pipeline the LoRAs and learned words (textual inversion) of a prompt box: loads those that are missing, removes those that the
+ * box does not use, and sets the LoRAs' weights.
  */
 
 import type { DiffusionPipeline, LoadLoraCallOptions } from '../../index.js'

@@ -86,7 +86,7 @@ const ownTables: readonly {
   },
 ]
 
-/** The table of a component's tensors in this file; undefined where the file does not hold the component. */
+/** The table of the names that a component's tensors have in the checkpoint file; undefined if the file does not hold the component. `tensors`: all of the file's. */
 export function namesOf(component: string, tensors: Originals): OriginalNames | undefined {
   const own = ownTables.find(({ matches }) => matches(tensors))
   const families = own?.tables ?? componentNames

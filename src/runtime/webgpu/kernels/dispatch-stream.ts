@@ -1,7 +1,7 @@
 /**
  * Replaces sequences of onnxruntime's dispatches by one dispatch each. onnxruntime records its passes on a GPUDevice whose methods this
- * file replaces. They hold back a dispatch that may begin a sequence until the next ones show whether it begins one. Nothing is held back
- * beyond the end of a pass, because onnxruntime writes the uniforms of later passes into the same buffers.
+ * file replaces. The new methods hold back a dispatch that may begin a sequence until the next dispatches show whether it does. Nothing is
+ * held back beyond the end of a pass, because onnxruntime writes the uniforms of later passes into the same buffers.
  */
 
 import { ChannelsLastWeights } from './channels-last-weights.js'

@@ -149,7 +149,7 @@ function unaryStep(dispatch: Dispatch, value: GPUBuffer, { rows, columns }: Rows
   return { key: formula, operand: undefined, sizes: undefined, functions, expression: formula, result, type }
 }
 
-/** Reads a dispatch as a step on `value`, which no other dispatch may read. Undefined if the dispatch is none. */
+/** Parses a dispatch as a step on `value`; undefined if it is not one. For values that no other dispatch reads: the step replaces the dispatch. */
 export function stepOf(dispatch: Dispatch, value: GPUBuffer, size: RowsSize): Step | undefined {
   return unaryStep(dispatch, value, size) ?? binaryStep(dispatch, value, size)
 }
