@@ -1,4 +1,4 @@
-/** Lets the user choose the model, from a list or as any other repository, URL, folder or file, and enter an access token. */
+/** Lets the user choose a model from a list, enter another repository or URL, pick a folder or a file, and enter an access token. */
 
 import type { LoadPipelineOptions, RepositoryReference } from '../../../index.js'
 import { h, setText } from '../../parts/dom.js'
